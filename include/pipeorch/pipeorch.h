@@ -1,0 +1,12 @@
+/* All of libpipeorch's public interface. SPDX-License-Identifier: MIT */
+#ifndef PIPEORCH_PIPEORCH_H
+#define PIPEORCH_PIPEORCH_H
+
+#include <pipeorch/client.h>
+#include <pipeorch/error.h>
+#include <pipeorch/node.h>
+#include <pipeorch/types.h>
+#include <pipeorch/version.h>
+#include <pipeorch/worker.h>
+
+#endif

@@ -1,0 +1,109 @@
+/* Types shared by the public headers. SPDX-License-Identifier: MIT
+ *
+ * Option structs begin with `size_t size`: set it to sizeof the struct and zero the rest. They grow only at the end; a
+ * library newer than its caller treats the missing tail as zero, and zero always means "the documented default". */
+#ifndef PIPEORCH_TYPES_H
+#define PIPEORCH_TYPES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <pipeorch/error.h>
+#include <pipeorch/version.h>
+
+/* Limits. Everything the library queues, stores or sends is bounded; these are the bounds that callers meet. */
+#define PO_NAME_MAX_BYTES        128              /* names: nodes, workers, zones, pipelines, steps, capabilities */
+#define PO_ADDRESS_MAX_BYTES     256              /* "host:port" */
+#define PO_KEY_MAX_BYTES         64               /* idempotency keys */
+#define PO_PAYLOAD_MAX_BYTES     (1024 * 1024)    /* task input, result, application command, application result */
+#define PO_ERROR_TEXT_MAX_BYTES  4096             /* error text of an attempt; longer text is cut, the start is kept */
+#define PO_CAPABILITIES_MAX      64               /* capabilities of one worker */
+#define PO_LABELS_MAX            32               /* labels of one worker */
+#define PO_CONCURRENCY_MAX       1024             /* max_concurrency of one capability of one worker */
+#define PO_STEPS_MAX             1024             /* steps of a pipeline */
+#define PO_TIMEOUT_MAX_MS        3600000          /* every timeout_ms of a call */
+#define PO_MEMBERS_MAX           7                /* control nodes of a cluster */
+
+/* Log levels; an event is delivered if its level is not above the level asked for. */
+#define PO_LOG_ERROR 1
+#define PO_LOG_WARN  2
+#define PO_LOG_INFO  3
+#define PO_LOG_DEBUG 4
+
+struct po_log_event {
+    size_t size;         /* of this struct, as the library knows it */
+    int level;           /* PO_LOG_* */
+    uint64_t time_ms;    /* wall clock, Unix epoch */
+    const char *id;      /* stable id of the kind of event, e.g. "raft.leader" */
+    const char *name;    /* of the node, worker or client that speaks; may be NULL */
+    const char *message; /* one line, no line break */
+};
+
+/* Called from any thread of the library, possibly from several at once; must not call back into the library. The event is
+ * valid during the call only. */
+typedef void (*po_log_cb)(void *arg, const struct po_log_event *event);
+
+struct po_log_opts {
+    po_log_cb cb; /* NULL: no logging */
+    void *arg;
+    int level; /* 0: PO_LOG_INFO */
+};
+
+/* Options of one call. NULL stands for all defaults. */
+struct po_call_opts {
+    size_t size;
+    uint32_t timeout_ms; /* 1..PO_TIMEOUT_MAX_MS; 0: 10000. Bounds the wait, not the outcome (see PO_EUNKNOWN) */
+    const void *key;     /* idempotency key of a mutating call, 1..PO_KEY_MAX_BYTES; NULL: one is drawn for this call */
+    size_t key_len;
+};
+
+/* Outcome of an asynchronous call; valid during the callback only. */
+struct po_result {
+    size_t size;
+    int code;            /* 0 or PO_E* */
+    uint64_t id;         /* task id, run id; or 0 */
+    uint64_t index;      /* log index at which the call took effect, or whose state was read; 0 if none */
+    const void *data;    /* application result, or JSON text for queries; may be NULL */
+    size_t len;
+    const char *message; /* for code != 0: what was wrong, where, what to do; never NULL */
+};
+
+/* Runs exactly once for each call that was accepted. On which thread: see the function that takes it. Must not block. */
+typedef void (*po_result_cb)(void *arg, const struct po_result *result);
+
+/* Worker status. */
+#define PO_WORKER_ONLINE   1
+#define PO_WORKER_OFFLINE  2
+#define PO_WORKER_DRAINING 3
+
+/* Task state. */
+#define PO_TASK_PENDING   1
+#define PO_TASK_SCHEDULED 2 /* waits for its time or its retry */
+#define PO_TASK_RUNNING   3
+#define PO_TASK_SUCCEEDED 4
+#define PO_TASK_FAILED    5
+#define PO_TASK_CANCELLED 6
+
+/* Run state. */
+#define PO_RUN_RUNNING   1
+#define PO_RUN_SUCCEEDED 2
+#define PO_RUN_FAILED    3
+#define PO_RUN_CANCELLED 4
+
+/* One capability that a worker offers. Strings are borrowed for the call. */
+struct po_capability {
+    size_t size;
+    const char *name;          /* "verb:name", each part [a-z0-9_.-]+, as "classify:image_category" */
+    const char *version;       /* semantic version "1.2.3"; NULL: "1.0.0" */
+    const char *input_schema;  /* JSON Schema text or NULL; stored and listed, not enforced yet */
+    const char *output_schema; /* likewise */
+    int requires_gpu;
+    uint32_t max_concurrency; /* 1..PO_CONCURRENCY_MAX; 0: 1 */
+};
+
+struct po_label {
+    const char *key;
+    const char *value;
+};
+
+#endif

@@ -1,0 +1,67 @@
+/* Peer transport: framed TCP between the control nodes of one cluster, on the owner's libuv loop (the node thread).
+ *
+ * One connection per pair and direction of dialling is enough: the node with the higher id dials the lower one... each side sends and receives on
+ * it. A connection begins with a hello of both sides: {protocol version, cluster id, node id, directory id, incarnation, name, zone, advertised peer and worker
+ * addresses, feature level}; nothing else is read before a hello that fits. Frames: [u32 length][u32 crc32c][u8 channel][bytes]; a wrong length, checksum or
+ * channel closes the connection. Every buffer is bounded; a stranger can make the node spend at most PO__HELLO_MAX_BYTES and PO__HELLO_MS on it, and at most
+ * PO__PENDING_CONNECTIONS_MAX of them are held. TCP_NODELAY, keepalive and TCP_USER_TIMEOUT set. Reconnect with backoff and jitter. Names are resolved anew for each dial;
+ * IPv4 and IPv6; all addresses of a name are tried. Until TLS exists a non-loopback listen address is refused unless insecure. */
+#ifndef PO__PEER_H
+#define PO__PEER_H
+
+#include <uv.h>
+#include "../base/log.h"
+#include "../consensus/replica.h"
+
+#define PO__HELLO_MAX_BYTES          2048
+#define PO__HELLO_MS                 5000
+#define PO__PENDING_CONNECTIONS_MAX  32
+#define PO__PEER_QUEUE_MAX_BYTES     (64u << 20) /* queued to one peer; beyond it frames are dropped (Raft sends again) */
+
+enum po__peer_channel {
+    PO__CHAN_HELLO = 0,
+    PO__CHAN_RAFT = 1,
+    PO__CHAN_FORWARD = 2,       /* u64 call id, request bytes */
+    PO__CHAN_FORWARD_REPLY = 3, /* u64 call id, response bytes */
+};
+
+struct po__peer_hello {
+    uint8_t cluster_id[PO__CLUSTER_ID_BYTES];
+    uint8_t directory_id[PO__DIRECTORY_ID_BYTES];
+    uint64_t node_id;
+    uint64_t incarnation; /* random per process start */
+    uint32_t feature_level;
+    char name[PO_NAME_MAX_BYTES + 1], zone[PO_NAME_MAX_BYTES + 1];
+    char peer_address[PO_ADDRESS_MAX_BYTES + 1], worker_address[PO_ADDRESS_MAX_BYTES + 1];
+};
+
+struct po__peers;
+
+struct po__peers_opts {
+    uv_loop_t *loop;
+    const char *listen; /* NULL: do not listen */
+    bool insecure;
+    struct po__peer_hello self;
+    struct po__logger log;
+    /* All on the loop's thread. hello: return 0 to accept the peer, or a sentence is logged and the connection closed (non-zero). */
+    int (*hello)(void *arg, const struct po__peer_hello *peer, char *why, size_t why_len);
+    void (*frame)(void *arg, uint64_t peer_id, enum po__peer_channel chan, const void *data, size_t len);
+    void (*down)(void *arg, uint64_t peer_id);
+    void *arg;
+};
+
+int po__peers_open(struct po__peers **p, const struct po__peers_opts *opts, char *error, size_t error_len);
+/* Asynchronous: closes all handles, then calls closed(arg) on the loop. */
+void po__peers_close(struct po__peers *p, void (*closed)(void *arg), void *arg);
+void po__peers_set(struct po__peers *p, const struct po__server *servers, unsigned count); /* who to be connected to (self is skipped) */
+/* Queue; takes over a reference; dropped (and counted) if the peer is down or its queue is full. Written by po__peers_flush or at the end of the loop turn. */
+void po__peers_send(struct po__peers *p, uint64_t peer_id, enum po__peer_channel chan, struct po__frame *frame);
+int po__peers_send_bytes(struct po__peers *p, uint64_t peer_id, enum po__peer_channel chan, uint64_t call_id, const void *data, size_t len); /* PO_EUNREACHABLE, PO_EBUSY, PO_ENOMEM */
+void po__peers_flush(struct po__peers *p); /* one writev per peer */
+bool po__peers_up(const struct po__peers *p, uint64_t peer_id);
+size_t po__peers_queued_bytes(const struct po__peers *p, uint64_t peer_id);
+/* Address parsing shared with the endpoint and the clients: "host:port", "[v6]:port". 0 or PO_EADDR with a sentence. */
+int po__address_parse(const char *address, char *host, size_t host_len, char *port, size_t port_len, char *error, size_t error_len);
+bool po__address_is_loopback(const char *address);
+
+#endif
