@@ -5,13 +5,25 @@
  * order of the struct below. A reader skips extra trailing fields on the wire (strict = false); in the log (strict = true) an
  * unknown type or a wrong count is PO_EVERSION and stops the node. Type numbers are frozen.
  *
- * An entry is [PO__ENTRY_FORMAT, now_ms, count, command...] ; see entry.h functions below. Slices are borrowed. */
+ * An entry is [PO__ENTRY_FORMAT, now_ms, [command, ...]]; see the entry functions below. Slices are borrowed.
+ *
+ * Strings are msgpack str (UTF-8, no NUL); idempotency keys, the directory id and application data are bin; labels are a map
+ * with sorted keys. */
 #ifndef PO__COMMAND_H
 #define PO__COMMAND_H
 
 #include <pipeorch/types.h>
 #include "../codec/mp.h"
 
+#define PO__DIRECTORY_ID_BYTES       16
+#define PO__SCHEMA_MAX_BYTES         (64 * 1024) /* each JSON schema of a capability */
+#define PO__LABEL_MAX_BYTES          PO_NAME_MAX_BYTES /* key, and value, of a label */
+#define PO__ATTEMPTS_MAX             100
+#define PO__ATTEMPT_MIN_MS           100      /* timeout of an attempt, and extension of a lease */
+#define PO__ATTEMPT_MAX_MS           86400000
+#define PO__HEARTBEAT_MIN_MS         100
+#define PO__HEARTBEAT_MAX_MS         60000
+#define PO__HEARTBEAT_DEFAULT_MS     5000
 #define PO__ENTRY_FORMAT             1
 #define PO__ENTRY_COMMANDS_MAX       65536
 #define PO__COMMAND_MAX_BYTES        (PO_PAYLOAD_MAX_BYTES + 16 * 1024)
@@ -139,7 +151,7 @@ bool po__semver_ok(struct po__slice version); /* MAJOR.MINOR.PATCH with optional
 
 /* ---- entries ---- */
 
-/* Begin an entry: writes [format, now_ms, count] with `count` to be patched by po__entry_finish; commands are appended to buf
+/* Begin an entry: writes its head, with the count of commands to be patched by po__entry_finish; commands are appended to buf
  * with po__cmd_encode or po__mpw_raw. Fixed-width header, so that patching moves nothing. */
 #define PO__ENTRY_HEADER_BYTES 16
 void po__entry_begin(struct po__buf *buf, uint64_t now_ms);

@@ -1,0 +1,311 @@
+/* Encoding and decoding of requests and responses. Readers skip fields that a newer peer appended.
+ */
+#include "request.h"
+
+#include "../base/assert.h"
+
+#define HEAD_FIELDS          3 /* version, type, timeout_ms */
+#define RESPONSE_HEAD_FIELDS 5 /* version, code, message, leader_address, index */
+#define QUERY_FIELDS         5
+#define WAIT_FIELDS          2
+#define HEARTBEAT_FIELDS     2
+#define POLL_FIELDS          8
+#define DONE_FIELDS          5
+#define OFFER_FIELDS         8
+
+static struct po__slice name(struct po__mpr *r)
+{
+    return po__mpr_str(r, PO_NAME_MAX_BYTES);
+}
+
+static uint32_t u32(struct po__mpr *r)
+{
+    return (uint32_t)po__mpr_uint(r, UINT32_MAX);
+}
+
+static uint64_t u64(struct po__mpr *r)
+{
+    return po__mpr_uint(r, UINT64_MAX);
+}
+
+static void skip(struct po__mpr *r, uint32_t count)
+{
+    for (uint32_t i = 0; i < count && !r->err; i++)
+        po__mpr_skip(r);
+}
+
+/* An array of at least `known` fields: returns how many follow those. */
+static uint32_t open_array(struct po__mpr *r, uint32_t known)
+{
+    uint32_t n = po__mpr_array(r, UINT32_MAX);
+    if (n < known)
+        po__mpr_fail(r);
+    return r->err ? 0 : n - known;
+}
+
+/* The bytes of the next object, which must be an array of at most max elements. */
+static struct po__slice raw_array(struct po__mpr *r, uint32_t *count, uint32_t max)
+{
+    struct po__mpr at = *r;
+    *count = po__mpr_array(&at, max);
+    if (at.err)
+        po__mpr_fail(r);
+    return po__mpr_raw(r);
+}
+
+/* ---- requests ---- */
+
+/* Number of body fields of a type that this code knows; UINT32_MAX: unknown type. */
+static uint32_t body_fields(uint32_t type)
+{
+    switch (type) {
+    case PO__REQ_COMMAND:
+    case PO__REQ_BATCH:
+        return 1;
+    case PO__REQ_QUERY:
+        return QUERY_FIELDS;
+    case PO__REQ_WAIT:
+        return WAIT_FIELDS;
+    case PO__REQ_HEARTBEAT:
+        return HEARTBEAT_FIELDS;
+    case PO__REQ_POLL:
+        return POLL_FIELDS;
+    case PO__REQ_BARRIER:
+        return 0;
+    default:
+        return UINT32_MAX;
+    }
+}
+
+static void decode_query(struct po__mpr *r, struct po__query *q)
+{
+    q->what = (int)po__mpr_uint(r, INT32_MAX);
+    q->id = u64(r);
+    q->name = name(r);
+    q->name2 = name(r);
+    q->limit = u32(r);
+}
+
+static void decode_poll(struct po__mpr *r, struct po__request *req)
+{
+    req->poll.worker_id = name(r);
+    req->poll.incarnation = u64(r);
+    req->poll.resync = po__mpr_bool(r);
+    req->poll.held = raw_array(r, &req->poll.held_count, PO__POLL_HELD_MAX);
+    req->poll.ack_seq = u64(r);
+    req->poll.wait_ms = u32(r);
+    req->poll.tasks_max = u32(r);
+    req->poll.done = raw_array(r, &req->poll.done_count, PO__POLL_TASKS_MAX);
+}
+
+static void decode_body(struct po__mpr *r, struct po__request *req)
+{
+    uint32_t count;
+    switch (req->type) {
+    case PO__REQ_COMMAND:
+        req->body = po__mpr_raw(r);
+        break;
+    case PO__REQ_BATCH:
+        req->body = raw_array(r, &count, PO__BATCH_MAX);
+        break;
+    case PO__REQ_QUERY:
+        decode_query(r, &req->query);
+        break;
+    case PO__REQ_WAIT:
+        req->wait.kind = u32(r);
+        req->wait.id = u64(r);
+        break;
+    case PO__REQ_HEARTBEAT:
+        req->poll.worker_id = name(r);
+        req->poll.incarnation = u64(r);
+        break;
+    case PO__REQ_POLL:
+        decode_poll(r, req);
+        break;
+    default:
+        break;
+    }
+}
+
+int po__request_decode(const void *data, size_t len, struct po__request *req)
+{
+    struct po__mpr r;
+    memset(req, 0, sizeof *req);
+    po__mpr_init(&r, data, len);
+    uint32_t n = po__mpr_array(&r, UINT32_MAX);
+    uint64_t version = n ? u64(&r) : 0;
+    if (n && !r.err && version != PO__REQUEST_VERSION)
+        return PO_EVERSION;
+    if (n < HEAD_FIELDS)
+        return PO_EPROTO;
+    req->type = u32(&r);
+    req->timeout_ms = u32(&r);
+    uint32_t known = body_fields(req->type);
+    if (r.err)
+        return PO_EPROTO;
+    if (known == UINT32_MAX)
+        return PO_EVERSION;
+    if (n - HEAD_FIELDS < known)
+        return PO_EPROTO;
+    decode_body(&r, req);
+    skip(&r, n - HEAD_FIELDS - known);
+    return po__mpr_end(&r);
+}
+
+void po__request_begin(struct po__buf *b, uint32_t type, uint32_t timeout_ms, uint32_t fields)
+{
+    po__mpw_array(b, HEAD_FIELDS + fields);
+    po__mpw_uint(b, PO__REQUEST_VERSION);
+    po__mpw_uint(b, type);
+    po__mpw_uint(b, timeout_ms);
+}
+
+void po__request_command(struct po__buf *b, uint32_t timeout_ms, const struct po__cmd *cmd)
+{
+    po__request_begin(b, PO__REQ_COMMAND, timeout_ms, 1);
+    po__cmd_encode(b, cmd);
+}
+
+void po__request_query(struct po__buf *b, uint32_t timeout_ms, const struct po__query *q)
+{
+    PO_PRE(q->what >= 0);
+    po__request_begin(b, PO__REQ_QUERY, timeout_ms, QUERY_FIELDS);
+    po__mpw_uint(b, (uint64_t)q->what);
+    po__mpw_uint(b, q->id);
+    po__mpw_str(b, q->name);
+    po__mpw_str(b, q->name2);
+    po__mpw_uint(b, q->limit);
+}
+
+void po__request_wait(struct po__buf *b, uint32_t timeout_ms, uint32_t kind, uint64_t id)
+{
+    po__request_begin(b, PO__REQ_WAIT, timeout_ms, WAIT_FIELDS);
+    po__mpw_uint(b, kind);
+    po__mpw_uint(b, id);
+}
+
+void po__request_heartbeat(struct po__buf *b, uint32_t timeout_ms, struct po__slice worker_id,
+                           uint64_t incarnation)
+{
+    po__request_begin(b, PO__REQ_HEARTBEAT, timeout_ms, HEARTBEAT_FIELDS);
+    po__mpw_str(b, worker_id);
+    po__mpw_uint(b, incarnation);
+}
+
+void po__request_barrier(struct po__buf *b, uint32_t timeout_ms)
+{
+    po__request_begin(b, PO__REQ_BARRIER, timeout_ms, 0);
+}
+
+/* An encoded array; none given stands for an empty one. */
+static void put_array(struct po__buf *b, struct po__slice array)
+{
+    if (array.len)
+        po__mpw_raw(b, array);
+    else
+        po__mpw_array(b, 0);
+}
+
+void po__request_poll(struct po__buf *b, const struct po__request *req)
+{
+    po__request_begin(b, PO__REQ_POLL, req->timeout_ms, POLL_FIELDS);
+    po__mpw_str(b, req->poll.worker_id);
+    po__mpw_uint(b, req->poll.incarnation);
+    po__mpw_bool(b, req->poll.resync);
+    put_array(b, req->poll.held);
+    po__mpw_uint(b, req->poll.ack_seq);
+    po__mpw_uint(b, req->poll.wait_ms);
+    po__mpw_uint(b, req->poll.tasks_max);
+    put_array(b, req->poll.done);
+}
+
+void po__done_encode(struct po__buf *b, const struct po__done *d)
+{
+    po__mpw_array(b, DONE_FIELDS);
+    po__mpw_uint(b, d->task_id);
+    po__mpw_uint(b, d->token);
+    po__mpw_uint(b, d->kind);
+    po__mpw_str(b, d->payload);
+    po__mpw_uint(b, d->flag);
+}
+
+int po__done_decode(struct po__mpr *r, struct po__done *d)
+{
+    uint32_t extra = open_array(r, DONE_FIELDS);
+    d->task_id = u64(r);
+    d->token = u64(r);
+    d->kind = u32(r);
+    d->payload = po__mpr_str(r, PO_PAYLOAD_MAX_BYTES);
+    d->flag = u64(r);
+    skip(r, extra);
+    if (!r->err && (d->kind < PO__DONE_COMPLETE || d->kind > PO__DONE_EXTEND))
+        po__mpr_fail(r);
+    return r->err;
+}
+
+/* ---- responses ---- */
+
+int po__response_decode(const void *data, size_t len, struct po__response *resp)
+{
+    struct po__mpr r;
+    memset(resp, 0, sizeof *resp);
+    po__mpr_init(&r, data, len);
+    uint32_t n = po__mpr_array(&r, UINT32_MAX);
+    uint64_t version = n ? u64(&r) : 0;
+    if (n && !r.err && version != PO__REQUEST_VERSION)
+        return PO_EVERSION;
+    if (n < RESPONSE_HEAD_FIELDS)
+        return PO_EPROTO;
+    int64_t code = po__mpr_int(&r);
+    if (code > 0 || code < INT32_MIN)
+        po__mpr_fail(&r);
+    resp->code = (int)code;
+    resp->message = po__mpr_str(&r, PO__REQUEST_MAX_BYTES);
+    resp->leader_address = po__mpr_str(&r, PO_ADDRESS_MAX_BYTES);
+    resp->index = u64(&r);
+    resp->body_fields = n - RESPONSE_HEAD_FIELDS;
+    const uint8_t *start = r.p;
+    skip(&r, resp->body_fields);
+    resp->body = po__slice(start, (size_t)(r.p - start));
+    return po__mpr_end(&r);
+}
+
+void po__response_begin(struct po__buf *b, int code, struct po__slice message,
+                        struct po__slice leader_address, uint64_t index, uint32_t fields)
+{
+    PO_PRE(code <= 0);
+    po__mpw_array(b, RESPONSE_HEAD_FIELDS + fields);
+    po__mpw_uint(b, PO__REQUEST_VERSION);
+    po__mpw_int(b, code);
+    po__mpw_str(b, message);
+    po__mpw_str(b, leader_address);
+    po__mpw_uint(b, index);
+}
+
+void po__task_offer_encode(struct po__buf *b, const struct po__task_offer *t)
+{
+    po__mpw_array(b, OFFER_FIELDS);
+    po__mpw_uint(b, t->seq);
+    po__mpw_uint(b, t->task_id);
+    po__mpw_uint(b, t->attempt);
+    po__mpw_uint(b, t->token);
+    po__mpw_str(b, t->capability);
+    po__mpw_str(b, t->input);
+    po__mpw_uint(b, t->timeout_ms);
+    po__mpw_uint(b, t->run_id);
+}
+
+int po__task_offer_decode(struct po__mpr *r, struct po__task_offer *t)
+{
+    uint32_t extra = open_array(r, OFFER_FIELDS);
+    t->seq = u64(r);
+    t->task_id = u64(r);
+    t->attempt = u32(r);
+    t->token = u64(r);
+    t->capability = name(r);
+    t->input = po__mpr_str(r, PO__REQUEST_MAX_BYTES);
+    t->timeout_ms = u32(r);
+    t->run_id = u64(r);
+    skip(r, extra);
+    return r->err;
+}
