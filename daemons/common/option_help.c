@@ -1,0 +1,104 @@
+/* The help page, written from the table. */
+#include "options.h"
+
+#include <stdio.h>
+
+#define WIDTH  78
+#define INDENT 8
+
+/* Words of text, wrapped; a line break in the text is kept. */
+static void paragraph(struct po__buf *out, const char *text, unsigned indent)
+{
+    unsigned column = 0;
+    while (*text) {
+        size_t n = strcspn(text, " \n");
+        if (column && column + 1 + n > WIDTH) {
+            po__buf_append(out, "\n", 1);
+            column = 0;
+        }
+        if (n) {
+            po__buf_printf(out, "%*s%.*s", column ? 1 : (int)indent, "", (int)n, text);
+            column += (column ? 1 : indent) + (unsigned)n;
+        }
+        text += n;
+        if (*text == '\n') {
+            po__buf_append(out, "\n", 1);
+            column = 0;
+        }
+        if (*text)
+            text++;
+    }
+    po__buf_append(out, "\n", 1);
+}
+
+static void range(char *out, size_t len, const struct opt *o)
+{
+    out[0] = '\0';
+    if (o->max == UINT64_MAX)
+        return;
+    if (o->type == OPT_UINT || o->type == OPT_BYTES || o->type == OPT_DURATION)
+        snprintf(out, len, " %llu to %llu%s.", (unsigned long long)o->min,
+                 (unsigned long long)o->max,
+                 o->type == OPT_BYTES      ? " bytes; KiB, MiB and GiB may follow"
+                 : o->type == OPT_DURATION ? " ms; ms, s, m or h may follow"
+                                           : "");
+}
+
+static void option(struct po__buf *out, const struct opt *o)
+{
+    char flag[64], variable[64], limits[128];
+    opt__kebab(flag, sizeof flag, o->name);
+    opt__variable(variable, sizeof variable, o->name);
+    po__buf_printf(out, "  ");
+    if (o->letter)
+        po__buf_printf(out, "-%c, ", o->letter);
+    po__buf_printf(out, "--%s%s%s\n", flag, o->values ? " " : "", o->values ? o->values : "");
+    struct po__buf text = {0};
+    range(limits, sizeof limits, o);
+    po__buf_printf(&text, "%s%s", o->help, limits);
+    if (o->flags & OPT_REQUIRED)
+        po__buf_printf(&text, " Required.");
+    if (o->fallback && o->type != OPT_BOOL)
+        po__buf_printf(&text, " Default: %s.", o->fallback);
+    if (!(o->flags & OPT_FLAG_ONLY))
+        po__buf_printf(&text, " [%s]", variable);
+    else if (o->flags & OPT_ENV_TOO)
+        po__buf_printf(&text, " [%s]", variable);
+    po__buf_append(&text, "", 1);
+    if (text.err)
+        out->err = text.err;
+    else
+        paragraph(out, (const char *)text.data, INDENT);
+    po__buf_fini(&text);
+}
+
+void opt_help(struct po__buf *out, const struct opt_tool *tool)
+{
+    po__buf_printf(out, "Usage: %s %s\n\n", tool->name, tool->synopsis);
+    paragraph(out, tool->about, 0);
+    po__buf_printf(out, "\nOptions:\n");
+    for (unsigned i = 0; i < tool->count; i++)
+        option(out, &tool->options[i]);
+    if (tool->config_file) {
+        po__buf_printf(out, "  --config FILE\n");
+        paragraph(out,
+                  "Read a JSON object whose keys are the options above in snake_case, without the "
+                  "dashes. [PO_CONFIG]",
+                  INDENT);
+    }
+    po__buf_printf(out, "  -h, --help\n        Print this page and exit.\n"
+                        "  --version\n        Print the version and exit.\n");
+    po__buf_printf(out, "\n");
+    paragraph(
+        out,
+        tool->config_file
+            ? "A flag wins over its environment variable (in brackets), that over the config "
+              "file, that over the default. Unknown flags, keys and PO_ variables are refused."
+            : "A flag wins over its environment variable (in brackets). Unknown flags and PO_ "
+              "variables are refused.",
+        0);
+    if (tool->after) {
+        po__buf_printf(out, "\n");
+        paragraph(out, tool->after, 0);
+    }
+}

@@ -1,0 +1,76 @@
+#include "settings.h"
+
+#include <pipeorch/types.h>
+
+#define AT(member) offsetof(struct poctl_settings, member)
+
+static const struct opt options[] = {
+    {"controllers", OPT_ADDRESSES, AT(controllers), "HOST:PORT,...", NULL,
+     "Worker addresses of the control nodes; one that lives is enough.",
+     .flags = OPT_FLAG_ONLY | OPT_ENV_TOO},
+    {"output", OPT_CHOICE, AT(output), "table|json", "table", "Form of the answer.", .letter = 'o',
+     .flags = OPT_FLAG_ONLY | OPT_ENV_TOO},
+    {"timeout", OPT_DURATION, AT(timeout), "TIME", "10s",
+     "Give up after so long. A wait (wait, --wait) has 1h unless the flag is given.", 1,
+     PO_TIMEOUT_MAX_MS, .flags = OPT_FLAG_ONLY | OPT_ENV_TOO},
+    {"zone", OPT_NAME, AT(zone), "NAME", NULL,
+     "route, task submit, pipeline run: prefer workers of this zone.", .flags = OPT_FLAG_ONLY},
+    {"input", OPT_TEXT, AT(input), "JSON", NULL, "task submit: the task's input. Default: null.",
+     .flags = OPT_FLAG_ONLY},
+    {"input_file", OPT_PATH, AT(input_file), "FILE", NULL,
+     "task submit: read the input from a file; - is standard input.", .flags = OPT_FLAG_ONLY},
+    {"attempts", OPT_UINT, AT(attempts), "N", "3", "task submit: attempts before the task fails.",
+     1, 100, .flags = OPT_FLAG_ONLY},
+    {"timeout_ms", OPT_UINT, AT(timeout_ms), "MS", "600000",
+     "task submit: time that one attempt has.", 100, 86400000, .flags = OPT_FLAG_ONLY},
+    {"params", OPT_TEXT, AT(params), "JSON", NULL,
+     "pipeline run: parameters handed to every step. Default: null.", .flags = OPT_FLAG_ONLY},
+    {"params_file", OPT_PATH, AT(params_file), "FILE", NULL,
+     "pipeline run: read the parameters from a file; - is standard input.", .flags = OPT_FLAG_ONLY},
+    {"key", OPT_NAME, AT(key), "KEY", NULL,
+     "task submit, pipeline run: idempotency key of at most 64 bytes; repeated with the same key, "
+     "the command answers with the same task or run.",
+     .flags = OPT_FLAG_ONLY},
+    {"wait", OPT_BOOL, AT(wait), NULL, "false",
+     "task submit, pipeline run: wait for the end and show the outcome.", .flags = OPT_FLAG_ONLY},
+    {"state", OPT_CHOICE, AT(state), "pending|scheduled|running|succeeded|failed|cancelled", NULL,
+     "task list: only tasks in this state.", .flags = OPT_FLAG_ONLY},
+    {"after", OPT_UINT, AT(after), "ID", "0", "task list, pipeline runs: only ids above this one.",
+     0, UINT64_MAX, .flags = OPT_FLAG_ONLY},
+    {"limit", OPT_UINT, AT(limit), "N", "100", "task list, pipeline runs: at most so many.", 1,
+     1000, .flags = OPT_FLAG_ONLY},
+};
+
+const struct opt_tool poctl_tool = {
+    .name = "poctl",
+    .synopsis = "COMMAND [ARGUMENT...] [OPTION...]",
+    .about = "Ask and command a cluster.\n"
+             "\n"
+             "Commands:\n"
+             "  status                       members, leader and counts of the cluster\n"
+             "  workers                      workers with status, zone and load\n"
+             "  capabilities                 what the workers offer\n"
+             "  route CAPABILITY             the worker that a task would go to now\n"
+             "  task submit CAPABILITY       submit a task; prints its id\n"
+             "  task show ID                 one task with result or error\n"
+             "  task wait ID                 wait for its end and show it\n"
+             "  task cancel ID               cancel it\n"
+             "  task list                    tasks by id\n"
+             "  pipeline validate FILE       check a pipeline without a cluster\n"
+             "  pipeline define FILE         define or replace a pipeline\n"
+             "  pipeline run NAME            start a run; prints its id\n"
+             "  pipeline show NAME|RUN_ID    a pipeline's definition, or a run with its steps\n"
+             "  pipeline wait RUN_ID         wait for the run's end and show it\n"
+             "  pipeline cancel RUN_ID       cancel a run\n"
+             "  pipeline list                pipelines\n"
+             "  pipeline runs                runs by id\n"
+             "\n"
+             "poctl COMMAND --help says more about one command. FILE may be -, standard input.",
+    .after =
+        "Exit status:\n"
+        "0 done; 1 refused, not found, or the task or run that was waited for did not succeed; "
+        "2 wrong usage or wrong document; 3 no control node answered, or no answer in time.",
+    .options = options,
+    .count = sizeof options / sizeof *options,
+    .words = true,
+};

@@ -1,0 +1,14 @@
+/* What the options of poctl set. */
+#ifndef PO_POCTL_SETTINGS_H
+#define PO_POCTL_SETTINGS_H
+
+#include "../common/options.h"
+
+struct poctl_settings {
+    const char *controllers, *output, *zone, *input, *input_file, *params, *params_file, *key,
+        *state;
+    uint64_t timeout, attempts, timeout_ms, after, limit;
+    bool wait;
+};
+
+#endif
