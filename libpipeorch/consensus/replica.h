@@ -8,6 +8,7 @@
 #ifndef PO__REPLICA_H
 #define PO__REPLICA_H
 
+#include "../base/buf.h"
 #include "../storage/store.h"
 
 struct po__replica;
