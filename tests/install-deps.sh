@@ -79,7 +79,8 @@ if [ $ci = 1 ]; then
     fi
 fi
 
-version_of() { dpkg-query -W -f='${db:Status-Status} ${Version}' "$1" 2>/dev/null | sed -n 's/^installed //p'; }
+# Empty if the package is not installed.
+version_of() { { dpkg-query -W -f='${db:Status-Status} ${Version}' "$1" 2>/dev/null || true; } | sed -n 's/^installed //p'; }
 
 missing_packages() {
     local package version
@@ -93,7 +94,8 @@ missing_packages() {
     done
 }
 
-mapfile -t missing < <(missing_packages)
+list=$(missing_packages)
+mapfile -t missing < <(printf '%s' "$list")
 if [ ${#missing[@]} -eq 0 ]; then
     say "everything is there"
     exit 0
@@ -220,6 +222,6 @@ if ! install; then
     install || die "apt-get install failed; the lines above say why"
 fi
 
-mapfile -t missing < <(missing_packages)
-[ ${#missing[@]} -eq 0 ] || die "still missing after installing: ${missing[*]}"
+list=$(missing_packages)
+[ -z "$list" ] || die "still missing after installing: ${list//$'\n'/ }"
 say "done"
