@@ -213,7 +213,7 @@ if [ $needs_raft = 1 ]; then
     wanted+=("libraft-dev=$version" ${runtime:+"$runtime=$version"})
 fi
 
-install() { apt_get install -y --no-install-recommends "${wanted[@]}"; }
+install() { apt_get install -y --no-install-recommends "${wanted[@]}" >/dev/null; }
 say "apt-get install ${wanted[*]}"
 if ! install; then
     [ $updated = 0 ] || die "apt-get install failed; the lines above say why"
