@@ -4,45 +4,46 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import textwrap
 import unittest
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "install-deps.sh"
 
-DEB822 = """\
-# what the installer wrote
-Types: deb
-URIs: http://example.org/debian-security
-Suites: bookworm-security
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+DEB822 = textwrap.dedent("""\
+    # what the installer wrote
+    Types: deb
+    URIs: http://example.org/debian-security
+    Suites: bookworm-security
+    Components: main
+    Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 
-Enabled: no
-Types: deb
-URIs: http://disabled.example.org/debian
-Suites: bookworm
-Components: main
+    Enabled: no
+    Types: deb
+    URIs: http://disabled.example.org/debian
+    Suites: bookworm
+    Components: main
 
-Types: deb deb-src
-# a comment inside a stanza
-URIs: http://example.org/debian
-Suites: bookworm
- bookworm-updates
-Components: main contrib
-Signed-By:
- -----BEGIN PGP PUBLIC KEY BLOCK-----
- .
- key
- -----END PGP PUBLIC KEY BLOCK-----
-"""
+    Types: deb deb-src
+    # a comment inside a stanza
+    URIs: http://example.org/debian
+    Suites: bookworm
+     bookworm-updates
+    Components: main contrib
+    Signed-By:
+     -----BEGIN PGP PUBLIC KEY BLOCK-----
+     .
+     key
+     -----END PGP PUBLIC KEY BLOCK-----
+    """)
 
-ONE_LINE = """\
-# deb http://commented.example.org/debian bookworm main
-deb cdrom:[Debian 12]/ bookworm main
-deb http://example.org/debian-security bookworm-security main
-deb-src http://example.org/debian bookworm main
-deb [arch=amd64 signed-by=/usr/share/keyrings/a.gpg] http://example.org/debian bookworm main contrib # ours
-deb http://second.example.org/debian bookworm main
-"""
+ONE_LINE = textwrap.dedent("""\
+    # deb http://commented.example.org/debian bookworm main
+    deb cdrom:[Debian 12]/ bookworm main
+    deb http://example.org/debian-security bookworm-security main
+    deb-src http://example.org/debian bookworm main
+    deb [arch=amd64 signed-by=/usr/share/keyrings/a.gpg] http://example.org/debian bookworm main contrib # ours
+    deb http://second.example.org/debian bookworm main
+    """)
 
 
 def copied(function, text):
@@ -58,17 +59,17 @@ def copied(function, text):
 
 class Backports(unittest.TestCase):
     def test_deb822_copies_the_right_stanza_whole(self):
-        self.assertEqual(copied("backports_from_deb822", DEB822), """\
-Types: deb
-Suites: bookworm-backports
-URIs: http://example.org/debian
-Components: main contrib
-Signed-By:
- -----BEGIN PGP PUBLIC KEY BLOCK-----
- .
- key
- -----END PGP PUBLIC KEY BLOCK-----
-""")
+        self.assertEqual(copied("backports_from_deb822", DEB822), textwrap.dedent("""\
+            Types: deb
+            Suites: bookworm-backports
+            URIs: http://example.org/debian
+            Components: main contrib
+            Signed-By:
+             -----BEGIN PGP PUBLIC KEY BLOCK-----
+             .
+             key
+             -----END PGP PUBLIC KEY BLOCK-----
+            """))
 
     def test_deb822_without_the_suite_gives_nothing(self):
         self.assertEqual(copied("backports_from_deb822", DEB822.replace("Suites: bookworm\n", "Suites: trixie\n")), "")
