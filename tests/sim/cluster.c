@@ -1,0 +1,534 @@
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <pipeorch/node.h>
+#include "sim.h"
+
+/* ---- randomness ---- */
+
+uint64_t sim_random(struct sim *s, uint64_t low, uint64_t high)
+{
+    s->random ^= s->random << 13;
+    s->random ^= s->random >> 7;
+    s->random ^= s->random << 17;
+    return low + ((s->random * UINT64_C(2685821657736338717)) >> 11) % (high - low + 1);
+}
+
+bool sim_percent(struct sim *s, double percent)
+{
+    return (double)sim_random(s, 0, 999999) < percent * 10000;
+}
+
+void sim_trace(struct sim *s, const char *fmt, ...)
+{
+    va_list args;
+
+    if (!s->verbose)
+        return;
+    fprintf(stderr, "[%10.6f] ", (double)s->now_us / 1e6);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
+/* ---- events: a binary heap by time, then by order of creation ---- */
+
+struct frame {
+    uint64_t from, to;
+    size_t len;
+    uint8_t bytes[];
+};
+
+struct sim_event {
+    uint64_t us, number;
+    enum sim_event_kind kind;
+    unsigned node; /* index; for FRAME unused */
+    uint64_t incarnation, value;
+    struct frame *frame;
+};
+
+static bool before(const struct sim_event *a, const struct sim_event *b)
+{
+    return a->us != b->us ? a->us < b->us : a->number < b->number;
+}
+
+static void push(struct sim *s, struct sim_event e)
+{
+    if (s->heap_count == s->heap_cap) {
+        s->heap_cap = s->heap_cap ? 2 * s->heap_cap : 256;
+        s->heap = realloc(s->heap, s->heap_cap * sizeof *s->heap);
+        if (!s->heap)
+            oracle_fail(s, "no memory left");
+    }
+    e.number = s->event_number++;
+    size_t i = s->heap_count++;
+    for (size_t up; i > 0 && before(&e, &s->heap[up = (i - 1) / 2]); i = up)
+        s->heap[i] = s->heap[up];
+    s->heap[i] = e;
+}
+
+static struct sim_event pop(struct sim *s)
+{
+    struct sim_event top = s->heap[0], e = s->heap[--s->heap_count];
+    size_t i = 0, down;
+
+    while ((down = 2 * i + 1) < s->heap_count) {
+        if (down + 1 < s->heap_count && before(&s->heap[down + 1], &s->heap[down]))
+            down++;
+        if (!before(&s->heap[down], &e))
+            break;
+        s->heap[i] = s->heap[down];
+        i = down;
+    }
+    s->heap[i] = e;
+    return top;
+}
+
+void sim_at(struct sim *s, uint64_t us, enum sim_event_kind kind, struct sim_node *n, uint64_t value)
+{
+    push(s, (struct sim_event){.us = us,
+                               .kind = kind,
+                               .node = n ? (unsigned)(n - s->nodes) : SIM_NODES_MAX,
+                               .incarnation = n ? n->incarnation : 0,
+                               .value = value});
+}
+
+/* ---- a node's surroundings; arg is this ---- */
+
+static struct sim *the_sim; /* one at a time: callbacks carry only their node */
+
+static void crash_inside(struct sim *s, struct sim_node *n)
+{
+    if (n->dying || !s->chaos || !sim_percent(s, s->crash_percent))
+        return;
+    s->stats.crashes_inside++;
+    n->dying = true;
+    disk_sim_crash(n->disk);
+}
+
+static void on_send(void *arg, uint64_t peer, struct po__frame *f)
+{
+    struct sim *s = the_sim;
+    struct sim_node *n = arg;
+
+    crash_inside(s, n);
+    s->stats.messages++;
+    if (n->dying || peer > s->count || s->blocked[n->id][peer] || sim_percent(s, s->loss_percent)) {
+        s->stats.lost++;
+        po__frame_unref(f);
+        return;
+    }
+    unsigned copies = sim_percent(s, s->duplicate_percent) ? 2 : 1;
+    s->stats.duplicated += copies - 1;
+    for (unsigned c = 0; c < copies; c++) {
+        struct frame *x = malloc(sizeof *x + f->bytes);
+        if (!x)
+            oracle_fail(s, "no memory left");
+        x->from = n->id;
+        x->to = peer;
+        x->len = 0;
+        for (uint32_t i = 0; i < f->parts_count; i++) {
+            memcpy(x->bytes + x->len, f->parts[i].data, f->parts[i].len);
+            x->len += f->parts[i].len;
+        }
+        if (x->len != f->bytes)
+            oracle_fail(s, "a frame says %u bytes and has %zu", f->bytes, x->len);
+        uint64_t us = s->now_us + sim_random(s, s->delay_min_us, s->delay_max_us);
+        if (c > 0 || (!s->ordered && sim_percent(s, 1)))
+            us += sim_random(s, 1000, 400000);
+        if (s->ordered && c == 0) {
+            if (us <= s->link_last_us[n->id][peer])
+                us = s->link_last_us[n->id][peer] + 1;
+            s->link_last_us[n->id][peer] = us;
+        }
+        s->link_queued[n->id][peer] += x->len;
+        push(s, (struct sim_event){.us = us, .kind = SIM_FRAME, .node = SIM_NODES_MAX, .frame = x});
+    }
+    po__frame_unref(f);
+}
+
+static void on_servers(void *arg, const struct po__server *servers, unsigned count)
+{
+    (void)arg;
+    for (unsigned i = 0; i < count; i++) {
+        char expected[16];
+        snprintf(expected, sizeof expected, "node-%llu", (unsigned long long)servers[i].id);
+        if (strcmp(servers[i].address, expected) != 0)
+            oracle_fail(the_sim, "server %llu has the address %s", (unsigned long long)servers[i].id,
+                        servers[i].address);
+    }
+}
+
+static size_t on_queued_bytes(void *arg, uint64_t peer)
+{
+    return peer <= SIM_NODES_MAX ? the_sim->link_queued[((struct sim_node *)arg)->id][peer] : 0;
+}
+
+static int on_apply(void *arg, uint64_t index, uint64_t term, const void *data, size_t len, void *token)
+{
+    struct sim *s = the_sim;
+    struct sim_node *n = arg;
+    uint64_t command;
+
+    if (len < sizeof command)
+        oracle_fail(s, "command of %zu bytes at %llu", len, (unsigned long long)index);
+    memcpy(&command, data, sizeof command);
+    machine_apply(&n->machine, index, command);
+    oracle_applied(s, n, index, term, command);
+    if (!token)
+        return 0;
+    if (token != (void *)(uintptr_t)command)
+        oracle_fail(s, "index %llu was reported with the token of another command", (unsigned long long)index);
+    n->proposals--;
+    crash_inside(s, n);
+    if (n->dying)
+        return 0; /* nobody hears of it */
+    s->stats.acked++;
+    oracle_acked(s, index);
+    return 0;
+}
+
+static void on_dropped(void *arg, void *token)
+{
+    (void)token;
+    ((struct sim_node *)arg)->proposals--;
+    the_sim->stats.unknown++;
+}
+
+static int on_snapshot_begin(void *arg)
+{
+    struct sim_node *n = arg;
+    if (n->snapshot.active)
+        oracle_fail(the_sim, "two snapshots at once on %llu", (unsigned long long)n->id);
+    n->snapshot = (struct machine_snapshot){n->machine, 0, machine_snapshot_size(&n->machine), true};
+    the_sim->stats.snapshots++;
+    return 0;
+}
+
+static int on_snapshot_step(void *arg, struct po__buf *out, size_t budget_bytes)
+{
+    struct sim_node *n = arg;
+    (void)budget_bytes; /* far below what the replica asks for, so that there are many slices */
+    return machine_snapshot_step(&n->snapshot, out, (size_t)sim_random(the_sim, 100, 8000));
+}
+
+static void on_snapshot_abort(void *arg)
+{
+    ((struct sim_node *)arg)->snapshot.active = false;
+}
+
+static int on_restore_begin(void *arg, uint64_t index)
+{
+    struct sim_node *n = arg;
+    (void)index;
+    n->restore = (struct machine_restore){0};
+    return 0;
+}
+
+static int on_restore_chunk(void *arg, const void *data, size_t len)
+{
+    return machine_restore_chunk(&((struct sim_node *)arg)->restore, data, len);
+}
+
+static int on_restore_end(void *arg)
+{
+    struct sim_node *n = arg;
+    int rv = machine_restore_end(&n->restore, &n->machine);
+
+    if (rv)
+        oracle_fail(the_sim, "a damaged snapshot reached the state of %llu", (unsigned long long)n->id);
+    if (n->replica)
+        the_sim->stats.installs++;
+    oracle_restored(the_sim, n, UINT64_MAX);
+    return 0;
+}
+
+static void on_role(void *arg, int role, uint64_t leader_id, uint64_t term, bool ready)
+{
+    struct sim *s = the_sim;
+    struct sim_node *n = arg;
+
+    if (n->dying)
+        return;
+    sim_trace(s, "%llu: role %d leader %llu term %llu%s", (unsigned long long)n->id, role,
+              (unsigned long long)leader_id, (unsigned long long)term, ready ? " ready" : "");
+    if (term < n->term)
+        oracle_fail(s, "the term of %llu fell from %llu to %llu", (unsigned long long)n->id,
+                    (unsigned long long)n->term, (unsigned long long)term);
+    if (role == PO_ROLE_LEADER && (n->role != PO_ROLE_LEADER || n->term != term))
+        oracle_leader(s, n, term);
+    if (role == PO_ROLE_LEADER && ready && !n->ready && n->replica)
+        oracle_ready(s, n);
+    n->role = role;
+    n->term = term;
+    n->ready = ready;
+}
+
+static void on_fault(void *arg, int code, const char *message)
+{
+    struct sim_node *n = arg;
+    if (!n->dying)
+        oracle_fail(the_sim, "%llu stopped with %s: %s", (unsigned long long)n->id, po_err_name(code), message);
+}
+
+static void on_log(void *arg, const struct po_log_event *e)
+{
+    struct sim_node *n = arg;
+    sim_trace(the_sim, "%llu: %s: %s", (unsigned long long)n->id, e->id, e->message);
+}
+
+static const struct po__transport_ops transport = {on_send, on_servers, on_queued_bytes};
+static const struct po__state_ops state = {on_apply,         on_dropped,       on_snapshot_begin,
+                                           on_snapshot_step, on_snapshot_abort, on_restore_begin,
+                                           on_restore_chunk, on_restore_end,   on_role,
+                                           on_fault};
+
+/* ---- nodes ---- */
+
+uint64_t sim_node_ms(const struct sim *s, const struct sim_node *n)
+{
+    return n->base_ms + (uint64_t)((double)s->now_us * n->rate / 1000);
+}
+
+static void store_fault(void *arg, int code, const char *message)
+{
+    struct sim_node *n = arg;
+    if (!n->dying)
+        oracle_fail(the_sim, "the store of %llu: %s: %s", (unsigned long long)n->id, po_err_name(code), message);
+}
+
+static struct po__store *store_open(struct sim *s, struct sim_node *n)
+{
+    struct po__store_opts opts = {
+        .segment_bytes = 1 << 20, .log = {on_log, n, PO_LOG_DEBUG, n->address}, .fault = store_fault, .arg = n};
+    char error[256] = "";
+
+    int rv = po__store_open(&n->store, disk_sim_open(n->disk), &opts, error, sizeof error);
+    if (rv && !n->dying)
+        oracle_fail(s, "the directory of %llu cannot be opened: %s: %s", (unsigned long long)n->id,
+                    po_err_name(rv), error);
+    return rv ? NULL : n->store;
+}
+
+static void bury(struct sim *s, struct sim_node *n)
+{
+    disk_sim_crash(n->disk);
+    po__replica_stop(n->replica);
+    n->replica = NULL;
+    if (n->store)
+        po__store_close(n->store);
+    n->store = NULL;
+    disk_sim_reset(n->disk);
+    n->alive = n->ready = false;
+    n->role = 0;
+    n->incarnation++;
+    if (n->proposals)
+        oracle_fail(s, "%u proposals of %llu were neither applied nor dropped", n->proposals,
+                    (unsigned long long)n->id);
+}
+
+void sim_crash(struct sim *s, struct sim_node *n, bool restart)
+{
+    if (!n->alive)
+        return;
+    sim_trace(s, "%llu: crashes", (unsigned long long)n->id);
+    s->stats.crashes++;
+    n->dying = true;
+    bury(s, n);
+    if (restart)
+        sim_at(s, s->now_us + sim_random(s, 20000, 4000000), SIM_RESTART, n, 0);
+}
+
+static void arm(struct sim *s, struct sim_node *n)
+{
+    uint64_t deadline = po__replica_deadline_ms(n->replica), us;
+
+    n->timer++;
+    if (deadline == UINT64_MAX)
+        us = s->now_us + 1000000;
+    else if (deadline <= sim_node_ms(s, n))
+        us = s->now_us + 30;
+    else
+        us = (uint64_t)((double)(deadline - n->base_ms) * 1000 / n->rate) + 1000;
+    sim_at(s, us > s->now_us ? us : s->now_us + 30, SIM_TIMER, n, n->timer);
+    uint64_t disk_us = disk_sim_next_us(n->disk);
+    if (disk_us != UINT64_MAX)
+        sim_at(s, disk_us > s->now_us ? disk_us : s->now_us, SIM_DISK, n, n->timer);
+}
+
+void sim_settle(struct sim *s, struct sim_node *n)
+{
+    if (!n->dying)
+        po__store_poll(n->store);
+    if (!n->dying)
+        po__replica_tick(n->replica, sim_node_ms(s, n));
+    if (n->dying) {
+        sim_trace(s, "%llu: crashes inside a call", (unsigned long long)n->id);
+        s->stats.crashes++;
+        bury(s, n);
+        sim_at(s, s->now_us + sim_random(s, 20000, 4000000), SIM_RESTART, n, 0);
+        return;
+    }
+    oracle_logs(s, n);
+    arm(s, n);
+}
+
+void sim_start(struct sim *s, struct sim_node *n)
+{
+    char error[256] = "";
+
+    if (n->alive)
+        return;
+    n->alive = true;
+    n->dying = false;
+    n->changing = false;
+    n->base_ms += sim_random(s, 0, 50);
+    n->checked = 0;
+    machine_init(&n->machine);
+    n->snapshot.active = false;
+    s->stats.restarts++;
+    if (!store_open(s, n)) {
+        bury(s, n);
+        sim_at(s, s->now_us + sim_random(s, 20000, 1000000), SIM_RESTART, n, 0);
+        return;
+    }
+    struct po__replica_opts opts = {.store = n->store,
+                                    .transport = &transport,
+                                    .transport_arg = n,
+                                    .state = &state,
+                                    .state_arg = n,
+                                    .log = {on_log, n, PO_LOG_DEBUG, n->address},
+                                    .id = n->id,
+                                    .address = n->address,
+                                    .election_ms = SIM_ELECTION_MS,
+                                    .heartbeat_ms = SIM_HEARTBEAT_MS,
+                                    .snapshot_bytes = s->snapshot_bytes,
+                                    .trailing_bytes = s->trailing_bytes,
+                                    .seed = sim_random(s, 1, UINT32_MAX),
+                                    .inflight_max = s->inflight_max};
+    int rv = po__replica_start(&n->replica, &opts, sim_node_ms(s, n), error, sizeof error);
+    if (rv && !n->dying)
+        oracle_fail(s, "%llu does not start: %s: %s", (unsigned long long)n->id, po_err_name(rv), error);
+    if (rv) {
+        n->replica = NULL;
+        bury(s, n);
+        sim_at(s, s->now_us + sim_random(s, 20000, 1000000), SIM_RESTART, n, 0);
+        return;
+    }
+    sim_trace(s, "%llu: started", (unsigned long long)n->id);
+    sim_settle(s, n);
+}
+
+void sim_boot(struct sim *s, unsigned voters, unsigned others)
+{
+    struct po__server servers[SIM_NODES_MAX];
+    struct po__rec *first;
+
+    the_sim = s;
+    s->count = voters + others;
+    for (unsigned i = 0; i < s->count; i++) {
+        struct sim_node *n = &s->nodes[i];
+        n->id = i + 1;
+        snprintf(n->address, sizeof n->address, "node-%u", i + 1);
+        n->rate = 0.85 + (double)sim_random(s, 0, 300) / 1000;
+        n->base_ms = sim_random(s, 1000, 100000);
+        n->disk = disk_sim_new(&s->now_us, sim_random(s, 1, UINT32_MAX));
+        servers[i] = (struct po__server){n->id, n->address, PO__VOTER};
+    }
+    if (po__replica_bootstrap_record(&first, servers, voters))
+        oracle_fail(s, "no first record");
+    for (unsigned i = 0; i < s->count; i++) {
+        struct sim_node *n = &s->nodes[i];
+        struct po__identity id = {.node_id = n->id};
+        snprintf(id.name, sizeof id.name, "%s", n->address);
+        if (!store_open(s, n) || po__store_bootstrap(n->store, &id, i < voters ? 1 : 0, i < voters ? first : NULL))
+            oracle_fail(s, "%s cannot be bootstrapped", n->address);
+        po__store_close(n->store);
+        disk_sim_reset(n->disk);
+    }
+    po__free(first);
+    for (unsigned i = 0; i < s->count; i++)
+        sim_start(s, &s->nodes[i]);
+}
+
+void sim_free(struct sim *s)
+{
+    for (unsigned i = 0; i < s->count; i++) {
+        if (s->nodes[i].alive) {
+            s->nodes[i].dying = true;
+            bury(s, &s->nodes[i]);
+        }
+        disk_sim_free(s->nodes[i].disk);
+    }
+    while (s->heap_count)
+        free(pop(s).frame);
+    free(s->heap);
+}
+
+struct sim_node *sim_leader(struct sim *s)
+{
+    struct sim_node *leader = NULL;
+    for (unsigned i = 0; i < s->count; i++) {
+        struct sim_node *n = &s->nodes[i];
+        if (n->alive && n->role == PO_ROLE_LEADER && (!leader || n->term > leader->term))
+            leader = n;
+    }
+    return leader;
+}
+
+/* ---- time ---- */
+
+static void deliver(struct sim *s, struct frame *f)
+{
+    struct sim_node *n = &s->nodes[f->to - 1];
+
+    s->link_queued[f->from][f->to] -= f->len;
+    if (n->alive && !s->blocked[f->from][f->to]) {
+        int rv = po__replica_receive(n->replica, f->from, f->bytes, f->len, sim_node_ms(s, n));
+        if (rv == PO_EPROTO && !n->dying)
+            oracle_fail(s, "%llu calls a frame of %llu malformed", (unsigned long long)n->id,
+                        (unsigned long long)f->from);
+        sim_settle(s, n);
+    }
+    free(f);
+}
+
+static void dispatch(struct sim *s, struct sim_event e)
+{
+    struct sim_node *n = e.node < SIM_NODES_MAX ? &s->nodes[e.node] : NULL;
+
+    s->now_us = e.us;
+    s->stats.events++;
+    if (e.kind == SIM_FRAME) {
+        deliver(s, e.frame);
+        return;
+    }
+    if (n && n->incarnation != e.incarnation)
+        return;
+    switch (e.kind) {
+    case SIM_TIMER:
+    case SIM_DISK:
+        if (e.value == n->timer)
+            sim_settle(s, n);
+        break;
+    case SIM_RESTART:
+        sim_start(s, n);
+        break;
+    case SIM_KILL:
+        if (s->chaos)
+            sim_crash(s, n, true);
+        break;
+    default:
+        chaos_event(s, e.kind, e.value);
+    }
+}
+
+void sim_run_until(struct sim *s, uint64_t us)
+{
+    while (s->heap_count && s->heap[0].us <= us)
+        dispatch(s, pop(s));
+    s->now_us = us;
+}

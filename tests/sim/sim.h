@@ -1,0 +1,144 @@
+/* Whole clusters in one thread, from one seed.
+ *
+ * Virtual time; a network that delays, reorders, loses, duplicates and partitions; disks that lose what was not synced and tear what was
+ * being written; nodes that crash at any call to disk or network and come back; clocks of different speed. Everything that may vary is
+ * drawn from the seed, nothing is read from outside, so a seed replays exactly.
+ *
+ *   cluster.c   virtual time, network, nodes, crash and restart
+ *   chaos.c     what goes wrong and what the administrators do, and when
+ *   machine.c   the little replicated state machine under test
+ *   oracle.c    what must never happen, checked after every event
+ *   test_sim.c  runs seeds */
+#ifndef PO__SIM_H
+#define PO__SIM_H
+
+#include "base/alloc.h"
+#include "consensus/replica_impl.h"
+#include "disk_sim.h"
+
+#define SIM_NODES_MAX   PO_MEMBERS_MAX
+#define SIM_INDEX_MAX   65536 /* log entries of one run */
+#define SIM_COMMAND_MAX 65536 /* commands of one run */
+#define SIM_ELECTION_MS 300
+#define SIM_HEARTBEAT_MS 50
+
+/* ---- the state machine: counts commands, digests their order, and carries ballast so that its snapshots have many slices ---- */
+struct machine {
+    uint64_t index;    /* of the last command applied */
+    uint64_t commands; /* applied */
+    uint64_t digest;
+};
+#define MACHINE_HEAD_BYTES 24
+struct machine_snapshot {
+    struct machine frozen;
+    size_t offset, size;
+    bool active;
+};
+struct machine_restore {
+    struct machine fresh;
+    uint8_t head[MACHINE_HEAD_BYTES];
+    size_t offset;
+    bool bad;
+};
+void machine_init(struct machine *m);
+void machine_apply(struct machine *m, uint64_t index, uint64_t command);
+size_t machine_snapshot_size(const struct machine *m);
+int machine_snapshot_step(struct machine_snapshot *s, struct po__buf *out, size_t budget);
+int machine_restore_chunk(struct machine_restore *r, const uint8_t *data, size_t len);
+int machine_restore_end(struct machine_restore *r, struct machine *m);
+
+/* ---- a node: what survives a crash is the disk ---- */
+struct sim_node {
+    uint64_t id; /* 1.. */
+    char address[16];
+    bool alive;
+    bool dying;           /* crashed inside the call under way: nothing it does from here on has any effect */
+    uint64_t incarnation; /* of the process */
+    double rate;          /* of its clock */
+    uint64_t base_ms;
+    struct disk_sim *disk;
+    struct po__store *store;
+    struct po__replica *replica;
+    struct machine machine;
+    struct machine_snapshot snapshot;
+    struct machine_restore restore;
+    int role;
+    bool ready;
+    uint64_t term;
+    uint64_t checked; /* oracle: log entries compared up to here */
+    uint64_t timer;   /* generation of its timer event */
+    bool changing;    /* a membership call is under way */
+    unsigned proposals;
+};
+
+struct sim_stats {
+    uint64_t events, messages, lost, duplicated, crashes, crashes_inside, restarts, partitions, elections, commands, acked,
+        unknown, reads, reads_failed, snapshots, installs, changes, transfers, stalls;
+};
+
+struct sim_event;
+struct sim {
+    uint64_t seed, random;
+    uint64_t now_us;
+    bool verbose, chaos;
+    struct sim_event *heap;
+    size_t heap_count, heap_cap;
+    uint64_t event_number;
+    struct sim_node nodes[SIM_NODES_MAX];
+    unsigned count; /* nodes that exist */
+    /* network */
+    bool blocked[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1]; /* [from][to], one way */
+    double loss_percent, duplicate_percent;
+    uint64_t delay_min_us, delay_max_us;
+    bool ordered; /* each link keeps its order */
+    uint64_t link_last_us[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
+    size_t link_queued[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
+    /* what this seed drew */
+    double crash_percent; /* at each call to disk or network */
+    uint64_t snapshot_bytes, trailing_bytes;
+    uint32_t inflight_max;
+    unsigned command_bytes_max;
+    bool membership; /* administrators at work */
+    uint64_t admin_us; /* mean pause between their calls */
+    uint64_t next_command;
+    struct sim_stats stats;
+};
+
+/* cluster.c */
+uint64_t sim_random(struct sim *s, uint64_t low, uint64_t high); /* both included */
+bool sim_percent(struct sim *s, double percent);
+void sim_boot(struct sim *s, unsigned voters, unsigned others);
+void sim_free(struct sim *s);
+void sim_run_until(struct sim *s, uint64_t us);
+void sim_start(struct sim *s, struct sim_node *n);
+void sim_crash(struct sim *s, struct sim_node *n, bool restart);
+uint64_t sim_node_ms(const struct sim *s, const struct sim_node *n);
+struct sim_node *sim_leader(struct sim *s); /* the one of the highest term, or NULL */
+void sim_settle(struct sim *s, struct sim_node *n); /* after a call into a replica: its ticks, its crash, its timer */
+enum sim_event_kind { SIM_FRAME, SIM_TIMER, SIM_DISK, SIM_RESTART, SIM_CLIENT, SIM_READ, SIM_FAULT, SIM_ADMIN, SIM_KILL };
+void sim_at(struct sim *s, uint64_t us, enum sim_event_kind kind, struct sim_node *n, uint64_t value);
+void sim_trace(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* chaos.c */
+void chaos_draw(struct sim *s);  /* the character of this run */
+void chaos_begin(struct sim *s); /* its first events */
+void chaos_event(struct sim *s, enum sim_event_kind kind, uint64_t value);
+void chaos_heal(struct sim *s);
+
+/* oracle.c: each of these exits with the seed if what it is told breaks a promise */
+void oracle_reset(void);
+_Noreturn void oracle_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void oracle_leader(struct sim *s, struct sim_node *n, uint64_t term);
+void oracle_ready(struct sim *s, struct sim_node *n);
+void oracle_applied(struct sim *s, struct sim_node *n, uint64_t index, uint64_t term, uint64_t command);
+void oracle_acked(struct sim *s, uint64_t index);
+void oracle_restored(struct sim *s, struct sim_node *n, uint64_t index);
+void oracle_logs(struct sim *s, struct sim_node *n); /* log matching of what is new in n's log */
+uint64_t oracle_acked_index(void);
+void oracle_read(struct sim *s, struct sim_node *n, uint64_t index, uint64_t acked_before);
+void oracle_end(struct sim *s); /* after healing: everybody has everything */
+
+/* One whole run. */
+void sim_run(uint64_t seed, bool verbose, struct sim_stats *total);
+
+#endif
