@@ -220,12 +220,7 @@ void opt__read_file(struct opt_run *run, const char *path)
     else if (root)
         take_object(run, &d, root);
     json_decref(root);
-    if (d.problems.len) {
-        if (run->problems_count)
-            po__buf_append(&run->problems, "\n", 1);
-        po__buf_append(&run->problems, d.problems.data, d.problems.len);
-    }
-    run->problems_count += d.count;
+    opt_add_problems(run, &d.problems, d.count);
 out:
     po__buf_fini(&d.problems);
     po__buf_fini(&text);

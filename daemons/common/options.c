@@ -278,7 +278,17 @@ void opt_fini(struct opt_run *run)
     po__buf_fini(&run->problems);
 }
 
-int opt_refuse(struct opt_run *run)
+void opt_add_problems(struct opt_run *run, const struct po__buf *lines, unsigned count)
+{
+    if (lines->len) {
+        if (run->problems_count)
+            po__buf_append(&run->problems, "\n", 1);
+        po__buf_append(&run->problems, lines->data, lines->len);
+    }
+    run->problems_count += count;
+}
+
+static int refuse(const struct opt_run *run)
 {
     if (run->problems.err)
         fprintf(stderr, "%s: out of memory while listing what is wrong\n", run->tool->name);
@@ -292,11 +302,9 @@ int opt_refuse(struct opt_run *run)
     return 2;
 }
 
-int opt_start(struct opt_run *run, const struct opt_tool *tool, void *settings, char **argv,
-              char **envp)
+int opt_finish(struct opt_run *run)
 {
-    if (!opt_read(run, tool, settings, argv, envp))
-        return opt_refuse(run);
+    const struct opt_tool *tool = run->tool;
     if (run->version) {
         printf("%s %s\n", tool->name, po_version());
         return fflush(stdout) ? 1 : 0;
@@ -309,5 +317,5 @@ int opt_start(struct opt_run *run, const struct opt_tool *tool, void *settings, 
         po__buf_fini(&page);
         return ok ? 0 : 1;
     }
-    return -1;
+    return run->problems_count ? refuse(run) : -1;
 }

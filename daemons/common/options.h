@@ -102,11 +102,13 @@ bool opt_given(const struct opt_run *run, const char *name);
 /* The page that --help prints. */
 void opt_help(struct po__buf *out, const struct opt_tool *tool);
 
-/* opt_read, then what every program does with the outcome: prints the help page, the version, or
- * all problems on stderr. Returns -1 to go on, or the exit code (0 or 2). */
-int opt_start(struct opt_run *run, const struct opt_tool *tool, void *settings, char **argv,
-              char **envp);
-int opt_refuse(struct opt_run *run); /* prints the problems; 2 */
+/* Lines found by another check (one problem each) join those of the options. */
+void opt_add_problems(struct opt_run *run, const struct po__buf *lines, unsigned count);
+
+/* After opt_read and whatever the program checked beyond it: prints the help page, the version, or
+ * all problems on stderr. Returns -1 to go on, or the exit code: 0, 1 (the page could not be
+ * written) or 2. */
+int opt_finish(struct opt_run *run);
 
 /* ---- for the files of the engine ---- */
 

@@ -157,11 +157,12 @@ int main(int argc, char **argv)
     static struct members m; /* the strings of the options point here */
     struct opt_run run;
     service_init();
-    int code = opt_start(&run, &controld_tool, &s, argv, environ);
-    if (code < 0) {
+    opt_read(&run, &controld_tool, &s, argv, environ);
+    if (!run.help && !run.version)
         check_together(&run, &s, &m);
-        code = run.problems_count ? opt_refuse(&run) : s.check_config ? EXIT_OK : -1;
-    }
+    int code = opt_finish(&run);
+    if (code < 0 && s.check_config)
+        code = EXIT_OK;
     if (code < 0) {
         logging_init(s.log_format, s.log_level, s.name);
         code = run_node(&s, &m);

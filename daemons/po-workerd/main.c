@@ -1,0 +1,171 @@
+/* po-workerd: one worker as a process. A second thread waits for the stop signal: po_worker_run
+ * holds the main one.
+ *
+ * A stop goes in two steps: the library stops taking tasks at once and waits for those that run;
+ * after --drain-ms their commands are ended and the attempts handed back, so that the library's own
+ * wait (longer by HAND_BACK_MS) is never used up. */
+#include <errno.h>
+#include <pipeorch/worker.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "../common/logging.h"
+#include "../common/service.h"
+#include "attempt.h"
+#include "base/alloc.h"
+#include "runner.h"
+#include "settings.h"
+
+#define HAND_BACK_MS (RUNNER_GRACE_MS + 500) /* ending the commands and reporting that */
+#define EXIT_SPARE_S 1                       /* beyond both; then the process ends itself */
+#define WAIT_MS      200
+#define THREADS_MAX  1024
+
+enum { EXIT_OK = 0, EXIT_FAULT = 1, EXIT_USAGE = 2 };
+
+struct stopper {
+    pthread_t thread;
+    po_worker *worker;
+    uint32_t drain_ms;
+    atomic_bool done; /* po_worker_run has returned */
+};
+
+/* Sleeps in slices so that the main thread never waits long for this one. */
+static void drain(struct stopper *s)
+{
+    for (uint32_t waited = 0; waited < s->drain_ms && !atomic_load(&s->done);) {
+        uint32_t slice = s->drain_ms - waited < WAIT_MS ? s->drain_ms - waited : WAIT_MS;
+        if (service_wait_stop(slice)) {
+            po__warn(logging(), "workerd.stop", "second signal: ending running commands now");
+            return;
+        }
+        waited += slice;
+    }
+}
+
+static void *stopper_main(void *arg)
+{
+    struct stopper *s = arg;
+    int sig = 0;
+    while (!sig && !atomic_load(&s->done))
+        sig = service_wait_stop(WAIT_MS);
+    if (!sig)
+        return NULL;
+    po__info(logging(), "workerd.stop", "draining on SIG%s", sigabbrev_np(sig));
+    service_notify("STOPPING=1");
+    service_exit_within((s->drain_ms + HAND_BACK_MS) / 1000 + EXIT_SPARE_S);
+    po_worker_stop(s->worker);
+    drain(s);
+    attempt_shut_down();
+    return NULL;
+}
+
+static int open_worker(po_worker **worker, const struct workerd_settings *s,
+                       const struct capabilities *c, struct attempt_context *contexts)
+{
+    uint32_t threads = 0;
+    for (unsigned i = 0; i < c->count; i++) {
+        uint32_t n = c->commands[i].capability.max_concurrency;
+        threads += n ? n : 1;
+    }
+    struct po_worker_opts opts = {
+        .size = sizeof opts,
+        .id = s->id,
+        .addresses = s->controllers,
+        .zone = s->zone,
+        .address = s->address,
+        .labels = c->labels,
+        .labels_count = c->labels_count,
+        .heartbeat_ms = (uint32_t)s->heartbeat_ms,
+        .threads = threads < THREADS_MAX ? threads : THREADS_MAX,
+        .drain_ms = (uint32_t)s->drain_ms + HAND_BACK_MS,
+        .log = logging_opts(),
+    };
+    char error[512];
+    int rv = po_worker_open(worker, &opts, error, sizeof error);
+    if (rv) {
+        po__error(logging(), "workerd.start", "%s (%s)", error, po_err_name(rv));
+        return rv;
+    }
+    for (unsigned i = 0; i < c->count; i++) {
+        contexts[i] = (struct attempt_context){.command = &c->commands[i], .worker_id = s->id};
+        rv = po_worker_handle(*worker, &c->commands[i].capability, attempt_handle, &contexts[i]);
+        if (rv) {
+            po__error(logging(), "workerd.start", "capability %s is refused: %s (%s)",
+                      c->commands[i].capability.name, po_strerror(rv), po_err_name(rv));
+            po_worker_close(*worker);
+            return rv;
+        }
+    }
+    return 0;
+}
+
+static int run_worker(const struct workerd_settings *s, const struct capabilities *c)
+{
+    struct attempt_context *contexts = po__calloc(c->count, sizeof *contexts);
+    struct stopper stopper = {.drain_ms = (uint32_t)s->drain_ms};
+    int code = EXIT_FAULT, rv = contexts ? open_worker(&stopper.worker, s, c, contexts) : PO_ENOMEM;
+    if (rv) {
+        code = rv == PO_EINVAL || rv == PO_EADDR ? EXIT_USAGE : EXIT_FAULT;
+        goto err_after_contexts;
+    }
+    rv = pthread_create(&stopper.thread, NULL, stopper_main, &stopper);
+    if (rv) {
+        po__error(logging(), "workerd.start", "no thread: %s", strerror(rv));
+        goto err_after_open;
+    }
+    po__info(logging(), "workerd.ready", "pipeorch %s, process %d, %u capabilities, controllers %s",
+             po_version(), (int)getpid(), c->count, s->controllers);
+    service_notify("READY=1");
+    rv = po_worker_run(stopper.worker);
+    if (rv)
+        po__error(logging(), "workerd.fault", "the worker stopped: %s (%s)", po_strerror(rv),
+                  po_err_name(rv));
+    else
+        po__info(logging(), "workerd.stopped", "stopped");
+    code = rv ? EXIT_FAULT : EXIT_OK;
+    atomic_store(&stopper.done, true);
+    pthread_join(stopper.thread, NULL);
+err_after_open:
+    attempt_shut_down(); /* attempts that were never answered */
+    po_worker_close(stopper.worker);
+err_after_contexts:
+    po__free(contexts);
+    return code;
+}
+
+/* The capabilities file is checked even if options are wrong: all problems come at once. */
+static void load(struct capabilities *c, struct opt_run *run, const struct workerd_settings *s)
+{
+    if (run->help || run->version || !s->capabilities)
+        return;
+    struct po__doc d = {0};
+    if (capabilities_load(c, &d, s->capabilities, environ) == PO_ENOMEM)
+        opt_problem(run, "capabilities", "cannot be kept: out of memory");
+    opt_add_problems(run, &d.problems, d.count);
+    po__buf_fini(&d.problems);
+}
+
+int main(int argc, char **argv)
+{
+    (void)argc;
+    struct workerd_settings s = {0};
+    struct capabilities c = {0};
+    struct opt_run run;
+    service_init();
+    opt_read(&run, &workerd_tool, &s, argv, environ);
+    load(&c, &run, &s);
+    int code = opt_finish(&run);
+    if (code < 0 && s.check_config)
+        code = EXIT_OK;
+    if (code < 0) {
+        logging_init(s.log_format, s.log_level, s.id);
+        code = run_worker(&s, &c);
+    }
+    capabilities_fini(&c);
+    opt_fini(&run);
+    return code;
+}

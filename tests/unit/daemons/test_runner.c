@@ -1,0 +1,267 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "common/service.h"
+#include "po-workerd/runner.h"
+
+static void run_with(struct runner_spec spec, const char *script, struct runner_result *r)
+{
+    char *argv[] = {(char *)"sh", (char *)"-c", (char *)script, NULL};
+    spec.argv = argv;
+    spec.envp = spec.envp ? spec.envp : environ;
+    spec.output_max_bytes = spec.output_max_bytes ? spec.output_max_bytes : 1 << 20;
+    spec.timeout_ms = spec.timeout_ms ? spec.timeout_ms : 60000;
+    runner_run(&spec, r);
+}
+
+static void shell(const char *script, struct runner_result *r)
+{
+    run_with((struct runner_spec){0}, script, r);
+}
+
+static void assert_output(const struct runner_result *r, const char *text)
+{
+    assert_int_equal(r->output.len, strlen(text));
+    if (r->output.len)
+        assert_memory_equal(r->output.data, text, r->output.len);
+}
+
+/* Polls until the process is gone (a killed orphan is reaped by init, some time later). */
+static void assert_gone(pid_t pid)
+{
+    for (int i = 0; i < 2000; i++) {
+        char path[64], state = 'X';
+        snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+        FILE *f = fopen(path, "re");
+        if (!f)
+            return;
+        int n = fscanf(f, "%*d (%*[^)]) %c", &state);
+        fclose(f);
+        if (n == 1 && (state == 'Z' || state == 'X'))
+            return;
+        nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    }
+    fail_msg("process %d is still there", (int)pid);
+}
+
+static void exit_code_output_and_error(void **state)
+{
+    (void)state;
+    struct runner_result r;
+    shell("echo out; echo err >&2; exit 3", &r);
+    assert_int_equal(r.end, RUNNER_EXITED);
+    assert_int_equal(r.code, 3);
+    assert_output(&r, "out\n");
+    assert_string_equal(r.err, "err\n");
+    assert_false(r.err_cut);
+    runner_result_fini(&r);
+    shell("kill -KILL $$", &r);
+    assert_int_equal(r.end, RUNNER_SIGNALLED);
+    assert_int_equal(r.code, SIGKILL);
+    runner_result_fini(&r);
+}
+
+static void environment_folder_and_group(void **state)
+{
+    (void)state;
+    struct runner_result r;
+    char *envp[] = {(char *)"PATH=/usr/bin:/bin", (char *)"WHO=me", NULL};
+    run_with((struct runner_spec){.envp = envp, .cwd = "/usr"},
+             "echo $WHO:$HOME; pwd; ps -o pgid= -p $$ | tr -d ' '; echo $$", &r);
+    assert_int_equal(r.end, RUNNER_EXITED);
+    int group = 0, pid = -1;
+    r.output.data[r.output.len - 1] = '\0';
+    assert_int_equal(sscanf((char *)r.output.data, "me:\n/usr\n%d\n%d", &group, &pid), 2);
+    assert_int_equal(group, pid);
+    runner_result_fini(&r);
+}
+
+static void no_descriptor_and_no_signal_state_leaks(void **state)
+{
+    (void)state;
+    struct runner_result r;
+    int leaky = dup(0); /* without close-on-exec */
+    assert_true(leaky > 2);
+    shell("ls /proc/self/fd | wc -l; grep -E 'SigBlk|SigIgn' /proc/self/status | cut -f2", &r);
+    assert_output(
+        &r, "4\n0000000000000000\n0000000000000000\n"); /* 0, 1, 2 and the one that ls reads */
+    close(leaky);
+    runner_result_fini(&r);
+}
+
+static void large_input_and_output_do_not_block_each_other(void **state)
+{
+    (void)state;
+    size_t len = 1 << 20;
+    char *input = malloc(len);
+    assert_non_null(input);
+    for (size_t i = 0; i < len; i++)
+        input[i] = (char)('a' + i % 26);
+    struct runner_result r;
+    run_with((struct runner_spec){.input = input, .input_len = len}, "tee /dev/stderr", &r);
+    assert_int_equal(r.end, RUNNER_EXITED);
+    assert_int_equal(r.code, 0);
+    assert_int_equal(r.output.len, len);
+    assert_memory_equal(r.output.data, input, len);
+    assert_int_equal(r.err_len, RUNNER_STDERR_MAX_BYTES);
+    assert_true(r.err_cut);
+    assert_memory_equal(r.err, input + len - RUNNER_STDERR_MAX_BYTES, RUNNER_STDERR_MAX_BYTES);
+    runner_result_fini(&r);
+    run_with((struct runner_spec){.input = input, .input_len = len}, "exec <&-; echo done",
+             &r); /* reads nothing */
+    assert_int_equal(r.end, RUNNER_EXITED);
+    assert_output(&r, "done\n");
+    runner_result_fini(&r);
+    free(input);
+}
+
+static void too_much_output_is_stopped(void **state)
+{
+    (void)state;
+    struct runner_result r;
+    run_with((struct runner_spec){.output_max_bytes = 100000}, "yes", &r);
+    assert_int_equal(r.end, RUNNER_TOO_BIG);
+    assert_true(r.output.len <= 100000);
+    runner_result_fini(&r);
+    run_with((struct runner_spec){.output_max_bytes = 3}, "printf abc", &r);
+    assert_int_equal(r.end, RUNNER_EXITED);
+    assert_output(&r, "abc");
+    runner_result_fini(&r);
+}
+
+static void count_call(void *arg)
+{
+    ++*(int *)arg;
+}
+
+static void timeout_asks_then_kills_the_group(void **state)
+{
+    (void)state;
+    struct runner_result r;
+    int calls = 0;
+    run_with((struct runner_spec){.timeout_ms = 100, .timed_out = count_call, .arg = &calls},
+             "trap 'echo asked >&2; exit 0' TERM; echo up; while :; do sleep 0.02; done", &r);
+    assert_int_equal(r.end, RUNNER_TIMED_OUT);
+    assert_int_equal(calls, 1);
+    runner_result_fini(&r);
+    /* Deaf to SIGTERM, and so is its child: both must be gone. */
+    run_with((struct runner_spec){.timeout_ms = 500},
+             "trap '' TERM; sleep 1000 & echo $!; echo $$; wait; sleep 1000", &r);
+    assert_int_equal(r.end, RUNNER_TIMED_OUT);
+    int child = 0, self = 0;
+    po__buf_append(&r.output, "", 1);
+    assert_int_equal(sscanf((char *)r.output.data, "%d\n%d", &child, &self), 2);
+    assert_gone(child);
+    assert_int_equal(kill(self, 0), -1);
+    runner_result_fini(&r);
+}
+
+static void what_is_left_of_the_group_is_killed(void **state)
+{
+    (void)state;
+    struct runner_result r;
+    shell("sleep 1000 & echo $!", &r); /* it holds both outputs open */
+    assert_int_equal(r.end, RUNNER_EXITED);
+    assert_int_equal(r.code, 0);
+    int child = 0;
+    po__buf_append(&r.output, "", 1);
+    assert_int_equal(sscanf((char *)r.output.data, "%d", &child), 1);
+    assert_gone(child);
+    runner_result_fini(&r);
+}
+
+static void a_process_that_left_the_group_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct runner_result r;
+    shell("setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.3; echo '\"x\"'", &r);
+    assert_int_equal(r.end, RUNNER_EXITED);
+    int child = 0;
+    po__buf_append(&r.output, "", 1);
+    assert_int_equal(sscanf((char *)r.output.data, "%d", &child), 1);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    runner_result_fini(&r);
+}
+
+static enum runner_stop stop_at_third_look(void *arg)
+{
+    return ++*(int *)arg >= 3 ? RUNNER_CANCELLED : RUNNER_GO_ON;
+}
+
+static void a_stop_ends_the_command(void **state)
+{
+    (void)state;
+    struct runner_result r;
+    int looks = 0;
+    run_with((struct runner_spec){.stop = stop_at_third_look, .arg = &looks}, "sleep 1000", &r);
+    assert_int_equal(r.end, RUNNER_STOPPED);
+    assert_int_equal(r.code, RUNNER_CANCELLED);
+    assert_int_equal(looks, 3);
+    runner_result_fini(&r);
+}
+
+static void what_cannot_start_is_named(void **state)
+{
+    (void)state;
+    struct runner_result r;
+    char *argv[] = {(char *)"no-such-program-anywhere", NULL};
+    struct runner_spec spec = {
+        .argv = argv, .envp = environ, .timeout_ms = 1000, .output_max_bytes = 10};
+    runner_run(&spec, &r);
+    assert_int_equal(r.end, RUNNER_NOT_STARTED);
+    assert_int_equal(r.code, ENOENT);
+    assert_string_equal(r.what, "executing it");
+    runner_result_fini(&r);
+    spec.cwd = "/nonexistent";
+    runner_run(&spec, &r);
+    assert_int_equal(r.end, RUNNER_NOT_STARTED);
+    assert_string_equal(r.what, "entering its working directory");
+    runner_result_fini(&r);
+}
+
+static void no_descriptor_and_no_child_is_left_here(void **state)
+{
+    (void)state;
+    int before = dup(0), after;
+    close(before);
+    for (int i = 0; i < 20; i++) {
+        struct runner_result r;
+        shell("cat; exit 1", &r);
+        runner_result_fini(&r);
+    }
+    after = dup(0);
+    close(after);
+    assert_int_equal(before, after);
+    assert_int_equal(kill(-getpid(), 0) == 0 || errno == ESRCH, 1);
+}
+
+int main(void)
+{
+    service_init(); /* as the daemon does: blocked and ignored signals must not reach the commands
+                     */
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exit_code_output_and_error),
+        cmocka_unit_test(environment_folder_and_group),
+        cmocka_unit_test(no_descriptor_and_no_signal_state_leaks),
+        cmocka_unit_test(large_input_and_output_do_not_block_each_other),
+        cmocka_unit_test(too_much_output_is_stopped),
+        cmocka_unit_test(timeout_asks_then_kills_the_group),
+        cmocka_unit_test(what_is_left_of_the_group_is_killed),
+        cmocka_unit_test(a_process_that_left_the_group_is_not_waited_for),
+        cmocka_unit_test(a_stop_ends_the_command),
+        cmocka_unit_test(what_cannot_start_is_named),
+        cmocka_unit_test(no_descriptor_and_no_child_is_left_here),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
