@@ -285,6 +285,10 @@ int po__core_create(struct po__core **core, const struct po__core_opts *opts)
     raft_seed(&c->raft, (unsigned)(opts->seed ^ (opts->seed >> 32)));
     raft_set_election_timeout(&c->raft, opts->election_ms);
     raft_set_heartbeat_timeout(&c->raft, opts->heartbeat_ms);
+    /* How soon the core asks again for a snapshot that has not arrived. Short, because the one it
+     * waits for may have been overtaken by a newer one meanwhile, and then nothing else makes it
+     * ask; a transfer under way is not disturbed by it. */
+    raft_set_install_snapshot_timeout(&c->raft, opts->election_ms);
     raft_set_pre_vote(&c->raft, true);
     raft_set_max_inflight_entries(&c->raft, PO__INFLIGHT_ENTRIES);
     raft_set_capacity_threshold(&c->raft, 0);

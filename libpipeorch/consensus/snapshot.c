@@ -180,8 +180,10 @@ void po__snapshot_wanted(struct po__replica *r, uint64_t peer)
 {
     struct po__snapshot_out *o = out_find(r, peer);
 
-    if (o && (o->reader || r->now_ms < o->quiet_until_ms))
+    if (o && o->reader)
         return;
+    if (o && r->now_ms < o->quiet_until_ms && po__core_match(r->core, peer) < o->meta.index)
+        return; /* it has that one and is busy installing it */
     if (!o)
         o = out_find(r, 0);
     if (!o)
