@@ -20,7 +20,7 @@
  * Threads: nng's threads bring answers, the channel's own thread watches the deadlines; both run
  * callbacks, one at a time
  * (`callbacks` is held meanwhile), and never with `lock` held. */
-#include <errno.h>
+#include <pipeorch/client.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <sys/random.h>
@@ -53,9 +53,10 @@ struct call {
     int state;
     struct po__lane *lane; /* SENT */
     bool read_only;
-    bool parks;     /* the node may take its time: WAIT and POLL */
-    bool maybe;     /* may have been executed */
-    bool connected; /* some connection took it */
+    bool parks;          /* the node may take its time: WAIT and POLL */
+    bool busy_is_answer; /* PO_EBUSY is about what was asked (a route), not about the node */
+    bool maybe;          /* may have been executed */
+    bool connected;      /* some connection took it */
     uint32_t try_ms;
     unsigned tries;
     uint8_t *refusal; /* the last one */
@@ -367,6 +368,8 @@ static bool is_final(struct po__nng_channel *ch, struct call *c, const struct po
         move_on(ch, from);
         break;
     case PO_EBUSY:
+        if (c->busy_is_answer)
+            return true;
         break;
     case PO_ETIMEDOUT:
         if (c->parks)
@@ -454,8 +457,11 @@ void po__channel_on_down(struct po__lane *lane, uint32_t pipe)
 /* Something of this call is due. True: its deadline passed, and it was detached. */
 static bool call_due(struct po__nng_channel *ch, struct call *c, uint64_t now)
 {
-    if (c->state == CALL_SENT)
-        c->maybe = true; /* no answer in time */
+    if (c->state == CALL_SENT) { /* no answer in time: earlier refusals explain nothing any more */
+        c->maybe = true;
+        po__free(c->refusal);
+        c->refusal = NULL;
+    }
     if (now >= c->deadline_ms) {
         detach(ch, c);
         return true;
@@ -527,6 +533,7 @@ static int classify(struct call *c)
         return rv;
     c->read_only = req.type != PO__REQ_COMMAND && req.type != PO__REQ_BATCH;
     c->parks = req.type == PO__REQ_WAIT || req.type == PO__REQ_POLL;
+    c->busy_is_answer = req.type == PO__REQ_QUERY && req.query.what == PO_QUERY_ROUTE;
     c->try_ms = TRY_MS;
     if (c->parks) {
         uint32_t parked_ms = req.type == PO__REQ_POLL ? req.poll.wait_ms : req.timeout_ms;
