@@ -19,6 +19,7 @@
 #include "command.h"
 
 #define PO__WORKERS_MAX            100000
+#define PO__WORKERS_MAX_BYTES      (UINT64_C(1) << 30) /* memory of their registrations */
 #define PO__TASKS_UNFINISHED_MAX   2000000 /* pending, scheduled or running */
 #define PO__TASKS_FINISHED_MAX     100000  /* kept for queries and for their idempotency key; the oldest go first */
 #define PO__TASKS_FINISHED_MAX_BYTES (64u * 1024 * 1024) /* payload bytes of finished tasks, likewise */
@@ -103,13 +104,35 @@ int po__model_digest(struct po__model *m, uint64_t *digest);
 int po__model_check(const struct po__model *m, char *message, size_t message_len);
 
 /* ---- queries: see PO_QUERY_* in client.h. Appends one msgpack map (sorted keys) to out. ----
- * STATUS has only what the model knows (members, counts); the node adds the rest. */
+ * Times are leader milliseconds; absent values are nil. States and statuses are words ("running", "online").
+ * STATUS        counts {see po__model_counts}, members [{feature_level, id, name, peer_address, worker_address, zone}];
+ *               the node adds the rest
+ * WORKERS       next, workers [{address, capabilities [{max_concurrency, name, requires_gpu, running, version}], heartbeat_ms, id,
+ *               incarnation, labels {}, number, running, status, zone}]; name: only after this id
+ * CAPABILITIES  capabilities [{free_slots, input_schema, name, output_schema, pending, requires_gpu, running, slots, versions [],
+ *               workers, workers_online}], next; name: only after this name
+ * ROUTE         address, capability, free_slots, running, version, worker_id, zone
+ * TASK          attempts, attempts_max, capability, created_ms, deadline_ms, error, finished_ms, granted_ms, id, input,
+ *               lost_attempts, preferred_zone, result, run_id, state, timeout_ms, token, worker_id, zone
+ * TASKS         next, tasks [as TASK, without input and result]
+ * PIPELINES     next, pipelines [{defined_ms, name, start_node, steps_count}]; name: only after this name
+ * PIPELINE      defined_ms, name, start_node, steps [{attempts_max, capability, config, name, next_node, timeout_ms}]
+ * RUN           error, finished_ms, id, params, pipeline, result, started_ms, state, steps [{attempts, capability, error,
+ *               finished_ms, name, started_ms, state, task_id, worker_id, zone}], zone
+ * RUNS          next, runs [as RUN, without params, result and steps]
+ * Lists hold at most `limit` elements and about PO__QUERY_TARGET_BYTES; `next` is what to pass as id (TASKS, RUNS) or name to go on,
+ * nil at the end. A list may be shorter than its limit and still have a next. */
+#define PO__QUERY_LIMIT_DEFAULT 100
+#define PO__QUERY_LIMIT_MAX     1000
+#define PO__QUERY_TARGET_BYTES  (1024 * 1024)
+#define PO__QUERY_SCAN_MAX      100000 /* objects looked at for one answer */
 struct po__query {
     int what;
     uint64_t id;
     struct po__slice name, name2;
     uint32_t limit;
 };
+/* Returns 0, PO_EINVAL, PO_ENOTFOUND, PO_ENOCAPABILITY, PO_EBUSY (ROUTE: all offers are full), PO_ENOMEM. *message: static. */
 int po__model_query(const struct po__model *m, const struct po__query *q, struct po__buf *out, const char **message);
 
 #endif

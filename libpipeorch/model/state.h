@@ -1,5 +1,5 @@
 /* The objects of the replicated state, for those who read them (node, queries, snapshot). Only model/ writes them.
- * (Fields that only model/ needs are added here too; readers use what is documented.) */
+ * Readers use the documented fields; those below "model/ only" are the model's own business. */
 #ifndef PO__STATE_H
 #define PO__STATE_H
 
@@ -9,13 +9,21 @@ struct po__worker {
     struct po__tree_node by_id, by_number;
     uint64_t number; /* assigned at first registration, never reused */
     uint64_t incarnation;
-    char *id, *address, *zone; /* NUL-terminated */
+    const char *id, *address, *zone; /* NUL-terminated */
     uint32_t heartbeat_ms;
-    uint32_t status;         /* PO_WORKER_* */
-    uint32_t running;        /* tasks it runs */
-    struct po__list tasks;   /* of po__task.worker_link, in order of grant */
-    /* model/ adds: labels, offers (one per capability), registration index, ... */
-    void *priv;
+    uint32_t status;       /* PO_WORKER_* */
+    uint32_t running;      /* tasks it runs */
+    struct po__list tasks; /* of po__task.worker_link, in order of grant */
+
+    /* model/ only */
+    uint32_t epoch;
+    uint32_t offers_count;
+    uint64_t last_token; /* of its latest grant, 0: none; decides who waited longest */
+    uint64_t bytes;      /* of its registration, as counted against PO__WORKERS_MAX_BYTES */
+    struct po__origin *origin;
+    struct po__offer *offers; /* sorted by capability name */
+    char *text;               /* one block: what address, labels and the offers' slices point into */
+    struct po__slice labels;  /* canonical msgpack map */
 };
 
 struct po__task {
@@ -25,11 +33,31 @@ struct po__task {
     uint32_t state; /* PO_TASK_* */
     uint32_t attempt;
     uint32_t attempts_max, timeout_ms;
-    uint64_t token;       /* of the current or last grant */
-    uint64_t deadline_ms; /* running: of the attempt; scheduled: when it becomes pending */
+    uint64_t token;            /* of the current or last grant */
+    uint64_t deadline_ms;      /* running: of the attempt; scheduled: when it becomes pending; finished: when it finished */
     struct po__worker *worker; /* running: who runs it */
     uint64_t run_id;           /* 0: no pipeline */
     struct po__slice capability, input, result, error, zone, key; /* owned by the task or its run; result or error may be empty */
+    uint64_t created_ms;
+    uint64_t granted_ms; /* of its first attempt; 0: none yet */
+
+    /* model/ only */
+    struct po__tree_node by_key; /* linked if it has a key */
+    uint64_t key_hash;
+    struct po__tree_node queue; /* pending: of its capability; scheduled, running: due; finished: in order of their end */
+    struct po__capability *cap;
+    struct po__origin *origin; /* worker of the current or last attempt; NULL: none yet */
+    uint32_t epoch;
+    uint16_t lost;   /* attempts that ended with their worker; no fault of the task */
+    uint8_t outcome; /* what ended the last attempt, as far as a worker may repeat it */
+};
+
+/* Who executed an attempt; outlives the worker's registration. Shared by all that ran there. */
+struct po__origin {
+    struct po__tree_node by_name;
+    uint64_t refs;
+    struct po__slice id, zone; /* NUL-terminated */
+    char text[];
 };
 
 struct po__member_info {

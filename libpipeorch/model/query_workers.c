@@ -1,0 +1,174 @@
+/* Queries about workers and what they offer. */
+#include "query.h"
+
+static void put_offer(struct po__buf *b, const struct po__offer *o)
+{
+    po__mpw_map(b, 5);
+    po__kv_uint(b, "max_concurrency", o->slots);
+    po__kv_text(b, "name", o->cap->name);
+    po__kv_bool(b, "requires_gpu", o->requires_gpu);
+    po__kv_uint(b, "running", o->running);
+    po__kv_text(b, "version", o->version);
+}
+
+static void put_worker(struct po__buf *b, const struct po__worker *w)
+{
+    po__mpw_map(b, 10);
+    po__kv_text(b, "address", po__str(w->address));
+    po__mpw_cstr(b, "capabilities");
+    po__mpw_array(b, w->offers_count);
+    for (uint32_t i = 0; i < w->offers_count; i++)
+        put_offer(b, &w->offers[i]);
+    po__kv_uint(b, "heartbeat_ms", w->heartbeat_ms);
+    po__kv_text(b, "id", w->origin->id);
+    po__kv_uint(b, "incarnation", w->incarnation);
+    po__mpw_cstr(b, "labels");
+    po__mpw_raw(b, w->labels);
+    po__kv_uint(b, "number", w->number);
+    po__kv_uint(b, "running", w->running);
+    po__kv_word(b, "status", po__worker_word(w->status));
+    po__kv_text(b, "zone", w->origin->zone);
+}
+
+int po__query_workers(const struct po__model *m, const struct po__query *q, struct po__buf *b)
+{
+    struct po__page p;
+    po__page_begin(&p, q);
+    for (const struct po__worker *w = po__worker_after(m, q->name); w;
+         w = po__model_worker_next(m, w)) {
+        if (po__page_full(&p)) {
+            p.more = true;
+            break;
+        }
+        p.last_name = w->origin->id;
+        put_worker(&p.items, w);
+        p.count++;
+    }
+    po__mpw_map(b, 2);
+    po__page_next_name(&p, b);
+    po__page_items(&p, b, "workers");
+    return 0;
+}
+
+struct totals {
+    uint64_t slots, running, free_slots, online;
+    bool gpu;
+};
+
+static const struct po__offer *offer_of(const struct po__tree_node *n)
+{
+    return po__container_of(n, struct po__offer, by_worker);
+}
+
+/* The distinct versions offered, in order of first appearance by worker number. */
+#define VERSIONS_MAX 16
+static uint32_t versions(const struct po__capability *cap, struct po__slice *out)
+{
+    uint32_t count = 0;
+    for (struct po__tree_node *n = po__tree_first(&cap->offers); n && count < VERSIONS_MAX;
+         n = po__tree_next(n)) {
+        uint32_t i = 0;
+        while (i < count && !po__slice_eq(out[i], offer_of(n)->version))
+            i++;
+        if (i == count)
+            out[count++] = offer_of(n)->version;
+    }
+    return count;
+}
+
+static struct totals add_up(const struct po__capability *cap, uint32_t *looked_at)
+{
+    struct totals t = {0};
+    for (struct po__tree_node *n = po__tree_first(&cap->offers); n; n = po__tree_next(n)) {
+        const struct po__offer *o = offer_of(n);
+        bool online = o->worker->status == PO_WORKER_ONLINE;
+        t.slots += o->slots;
+        t.running += o->running;
+        t.online += online;
+        t.free_slots += online ? o->slots - o->running : 0;
+        t.gpu = t.gpu || o->requires_gpu;
+        ++*looked_at;
+    }
+    return t;
+}
+
+static void put_capability(struct po__page *p, const struct po__capability *cap)
+{
+    struct po__buf *b = &p->items;
+    struct po__slice v[VERSIONS_MAX], none = po__slice(NULL, 0);
+    struct po__tree_node *n = po__tree_first(&cap->offers); /* speaks for all */
+    uint32_t versions_count = versions(cap, v);
+    struct totals t = add_up(cap, &p->looked_at);
+    po__mpw_map(b, 11);
+    po__kv_uint(b, "free_slots", t.free_slots);
+    po__kv_text(b, "input_schema", n ? offer_of(n)->input_schema : none);
+    po__kv_text(b, "name", cap->name);
+    po__kv_text(b, "output_schema", n ? offer_of(n)->output_schema : none);
+    po__kv_uint(b, "pending", cap->pending.count);
+    po__kv_bool(b, "requires_gpu", t.gpu);
+    po__kv_uint(b, "running", t.running);
+    po__kv_uint(b, "slots", t.slots);
+    po__mpw_cstr(b, "versions");
+    po__mpw_array(b, versions_count);
+    for (uint32_t i = 0; i < versions_count; i++)
+        po__mpw_str(b, v[i]);
+    po__kv_uint(b, "workers", cap->offers.count);
+    po__kv_uint(b, "workers_online", t.online);
+}
+
+/* Capabilities that only kept tasks name are listed too: something waits for them, or did. */
+int po__query_capabilities(const struct po__model *m, const struct po__query *q, struct po__buf *b)
+{
+    struct po__page p;
+    po__page_begin(&p, q);
+    for (const struct po__capability *cap = po__cap_after(m, q->name); cap;
+         cap = po__cap_after(m, cap->name)) {
+        if (po__page_full(&p)) {
+            p.more = true;
+            break;
+        }
+        p.last_name = cap->name;
+        put_capability(&p, cap);
+        p.count++;
+    }
+    po__mpw_map(b, 2);
+    po__page_items(&p, b, "capabilities");
+    po__page_next_name(&p, b);
+    return 0;
+}
+
+static bool any_online(const struct po__capability *cap)
+{
+    for (struct po__tree_node *n = po__tree_first(&cap->offers); n; n = po__tree_next(n))
+        if (offer_of(n)->worker->status == PO_WORKER_ONLINE)
+            return true;
+    return false;
+}
+
+int po__query_route(const struct po__model *m, const struct po__query *q, struct po__buf *b,
+                    const char **message)
+{
+    const struct po__capability *cap = po__cap_find(m, q->name);
+    const struct po__offer *o = cap ? po__offer_best(cap, q->name2) : NULL;
+    if (!po__capability_ok(q->name)) {
+        *message = "malformed capability; expected \"verb:name\"";
+        return PO_EINVAL;
+    }
+    if (!o && cap && any_online(cap)) {
+        *message = "all slots of the workers that offer this capability are taken; retry later";
+        return PO_EBUSY;
+    }
+    if (!o) {
+        *message = "no online worker offers this capability; register one";
+        return PO_ENOCAPABILITY;
+    }
+    po__mpw_map(b, 7);
+    po__kv_text(b, "address", po__str(o->worker->address));
+    po__kv_text(b, "capability", cap->name);
+    po__kv_uint(b, "free_slots", o->slots - o->running);
+    po__kv_uint(b, "running", o->worker->running);
+    po__kv_text(b, "version", o->version);
+    po__kv_text(b, "worker_id", o->worker->origin->id);
+    po__kv_text(b, "zone", o->worker->origin->zone);
+    return 0;
+}

@@ -1,0 +1,169 @@
+/* The objects of the state as snapshot records: msgpack arrays [section, fields...], everything
+ * that cannot be derived and nothing else. Read back by restore.c; the two change together, with
+ * PO__SNAPSHOT_FORMAT. */
+#include "impl.h"
+
+void po__record_header(struct po__buf *b, const struct po__model *m)
+{
+    po__mpw_array(b, 11);
+    po__mpw_uint(b, PO__SECTION_HEADER);
+    po__mpw_uint(b, PO__SNAPSHOT_FORMAT);
+    po__mpw_uint(b, m->index);
+    po__mpw_uint(b, m->now_ms);
+    po__mpw_uint(b, m->last_token);
+    po__mpw_uint(b, m->next_worker);
+    po__mpw_uint(b, m->next_task);
+    po__mpw_uint(b, m->next_run);
+    po__mpw_uint(b, m->next_def);
+    po__mpw_uint(b, m->app_keys.first);
+    po__mpw_uint(b, m->app_keys.next);
+}
+
+static void put_member(struct po__buf *b, const struct po__member *mb)
+{
+    const struct po__member_info *i = &mb->info;
+    po__mpw_array(b, 8);
+    po__mpw_uint(b, PO__SECTION_MEMBERS);
+    po__mpw_uint(b, i->node_id);
+    po__mpw_str(b, i->name);
+    po__mpw_str(b, i->zone);
+    po__mpw_str(b, i->peer_address);
+    po__mpw_str(b, i->worker_address);
+    po__mpw_bin(b, i->directory_id);
+    po__mpw_uint(b, i->feature_level);
+}
+
+/* What the worker said about itself has the form of the command that said it. */
+static void put_worker(struct po__buf *b, const struct po__worker *w)
+{
+    po__mpw_array(b, 5);
+    po__mpw_uint(b, PO__SECTION_WORKERS);
+    po__mpw_uint(b, w->number);
+    po__mpw_uint(b, w->status);
+    po__mpw_uint(b, w->last_token);
+    po__mpw_array(b, 8);
+    po__mpw_uint(b, PO__CMD_WORKER_REGISTER);
+    po__mpw_str(b, w->origin->id);
+    po__mpw_cstr(b, w->address);
+    po__mpw_str(b, w->origin->zone);
+    po__mpw_uint(b, w->incarnation);
+    po__mpw_uint(b, w->heartbeat_ms);
+    po__mpw_raw(b, w->labels);
+    po__mpw_array(b, w->offers_count);
+    for (uint32_t i = 0; i < w->offers_count; i++) {
+        const struct po__offer *o = &w->offers[i];
+        po__mpw_array(b, 6);
+        po__mpw_str(b, o->cap->name);
+        po__mpw_str(b, o->version);
+        po__mpw_str(b, o->input_schema);
+        po__mpw_str(b, o->output_schema);
+        po__mpw_bool(b, o->requires_gpu);
+        po__mpw_uint(b, o->slots);
+    }
+}
+
+static void put_def(struct po__buf *b, const struct po__def *d)
+{
+    po__mpw_array(b, 5);
+    po__mpw_uint(b, PO__SECTION_DEFS);
+    po__mpw_uint(b, d->number);
+    po__mpw_bool(b, po__tree_linked(&d->by_name));
+    po__mpw_uint(b, d->defined_ms);
+    po__mpw_array(b, 4);
+    po__mpw_uint(b, PO__CMD_PIPELINE_DEFINE);
+    po__mpw_str(b, d->name);
+    po__mpw_str(b, d->start_node);
+    po__mpw_raw(b, d->steps);
+}
+
+static void put_origin(struct po__buf *b, const struct po__origin *o)
+{
+    po__mpw_str(b, o ? o->id : po__slice(NULL, 0));
+    po__mpw_str(b, o ? o->zone : po__slice(NULL, 0));
+}
+
+static void put_run(struct po__buf *b, const struct po__run *r)
+{
+    po__mpw_array(b, 11);
+    po__mpw_uint(b, PO__SECTION_RUNS);
+    po__mpw_uint(b, r->id);
+    po__mpw_uint(b, r->def->number);
+    po__mpw_uint(b, r->state);
+    po__mpw_uint(b, r->started_ms);
+    po__mpw_uint(b, r->finished_ms);
+    po__mpw_str(b, r->params);
+    po__mpw_str(b, r->zone);
+    po__mpw_bin(b, r->key);
+    po__mpw_str(b, r->error);
+    po__mpw_array(b, r->started_count);
+    for (uint32_t i = 0; i < r->started_count; i++) {
+        const struct po__step_run *s = &r->steps[i];
+        po__mpw_array(b, 8);
+        po__mpw_uint(b, s->task_id);
+        po__mpw_uint(b, s->state);
+        po__mpw_uint(b, s->attempts);
+        po__mpw_uint(b, s->started_ms);
+        po__mpw_uint(b, s->finished_ms);
+        put_origin(b, s->origin);
+        po__mpw_str(b, s->error);
+    }
+}
+
+static void put_task(struct po__buf *b, const struct po__task *t)
+{
+    po__mpw_array(b, 22);
+    po__mpw_uint(b, PO__SECTION_TASKS);
+    po__mpw_uint(b, t->id);
+    po__mpw_str(b, t->capability);
+    po__mpw_str(b, t->input);
+    po__mpw_str(b, t->zone);
+    po__mpw_bin(b, t->key);
+    po__mpw_uint(b, t->attempts_max);
+    po__mpw_uint(b, t->timeout_ms);
+    po__mpw_uint(b, t->run_id);
+    po__mpw_uint(b, t->state);
+    po__mpw_uint(b, t->attempt);
+    po__mpw_uint(b, t->lost);
+    po__mpw_uint(b, t->outcome);
+    po__mpw_uint(b, t->token);
+    po__mpw_uint(b, t->deadline_ms);
+    po__mpw_uint(b, t->created_ms);
+    po__mpw_uint(b, t->granted_ms);
+    po__mpw_uint(b, t->worker ? t->worker->number : 0);
+    put_origin(b, t->origin);
+    po__mpw_str(b, t->result);
+    po__mpw_str(b, t->error);
+}
+
+static void put_app_key(struct po__buf *b, const struct po__app_key *k)
+{
+    po__mpw_array(b, 4);
+    po__mpw_uint(b, PO__SECTION_APP_KEYS);
+    po__mpw_uint(b, k->seq);
+    po__mpw_bin(b, po__slice(k->text, k->key_len));
+    po__mpw_bin(b, po__app_key_result(k));
+}
+
+void po__record(struct po__buf *b, enum po__section section, const void *object)
+{
+    switch (section) {
+    case PO__SECTION_MEMBERS:
+        put_member(b, object);
+        break;
+    case PO__SECTION_WORKERS:
+        put_worker(b, object);
+        break;
+    case PO__SECTION_DEFS:
+        put_def(b, object);
+        break;
+    case PO__SECTION_RUNS:
+        put_run(b, object);
+        break;
+    case PO__SECTION_TASKS:
+        put_task(b, object);
+        break;
+    default:
+        PO_INVARIANT(section == PO__SECTION_APP_KEYS);
+        put_app_key(b, object);
+    }
+}

@@ -1,0 +1,466 @@
+/* Reading a snapshot back. Bytes come in pieces of any size; frames are put together here and
+ * decoded when they are whole.
+ *
+ * Nothing in a snapshot is believed: records must come in the order that the writer has, fields
+ * pass the same checks as commands, every reference must hold, and the finished state must satisfy
+ * po__model_check. PO_ECORRUPT otherwise. */
+#include "impl.h"
+
+struct po__restore {
+    struct po__buf pending; /* a frame that is not whole yet */
+    struct po__buf app;
+    struct po__cmd cmd; /* too big for the stack of who knows whom */
+    uint32_t section;
+    uint64_t last_key, records;
+    uint64_t index;
+    bool ended;
+    int err;
+};
+
+#define FRAME_HEAD_BYTES 4
+
+void po__restore_free(struct po__model *m)
+{
+    if (!m->restore)
+        return;
+    po__buf_fini(&m->restore->pending);
+    po__buf_fini(&m->restore->app);
+    po__free(m->restore);
+    m->restore = NULL;
+}
+
+static uint64_t u64(struct po__mpr *r)
+{
+    return po__mpr_uint(r, UINT64_MAX);
+}
+
+static uint32_t u32(struct po__mpr *r)
+{
+    return (uint32_t)po__mpr_uint(r, UINT32_MAX);
+}
+
+static struct po__slice name(struct po__mpr *r)
+{
+    return po__mpr_str(r, PO_NAME_MAX_BYTES);
+}
+
+static struct po__slice key(struct po__mpr *r)
+{
+    return po__mpr_bin(r, PO_KEY_MAX_BYTES);
+}
+
+static struct po__slice payload(struct po__mpr *r)
+{
+    return po__mpr_str(r, PO_PAYLOAD_MAX_BYTES);
+}
+
+static struct po__slice error_text(struct po__mpr *r)
+{
+    return po__mpr_str(r, PO_ERROR_TEXT_MAX_BYTES + PO_NAME_MAX_BYTES + 64);
+}
+
+/* A text of its own; false: no memory. */
+static bool own(struct po__slice *field, struct po__slice text)
+{
+    *field = po__slice(text.len ? po__strndup(text.data, text.len) : NULL, text.len);
+    return text.len == 0 || field->data;
+}
+
+/* NULL for an absent one; *err is set if it is malformed or there is no memory. */
+static struct po__origin *origin(struct po__model *m, struct po__mpr *r, int *err)
+{
+    struct po__slice id = name(r), zone = name(r);
+    if (r->err || (id.len == 0 && zone.len == 0))
+        return NULL;
+    if (!po__name_ok(id) || !po__name_ok(zone)) {
+        *err = PO_ECORRUPT;
+        return NULL;
+    }
+    struct po__origin *o = po__origin_get(m, id, zone);
+    if (!o)
+        *err = PO_ENOMEM;
+    return o;
+}
+
+/* ---- sections; each returns 0, PO_ECORRUPT, PO_ENOMEM ---- */
+
+static int read_header(struct po__model *m, struct po__mpr *r)
+{
+    uint64_t format = u64(r);
+    if (r->err)
+        return PO_ECORRUPT;
+    if (format != PO__SNAPSHOT_FORMAT)
+        return PO_EVERSION;
+    m->restore->index = u64(r);
+    m->now_ms = u64(r);
+    m->last_token = u64(r);
+    m->next_worker = u64(r);
+    m->next_task = u64(r);
+    m->next_run = u64(r);
+    m->next_def = u64(r);
+    m->app_keys.first = m->app_keys.next = u64(r);
+    uint64_t end = u64(r);
+    if (end < m->app_keys.first || end - m->app_keys.first > PO__APP_KEYS_MAX)
+        return PO_ECORRUPT;
+    m->snap.app_keys_end = end; /* compared when all are there */
+    return m->next_worker && m->next_task && m->next_run && m->next_def ? 0 : PO_ECORRUPT;
+}
+
+static int read_member(struct po__model *m, struct po__mpr *r)
+{
+    struct po__cmd *cmd = &m->restore->cmd;
+    cmd->type = PO__CMD_MEMBER;
+    struct po__member_info i = {.node_id = m->restore->last_key};
+    i.name = cmd->member.name = name(r);
+    i.zone = cmd->member.zone = name(r);
+    i.peer_address = cmd->member.peer_address = po__mpr_str(r, PO_ADDRESS_MAX_BYTES);
+    i.worker_address = cmd->member.worker_address = po__mpr_str(r, PO_ADDRESS_MAX_BYTES);
+    i.directory_id = cmd->member.directory_id = po__mpr_bin(r, PO__DIRECTORY_ID_BYTES);
+    i.feature_level = u32(r);
+    cmd->member.node_id = i.node_id;
+    if (r->err || po__cmd_check(cmd, NULL, 0) || m->members.count >= PO_MEMBERS_MAX)
+        return PO_ECORRUPT;
+    struct po__member *mb = po__member_make(m, &i);
+    if (!mb)
+        return PO_ENOMEM;
+    PO_INVARIANT(po__member_link(m, mb)); /* keys increase */
+    return 0;
+}
+
+static int read_command(struct po__model *m, struct po__mpr *r, uint32_t type)
+{
+    struct po__cmd *cmd = &m->restore->cmd;
+    return po__cmd_decode(r, cmd, true) || cmd->type != type || po__cmd_check(cmd, NULL, 0)
+               ? PO_ECORRUPT
+               : 0;
+}
+
+static int read_worker(struct po__model *m, struct po__mpr *r)
+{
+    uint64_t number = m->restore->last_key;
+    uint32_t status = (uint32_t)po__mpr_uint(r, PO_WORKER_DRAINING);
+    uint64_t last_token = u64(r);
+    if (read_command(m, r, PO__CMD_WORKER_REGISTER) || status < PO_WORKER_ONLINE ||
+        number >= m->next_worker || last_token > m->last_token ||
+        m->workers.count >= PO__WORKERS_MAX)
+        return PO_ECORRUPT;
+    struct po__worker *w = po__worker_make(m, number, &m->restore->cmd);
+    if (!w)
+        return PO_ENOMEM;
+    w->status = status; /* its offers are linked when the leases are known */
+    w->last_token = last_token;
+    if (po__worker_link(m, w))
+        return 0;
+    po__worker_free(m, w);
+    return PO_ECORRUPT;
+}
+
+static int read_def(struct po__model *m, struct po__mpr *r)
+{
+    uint64_t number = m->restore->last_key;
+    bool current = po__mpr_bool(r);
+    uint64_t defined_ms = u64(r);
+    if (read_command(m, r, PO__CMD_PIPELINE_DEFINE) || number >= m->next_def)
+        return PO_ECORRUPT;
+    struct po__def *d = po__def_make(m, number, &m->restore->cmd);
+    if (!d)
+        return PO_ENOMEM;
+    d->defined_ms = defined_ms;
+    if (po__def_link(m, d, current))
+        return 0;
+    po__def_free(m, d);
+    return PO_ECORRUPT;
+}
+
+static int read_steps(struct po__model *m, struct po__mpr *r, struct po__run *run)
+{
+    int err = 0;
+    uint32_t n = po__mpr_array(r, run->def->steps_count);
+    for (uint32_t i = 0; i < n && !r->err && !err; i++) {
+        struct po__step_run *s = &run->steps[run->started_count++];
+        if (po__mpr_array(r, 8) != 8)
+            po__mpr_fail(r);
+        s->task_id = u64(r);
+        s->state = (uint32_t)po__mpr_uint(r, PO_TASK_CANCELLED);
+        s->attempts = u32(r);
+        s->started_ms = u64(r);
+        s->finished_ms = u64(r);
+        s->origin = origin(m, r, &err);
+        if (!own(&s->error, error_text(r)))
+            err = PO_ENOMEM;
+    }
+    return err ? err : r->err || n == 0 ? PO_ECORRUPT : 0;
+}
+
+static int read_run(struct po__model *m, struct po__mpr *r)
+{
+    uint64_t id = m->restore->last_key;
+    struct po__def *def = po__def_find(m, u64(r));
+    uint32_t state = (uint32_t)po__mpr_uint(r, PO_RUN_CANCELLED);
+    uint64_t started_ms = u64(r), finished_ms = u64(r);
+    struct po__slice params = payload(r), zone = name(r), k = key(r), error = error_text(r);
+    if (r->err || !def || state < PO_RUN_RUNNING || id >= m->next_run ||
+        (zone.len && !po__name_ok(zone)))
+        return PO_ECORRUPT;
+    struct po__run *run = po__run_make(m, def, params, zone, k);
+    if (!run)
+        return PO_ENOMEM;
+    run->id = id;
+    run->state = state;
+    run->started_ms = started_ms;
+    run->finished_ms = finished_ms;
+    int rv = read_steps(m, r, run);
+    if (!rv && !own(&run->error, error))
+        rv = PO_ENOMEM;
+    if (!rv && po__run_link(m, run))
+        return 0;
+    po__run_free(m, run);
+    return rv ? rv : PO_ECORRUPT;
+}
+
+/* Into the worker's list in order of grant. Tasks come by id, which is nearly that order. */
+static int restore_lease(struct po__model *m, struct po__task *t, uint64_t number)
+{
+    struct po__worker *w = (struct po__worker *)po__model_worker_by_number(m, number);
+    struct po__offer *o = w ? po__offer_of(w, t->cap) : NULL;
+    if (!o || o->running >= o->slots || w->status == PO_WORKER_OFFLINE || !t->origin ||
+        !po__slice_eq(t->origin->id, w->origin->id))
+        return PO_ECORRUPT;
+    po__lease_bind(t, w, o);
+    struct po__list *at = t->worker_link.prev;
+    while (at != &w->tasks && po__container_of(at, struct po__task, worker_link)->token > t->token)
+        at = at->prev;
+    po__list_remove(&t->worker_link);
+    po__list_push(at->next, &t->worker_link); /* behind at */
+    return 0;
+}
+
+static void read_task_fields(struct po__mpr *r, struct po__task *t, uint64_t *worker)
+{
+    t->state = (uint32_t)po__mpr_uint(r, PO_TASK_CANCELLED);
+    t->attempt = u32(r);
+    t->lost = (uint16_t)po__mpr_uint(r, UINT16_MAX);
+    t->outcome = (uint8_t)po__mpr_uint(r, PO__OUTCOME_FAILED);
+    t->token = u64(r);
+    t->deadline_ms = u64(r);
+    t->created_ms = u64(r);
+    t->granted_ms = u64(r);
+    *worker = u64(r);
+}
+
+static int read_task(struct po__model *m, struct po__mpr *r)
+{
+    struct po__task_spec spec = {0};
+    uint64_t worker = 0;
+    int err = 0;
+    spec.capability = name(r);
+    spec.input = payload(r);
+    spec.zone = name(r);
+    spec.key = key(r);
+    spec.attempts_max = (uint32_t)po__mpr_uint(r, PO__ATTEMPTS_MAX);
+    spec.timeout_ms = (uint32_t)po__mpr_uint(r, PO__ATTEMPT_MAX_MS);
+    spec.run_id = u64(r);
+    if (r->err || !po__capability_ok(spec.capability) ||
+        (spec.zone.len && !po__name_ok(spec.zone)) || m->restore->last_key >= m->next_task ||
+        !spec.attempts_max || !spec.timeout_ms)
+        return PO_ECORRUPT;
+    struct po__task *t = po__task_make(m, &spec);
+    if (!t)
+        return PO_ENOMEM;
+    t->id = m->restore->last_key;
+    read_task_fields(r, t, &worker);
+    t->origin = origin(m, r, &err);
+    if (!own(&t->result, payload(r)) || !own(&t->error, error_text(r)))
+        err = PO_ENOMEM;
+    if (!err && (r->err || t->state < PO_TASK_PENDING || t->token > m->last_token ||
+                 (t->state == PO_TASK_RUNNING) != (worker != 0) || !po__task_link(m, t)))
+        err = PO_ECORRUPT;
+    if (err) {
+        po__task_free(m, t);
+        return err;
+    }
+    return worker ? restore_lease(m, t, worker) : 0;
+}
+
+static int read_app_key(struct po__model *m, struct po__mpr *r)
+{
+    struct po__slice k = key(r), result = po__mpr_bin(r, PO_PAYLOAD_MAX_BYTES);
+    if (r->err || k.len == 0 || m->restore->last_key != m->app_keys.next ||
+        po__app_key_find(&m->app_keys, k) ||
+        m->app_keys.bytes + result.len > PO__APP_KEYS_MAX_BYTES ||
+        m->app_keys.next == m->snap.app_keys_end)
+        return PO_ECORRUPT;
+    return po__app_key_add(m, k, result);
+}
+
+static int read_app(struct po__model *m, struct po__mpr *r)
+{
+    struct po__slice s = po__mpr_bin(r, PO__RECORD_MAX_BYTES);
+    if (r->err)
+        return PO_ECORRUPT;
+    int rv = po__buf_append(&m->restore->app, s.data, s.len);
+    return rv == PO_ETOOBIG ? PO_ECORRUPT : rv;
+}
+
+/* ---- frames ---- */
+
+/* Number of fields of a record, the section included. */
+static const uint8_t fields[] = {
+    [PO__SECTION_HEADER] = 11,  [PO__SECTION_MEMBERS] = 8, [PO__SECTION_WORKERS] = 5,
+    [PO__SECTION_DEFS] = 5,     [PO__SECTION_RUNS] = 11,   [PO__SECTION_TASKS] = 22,
+    [PO__SECTION_APP_KEYS] = 4, [PO__SECTION_APP] = 2,     [PO__SECTION_END] = 2,
+};
+
+/* The section may stay or go forward; the key, which every object has first, must grow within it.
+ */
+static int order(struct po__restore *rs, struct po__mpr *r, uint32_t section)
+{
+    bool first = rs->records == 0;
+    if (rs->ended || (section == PO__SECTION_HEADER) != first || section < rs->section)
+        return PO_ECORRUPT;
+    bool same = section == rs->section;
+    rs->section = section;
+    if (section < PO__SECTION_MEMBERS || section > PO__SECTION_APP_KEYS)
+        return 0;
+    uint64_t k = u64(r);
+    if (r->err || (same && k <= rs->last_key) || (k == 0 && section != PO__SECTION_APP_KEYS))
+        return PO_ECORRUPT;
+    rs->last_key = k;
+    return 0;
+}
+
+static int read_section(struct po__model *m, struct po__mpr *r, uint32_t section)
+{
+    switch (section) {
+    case PO__SECTION_HEADER:
+        return read_header(m, r);
+    case PO__SECTION_MEMBERS:
+        return read_member(m, r);
+    case PO__SECTION_WORKERS:
+        return read_worker(m, r);
+    case PO__SECTION_DEFS:
+        return read_def(m, r);
+    case PO__SECTION_RUNS:
+        return read_run(m, r);
+    case PO__SECTION_TASKS:
+        return read_task(m, r);
+    case PO__SECTION_APP_KEYS:
+        return read_app_key(m, r);
+    case PO__SECTION_APP:
+        return read_app(m, r);
+    default:
+        m->restore->ended = true;
+        return u64(r) == m->restore->records ? 0 : PO_ECORRUPT;
+    }
+}
+
+static int read_record(struct po__model *m, const uint8_t *data, size_t len)
+{
+    struct po__restore *rs = m->restore;
+    struct po__mpr r;
+    po__mpr_init(&r, data, len);
+    uint32_t n = po__mpr_array(&r, UINT8_MAX);
+    uint32_t section = (uint32_t)po__mpr_uint(&r, PO__SECTION_END);
+    if (r.err || section < PO__SECTION_HEADER)
+        return PO_ECORRUPT;
+    if (n != fields[section]) /* of a header: the format may be another one */
+        return section == PO__SECTION_HEADER && n > 1 &&
+                       po__mpr_uint(&r, UINT64_MAX) != PO__SNAPSHOT_FORMAT && !r.err
+                   ? PO_EVERSION
+                   : PO_ECORRUPT;
+    int rv = order(rs, &r, section);
+    rv = rv ? rv : read_section(m, &r, section);
+    rv = rv ? rv : po__mpr_end(&r) ? PO_ECORRUPT : 0;
+    rs->records++;
+    return rv;
+}
+
+/* Reads the whole frames at the start of data; *used: their bytes. */
+static int read_frames(struct po__model *m, const uint8_t *data, size_t len, size_t *used)
+{
+    *used = 0;
+    while (len - *used >= FRAME_HEAD_BYTES) {
+        const uint8_t *p = data + *used;
+        size_t n = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
+        if (n > PO__RECORD_MAX_BYTES)
+            return PO_ECORRUPT;
+        if (len - *used - FRAME_HEAD_BYTES < n)
+            return 0;
+        int rv = read_record(m, p + FRAME_HEAD_BYTES, n);
+        if (rv)
+            return rv;
+        *used += FRAME_HEAD_BYTES + n;
+    }
+    return 0;
+}
+
+static int read_chunk(struct po__model *m, const void *data, size_t len)
+{
+    struct po__buf *b = &m->restore->pending;
+    size_t used;
+    if (po__buf_append(b, data, len))
+        return b->err == PO_ENOMEM ? PO_ENOMEM : PO_ECORRUPT;
+    int rv = read_frames(m, b->data, b->len, &used);
+    if (used) {
+        memmove(b->data, b->data + used, b->len - used);
+        b->len -= used;
+    }
+    return rv;
+}
+
+int po__model_restore_chunk(struct po__model *m, const void *data, size_t len)
+{
+    PO_PRE(!m->snap.active);
+    if (!m->restore) {
+        PO_PRE(m->index == 0 && !m->tasks.root && !m->workers.root && !m->members.root &&
+               !m->defs.root);
+        m->restore = po__calloc(1, sizeof *m->restore);
+        if (!m->restore)
+            return PO_ENOMEM;
+    }
+    struct po__restore *rs = m->restore;
+    if (!rs->err)
+        rs->err = read_chunk(m, data, len);
+    return rs->err;
+}
+
+/* ---- the end ---- */
+
+static void link_workers(struct po__model *m)
+{
+    for (const struct po__worker *w = NULL; (w = po__model_worker_next(m, w));) {
+        m->workers_online += w->status == PO_WORKER_ONLINE;
+        po__offers_link((struct po__worker *)w);
+    }
+    while (po__list_pop(
+        &m->dirty)) /* marked by pending tasks; the check sees that nothing was left to assign */
+        ;
+}
+
+static int restore_app(struct po__model *m)
+{
+    const struct po__buf *b = &m->restore->app;
+    if (!m->sm || !m->sm->restore)
+        return b->len ? PO_EFAULT : 0;
+    return m->sm->restore(m->sm->arg, b->len ? b->data : NULL, b->len) ? PO_EFAULT : 0;
+}
+
+int po__model_restore_end(struct po__model *m)
+{
+    struct po__restore *rs = m->restore;
+    if (!rs)
+        return PO_ECORRUPT; /* nothing came */
+    int rv = rs->err;
+    if (!rv && (!rs->ended || rs->pending.len || m->app_keys.next != m->snap.app_keys_end))
+        rv = PO_ECORRUPT;
+    if (!rv) {
+        link_workers(m);
+        m->index = rs->index;
+        char message[PO__MESSAGE_MAX_BYTES];
+        rv = po__model_check(m, message, sizeof message) ? PO_ECORRUPT : 0;
+    }
+    rv = rv ? rv : restore_app(m);
+    po__restore_free(m);
+    m->snap.app_keys_end = 0;
+    return rv;
+}

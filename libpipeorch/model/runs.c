@@ -1,0 +1,332 @@
+/* Runs of pipelines. A run has at most one task at a time: that of its current step. The end of
+ * that task and the start of the next one are one command, so there is no state "between steps"
+ * that a crash could expose.
+ *
+ * The input of a step is put together from JSON texts that were checked when they entered the log:
+ *   {"pipeline":"energy","run_id":7,"step":"clean","params":...,"config":...,"input":<result of the
+ * previous step>} */
+#include "impl.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "../codec/json.h"
+
+static int id_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
+{
+    return po__cmp_u64(po__container_of(a, struct po__run, by_id)->id,
+                       po__container_of(b, struct po__run, by_id)->id);
+}
+
+static int id_key(const void *key, const struct po__tree_node *n)
+{
+    return po__cmp_u64(*(const uint64_t *)key, po__container_of(n, struct po__run, by_id)->id);
+}
+
+static int finished_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
+{
+    const struct po__run *x = po__container_of(a, struct po__run, finished);
+    const struct po__run *y = po__container_of(b, struct po__run, finished);
+    int c = po__cmp_u64(x->finished_ms, y->finished_ms);
+    return c ? c : po__cmp_u64(x->id, y->id);
+}
+
+static int key_key(const void *key, const struct po__tree_node *n)
+{
+    return po__slice_cmp(*(const struct po__slice *)key,
+                         po__container_of(n, struct po__run, by_key)->key);
+}
+
+static int key_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
+{
+    return key_key(&po__container_of(a, struct po__run, by_key)->key, b);
+}
+
+struct po__run *po__run_find(const struct po__model *m, uint64_t id)
+{
+    struct po__tree_node *n = po__tree_find(&m->runs, &id, id_key);
+    return n ? po__container_of(n, struct po__run, by_id) : NULL;
+}
+
+struct po__run *po__run_after(const struct po__model *m, uint64_t id)
+{
+    uint64_t from = id + 1;
+    struct po__tree_node *n =
+        id == UINT64_MAX ? NULL : po__tree_lower_bound(&m->runs, &from, id_key);
+    return n ? po__container_of(n, struct po__run, by_id) : NULL;
+}
+
+int po__model_run_state(const struct po__model *m, uint64_t run_id)
+{
+    struct po__run *r = po__run_find(m, run_id);
+    return r ? (int)r->state : 0;
+}
+
+/* ---- objects ---- */
+
+struct po__run *po__run_make(struct po__model *m, struct po__def *def, struct po__slice params,
+                             struct po__slice zone, struct po__slice key)
+{
+    params = params.len ? params : po__str("null");
+    struct po__run *r = po__calloc(1, sizeof *r + params.len + zone.len + key.len + 3);
+    struct po__step_run *steps = po__calloc(def->steps_count, sizeof *steps);
+    if (!r || !steps) {
+        po__free(r);
+        po__free(steps);
+        po__oom(m);
+        return NULL;
+    }
+    char *at = r->text;
+    r->epoch = m->snap.epoch;
+    r->state = PO_RUN_RUNNING;
+    r->def = def;
+    r->steps = steps;
+    r->params = po__put(&at, params);
+    r->zone = po__put(&at, zone);
+    r->key = po__put(&at, key);
+    r->def->refs++;
+    po__tree_node_init(&r->by_id);
+    po__tree_node_init(&r->by_key);
+    po__tree_node_init(&r->finished);
+    return r;
+}
+
+bool po__run_link(struct po__model *m, struct po__run *r)
+{
+    if (po__tree_insert(&m->runs, &r->by_id, id_cmp))
+        return false;
+    if (r->key.len && po__tree_insert(&m->run_keys, &r->by_key, key_cmp)) {
+        po__tree_remove(&m->runs, &r->by_id);
+        return false;
+    }
+    if (r->state == PO_RUN_RUNNING)
+        m->runs_active++;
+    else
+        po__tree_insert(&m->runs_finished, &r->finished, finished_cmp);
+    return true;
+}
+
+void po__run_free(struct po__model *m, struct po__run *r)
+{
+    if (po__tree_linked(&r->by_id)) {
+        po__tree_remove(&m->runs, &r->by_id);
+        m->runs_active -= r->state == PO_RUN_RUNNING;
+    }
+    if (po__tree_linked(&r->by_key))
+        po__tree_remove(&m->run_keys, &r->by_key);
+    if (po__tree_linked(&r->finished))
+        po__tree_remove(&m->runs_finished, &r->finished);
+    for (uint32_t i = 0; i < r->started_count; i++) {
+        po__origin_put(m, r->steps[i].origin);
+        po__free((void *)r->steps[i].error.data);
+    }
+    po__def_put(m, r->def);
+    po__free((void *)r->error.data);
+    po__free(r->steps);
+    po__free(r);
+}
+
+/* ---- life ---- */
+
+static void set_error(struct po__model *m, struct po__slice *field, struct po__slice text)
+{
+    char *copy = po__strndup(text.data, text.len);
+    if (!copy) {
+        po__oom(m);
+        return;
+    }
+    po__free((void *)field->data);
+    *field = po__slice(copy, text.len);
+}
+
+static void compose_input(struct po__buf *b, const struct po__run *r, const struct po__step *s,
+                          struct po__slice input)
+{
+    po__buf_reset(b);
+    b->max_bytes = 0;
+    po__buf_printf(b, "{\"pipeline\":");
+    po__json_string(b, r->def->name);
+    po__buf_printf(b, ",\"run_id\":%" PRIu64 ",\"step\":", r->id);
+    po__json_string(b, s->name);
+    po__buf_printf(b, ",\"params\":");
+    po__buf_append(b, r->params.data, r->params.len);
+    po__buf_printf(b, ",\"config\":");
+    po__buf_append(b, s->config.len ? s->config.data : "null", s->config.len ? s->config.len : 4);
+    po__buf_printf(b, ",\"input\":");
+    po__buf_append(b, input.data, input.len);
+    po__buf_append(b, "}", 1);
+}
+
+/* Start the next step. False: refused (the command's result says why), or no memory. */
+static bool start_step(struct po__model *m, struct po__run *r, struct po__slice input,
+                       struct po__slice zone)
+{
+    const struct po__step *s = &r->def->chain[r->started_count];
+    compose_input(&m->scratch, r, s, input);
+    if (m->scratch.err) {
+        po__oom(m);
+        return false;
+    }
+    if (m->scratch.len > PO_PAYLOAD_MAX_BYTES) {
+        po__refuse(m, PO_ETOOBIG,
+                   "the input (params, config and the previous result) has %zu bytes, the limit is "
+                   "%d; pass a "
+                   "reference to the data instead",
+                   m->scratch.len, PO_PAYLOAD_MAX_BYTES);
+        return false;
+    }
+    const struct po__task_spec spec = {
+        .capability = s->capability,
+        .input = po__buf_slice(&m->scratch),
+        .zone = zone,
+        .attempts_max = s->attempts_max,
+        .timeout_ms = s->timeout_ms,
+        .run_id = r->id,
+    };
+    struct po__task *t = po__task_start(m, &spec);
+    if (!t)
+        return false;
+    r->steps[r->started_count++] =
+        (struct po__step_run){.task_id = t->id, .state = PO_TASK_PENDING};
+    return true;
+}
+
+static void finish(struct po__model *m, struct po__run *r, uint32_t state)
+{
+    PO_INVARIANT(r->state == PO_RUN_RUNNING);
+    r->state = state;
+    r->finished_ms = m->now_ms;
+    m->runs_active--;
+    po__tree_insert(&m->runs_finished, &r->finished, finished_cmp);
+    po__fx(m, PO__FX_RUN_FINISHED, r->id, 0, 0);
+}
+
+static void fail(struct po__model *m, struct po__run *r, const struct po__step *s,
+                 struct po__slice why)
+{
+    char text[PO_NAME_MAX_BYTES + PO_ERROR_TEXT_MAX_BYTES + 64];
+    int n = snprintf(text, sizeof text, "step \"%.*s\": %.*s", (int)s->name.len, s->name.data,
+                     (int)why.len, why.data);
+    set_error(m, &r->error, po__slice(text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1));
+    finish(m, r, PO_RUN_FAILED);
+}
+
+/* The next step after `done`, whose result it gets; it should run where that one ran. The outcome
+ * of the command that ended `done` stays what it is: if the next step cannot start, it is the run
+ * that fails. */
+static void go_on(struct po__model *m, struct po__run *r, const struct po__task *done)
+{
+    struct po__cmd_result saved = m->result;
+    const struct po__step *next = &r->def->chain[r->started_count];
+    if (!start_step(m, r, done->result, done->origin->zone) && !m->err)
+        fail(m, r, next, po__str(m->message));
+    m->result = saved;
+}
+
+static void record_step(struct po__model *m, struct po__step_run *s, const struct po__task *t)
+{
+    s->state = t->state;
+    s->attempts = t->attempt;
+    s->started_ms = t->granted_ms;
+    s->finished_ms = m->now_ms;
+    s->origin = t->origin;
+    if (s->origin)
+        s->origin->refs++;
+    if (t->error.len)
+        set_error(m, &s->error, t->error);
+}
+
+void po__run_task_finished(struct po__model *m, struct po__task *t)
+{
+    struct po__run *r = po__run_find(m, t->run_id);
+    PO_INVARIANT(r && r->state == PO_RUN_RUNNING &&
+                 r->steps[r->started_count - 1].task_id == t->id);
+    po__touch_run(m, r);
+    record_step(m, &r->steps[r->started_count - 1], t);
+    if (m->err)
+        return;
+    if (t->state == PO_TASK_CANCELLED)
+        finish(m, r, PO_RUN_CANCELLED);
+    else if (t->state == PO_TASK_FAILED)
+        fail(m, r, &r->def->chain[r->started_count - 1], t->error);
+    else if (r->started_count == r->def->steps_count)
+        finish(m, r, PO_RUN_SUCCEEDED);
+    else
+        go_on(m, r, t);
+}
+
+void po__runs_prune(struct po__model *m)
+{
+    while (m->runs_finished.count > PO__RUNS_FINISHED_MAX) {
+        struct po__run *r =
+            po__container_of(po__tree_first(&m->runs_finished), struct po__run, finished);
+        po__touch_run(m, r);
+        po__run_free(m, r);
+    }
+}
+
+/* ---- commands ---- */
+
+/* The run that a repeated start means; NULL: it is none. */
+static struct po__run *repeated(struct po__model *m, const struct po__cmd *cmd)
+{
+    struct po__slice params = cmd->run_start.params.len ? cmd->run_start.params : po__str("null");
+    struct po__tree_node *n =
+        cmd->run_start.key.len ? po__tree_find(&m->run_keys, &cmd->run_start.key, key_key) : NULL;
+    struct po__run *r = n ? po__container_of(n, struct po__run, by_key) : NULL;
+    if (!r)
+        return NULL;
+    m->result.id = r->id;
+    if (!po__slice_eq(r->def->name, cmd->run_start.pipeline) || !po__slice_eq(r->params, params))
+        po__refuse(m, PO_EEXISTS,
+                   "the idempotency key belongs to run %" PRIu64
+                   " of another pipeline or with other params",
+                   r->id);
+    return r;
+}
+
+void po__cmd_run_start(struct po__model *m, const struct po__cmd *cmd)
+{
+    struct po__slice name = cmd->run_start.pipeline;
+    struct po__def *def = po__pipeline_find(m, name);
+    if (repeated(m, cmd))
+        return;
+    if (!def) {
+        po__refuse(m, PO_ENOTFOUND, "no pipeline \"%.*s\" is defined", (int)name.len, name.data);
+        return;
+    }
+    if (m->runs_active >= PO__RUNS_ACTIVE_MAX) {
+        po__refuse(m, PO_EQUOTA,
+                   "%d runs are under way, which is the limit; retry when some are done",
+                   PO__RUNS_ACTIVE_MAX);
+        return;
+    }
+    struct po__run *r =
+        po__run_make(m, def, cmd->run_start.params, cmd->run_start.zone, cmd->run_start.key);
+    if (!r)
+        return;
+    r->id = m->next_run;
+    r->started_ms = m->now_ms;
+    if (!start_step(m, r, po__str("null"), r->zone)) {
+        po__run_free(m, r);
+        return;
+    }
+    m->next_run++;
+    PO_INVARIANT(po__run_link(m, r));
+    m->result.id = r->id;
+}
+
+void po__cmd_run_cancel(struct po__model *m, const struct po__cmd *cmd)
+{
+    struct po__run *r = po__run_find(m, cmd->run_cancel.run_id);
+    m->result.id = cmd->run_cancel.run_id;
+    if (!r) {
+        po__refuse(m, PO_ENOTFOUND, "no run %" PRIu64 " is known", cmd->run_cancel.run_id);
+    } else if (r->state == PO_RUN_RUNNING) {
+        struct po__task *t = po__task_find(m, r->steps[r->started_count - 1].task_id);
+        PO_INVARIANT(t);
+        po__task_cancel(m, t);                 /* which cancels its run */
+    } else if (r->state != PO_RUN_CANCELLED) { /* a repeated cancel is answered 0 */
+        po__refuse(m, PO_ESTATE, "run %" PRIu64 " is finished already", r->id);
+    }
+}
