@@ -7,7 +7,7 @@
 #define INDENT 8
 
 /* Words of text, wrapped; a line break in the text is kept. */
-static void paragraph(struct po__buf *out, const char *text, unsigned indent)
+void opt_help_text(struct po__buf *out, const char *text, unsigned indent)
 {
     unsigned column = 0;
     while (*text) {
@@ -44,7 +44,7 @@ static void range(char *out, size_t len, const struct opt *o)
                                            : "");
 }
 
-static void option(struct po__buf *out, const struct opt *o)
+void opt_help_option(struct po__buf *out, const struct opt *o)
 {
     char flag[64], variable[64], limits[128];
     opt__kebab(flag, sizeof flag, o->name);
@@ -68,28 +68,29 @@ static void option(struct po__buf *out, const struct opt *o)
     if (text.err)
         out->err = text.err;
     else
-        paragraph(out, (const char *)text.data, INDENT);
+        opt_help_text(out, (const char *)text.data, INDENT);
     po__buf_fini(&text);
 }
 
 void opt_help(struct po__buf *out, const struct opt_tool *tool)
 {
     po__buf_printf(out, "Usage: %s %s\n\n", tool->name, tool->synopsis);
-    paragraph(out, tool->about, 0);
+    opt_help_text(out, tool->about, 0);
     po__buf_printf(out, "\nOptions:\n");
     for (unsigned i = 0; i < tool->count; i++)
-        option(out, &tool->options[i]);
+        opt_help_option(out, &tool->options[i]);
     if (tool->config_file) {
         po__buf_printf(out, "  --config FILE\n");
-        paragraph(out,
-                  "Read a JSON object whose keys are the options above in snake_case, without the "
-                  "dashes. [PO_CONFIG]",
-                  INDENT);
+        opt_help_text(
+            out,
+            "Read a JSON object whose keys are the options above in snake_case, without the "
+            "dashes. [PO_CONFIG]",
+            INDENT);
     }
     po__buf_printf(out, "  -h, --help\n        Print this page and exit.\n"
                         "  --version\n        Print the version and exit.\n");
     po__buf_printf(out, "\n");
-    paragraph(
+    opt_help_text(
         out,
         tool->config_file
             ? "A flag wins over its environment variable (in brackets), that over the config "
@@ -99,6 +100,6 @@ void opt_help(struct po__buf *out, const struct opt_tool *tool)
         0);
     if (tool->after) {
         po__buf_printf(out, "\n");
-        paragraph(out, tool->after, 0);
+        opt_help_text(out, tool->after, 0);
     }
 }

@@ -99,8 +99,11 @@ void opt_problem(struct opt_run *run, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 bool opt_given(const struct opt_run *run, const char *name);
 
-/* The page that --help prints. */
+/* The page that --help prints; and parts of it: one option, a text wrapped to the width of the
+ * page. */
 void opt_help(struct po__buf *out, const struct opt_tool *tool);
+void opt_help_option(struct po__buf *out, const struct opt *option);
+void opt_help_text(struct po__buf *out, const char *text, unsigned indent);
 
 /* Lines found by another check (one problem each) join those of the options. */
 void opt_add_problems(struct opt_run *run, const struct po__buf *lines, unsigned count);

@@ -192,8 +192,7 @@ static int wait_ms(const struct run *r)
 {
     uint64_t now = now_ms();
     uint64_t left = r->next_ms > now ? r->next_ms - now : 0;
-    uint64_t look = r->phase == RUNNING && !r->spec->stop ? 1000 : RUNNER_LOOK_MS;
-    return (int)(left < look ? left : look);
+    return (int)(left < RUNNER_LOOK_MS ? left : RUNNER_LOOK_MS);
 }
 
 static void turn(struct run *r)
@@ -212,9 +211,9 @@ static void turn(struct run *r)
             drain(r, &r->child.out);
         if (fds[2].revents)
             drain(r, &r->child.err);
-        if (fds[3].revents && r->phase != EXITED)
-            on_exit_of_child(r);
     }
+    if (r->phase != EXITED && (r->child.pidfd < 0 || (n > 0 && fds[3].revents)))
+        on_exit_of_child(r);
     on_time(r);
 }
 

@@ -172,7 +172,7 @@ int spawn(struct spawned *c, char *const *argv, char *const *envp, const char *c
         goto err_after_fork;
     *what = "watching the process";
     c->pidfd = pidfd_open(c->pid, 0);
-    if (c->pidfd < 0) {
+    if (c->pidfd < 0 && errno != ENOSYS) {
         error = errno;
         goto err_after_fork;
     }

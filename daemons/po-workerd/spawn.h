@@ -7,7 +7,7 @@
 
 struct spawned {
     pid_t pid;
-    int pidfd;        /* readable when it has exited */
+    int pidfd; /* readable when it has exited; -1 if the kernel has none: ask waitid now and then */
     int in, out, err; /* our ends of its standard streams; non-blocking, close-on-exec */
 };
 

@@ -1,0 +1,160 @@
+/* status, workers, capabilities, route */
+#include <string.h>
+
+#include "ctl.h"
+#include "table.h"
+
+static void print_members(const json_t *status, struct table *t)
+{
+    size_t i;
+    const json_t *m;
+    json_array_foreach(json_object_get(status, "members"), i, m)
+    {
+        table_text(t, text_of(m, "name"));
+        table_text(t, text_of(m, "zone"));
+        table_text(t, json_is_true(json_object_get(m, "leader")) ? "leader" : text_of(m, "role"));
+        table_text(t, json_is_true(json_object_get(m, "up")) ? "yes" : "no");
+        table_text(t, text_of(m, "address"));
+        table_text(t, text_of(m, "worker_address"));
+    }
+}
+
+static int status(struct ctl *ctl)
+{
+    json_t *a;
+    int rv = ctl_ask(ctl, (struct po_query){.what = PO_QUERY_STATUS}, NULL, &a);
+    if (rv)
+        return rv;
+    if (ctl_json(ctl)) {
+        rv = ctl_print_json(a);
+    } else {
+        struct table t;
+        printf("cluster   %.12s, term %lld, index %lld, leader %s\n", text_of(a, "cluster_id"),
+               (long long)number_of(a, "term"), (long long)number_of(a, "index"),
+               text_of(a, "leader"));
+        printf("workers   %lld, %lld online\n", (long long)number_of(a, "workers"),
+               (long long)number_of(a, "workers_online"));
+        printf("tasks     %lld pending, %lld scheduled, %lld running, %lld finished\n",
+               (long long)number_of(a, "tasks_pending"), (long long)number_of(a, "tasks_scheduled"),
+               (long long)number_of(a, "tasks_running"), (long long)number_of(a, "tasks_finished"));
+        printf("pipelines %lld; runs: %lld running, %lld finished\n\n",
+               (long long)number_of(a, "pipelines"), (long long)number_of(a, "runs_running"),
+               (long long)number_of(a, "runs_finished"));
+        table_open(&t, "NODE|ZONE|ROLE|UP|ADDRESS|WORKER ADDRESS");
+        print_members(a, &t);
+        rv = ctl_out(ctl, table_close(&t, stdout));
+    }
+    json_decref(a);
+    return rv;
+}
+
+static int workers(struct ctl *ctl)
+{
+    json_t *a, *w, *c;
+    size_t i, j;
+    int rv = ctl_ask(ctl, (struct po_query){.what = PO_QUERY_WORKERS}, "workers", &a);
+    if (rv)
+        return rv;
+    if (ctl_json(ctl)) {
+        rv = ctl_print_json(a);
+        json_decref(a);
+        return rv;
+    }
+    struct table t;
+    table_open(&t, "WORKER|STATUS|ZONE|RUNNING|SLOTS|ADDRESS|CAPABILITIES");
+    json_array_foreach(json_object_get(a, "workers"), i, w)
+    {
+        json_int_t slots = 0;
+        json_t *names = json_array();
+        json_array_foreach(json_object_get(w, "capabilities"), j, c)
+        {
+            slots += number_of(c, "max_concurrency");
+            json_array_append(names, json_object_get(c, "name"));
+        }
+        table_text(&t, text_of(w, "id"));
+        table_text(&t, text_of(w, "status"));
+        table_text(&t, text_of(w, "zone"));
+        table_number(&t, number_of(w, "running"));
+        table_number(&t, slots);
+        table_text(&t, text_of(w, "address"));
+        table_json(&t, names);
+        json_decref(names);
+    }
+    json_decref(a);
+    return ctl_out(ctl, table_close(&t, stdout));
+}
+
+static int capabilities(struct ctl *ctl)
+{
+    json_t *a, *c;
+    size_t i;
+    int rv = ctl_ask(ctl, (struct po_query){.what = PO_QUERY_CAPABILITIES}, "capabilities", &a);
+    if (rv)
+        return rv;
+    if (ctl_json(ctl)) {
+        rv = ctl_print_json(a);
+        json_decref(a);
+        return rv;
+    }
+    struct table t;
+    table_open(&t, "CAPABILITY|VERSIONS|WORKERS|ONLINE|SLOTS|FREE|RUNNING|PENDING|GPU");
+    json_array_foreach(json_object_get(a, "capabilities"), i, c)
+    {
+        table_text(&t, text_of(c, "name"));
+        table_json(&t, json_object_get(c, "versions"));
+        table_json(&t, json_object_get(c, "workers"));
+        table_json(&t, json_object_get(c, "workers_online"));
+        table_json(&t, json_object_get(c, "slots"));
+        table_json(&t, json_object_get(c, "free_slots"));
+        table_json(&t, json_object_get(c, "running"));
+        table_json(&t, json_object_get(c, "pending"));
+        table_json(&t, json_object_get(c, "requires_gpu"));
+    }
+    json_decref(a);
+    return ctl_out(ctl, table_close(&t, stdout));
+}
+
+static int route(struct ctl *ctl)
+{
+    json_t *a;
+    struct po_query q = {.what = PO_QUERY_ROUTE, .name = ctl->arg, .name2 = ctl->s->zone};
+    int rv = ctl_ask(ctl, q, NULL, &a);
+    if (rv)
+        return rv;
+    if (ctl_json(ctl)) {
+        rv = ctl_print_json(a);
+    } else {
+        struct table t;
+        table_open(&t, "WORKER|ZONE|ADDRESS|VERSION|RUNNING|FREE");
+        table_text(&t, text_of(a, "worker_id"));
+        table_text(&t, text_of(a, "zone"));
+        table_text(&t, text_of(a, "address"));
+        table_text(&t, text_of(a, "version"));
+        table_json(&t, json_object_get(a, "running"));
+        table_json(&t, json_object_get(a, "free_slots"));
+        rv = ctl_out(ctl, table_close(&t, stdout));
+    }
+    json_decref(a);
+    return rv;
+}
+
+const struct verb cluster_verbs[] = {
+    {"status", NULL, "",
+     "Show the cluster: leader, members with their addresses, and how many workers, tasks and runs "
+     "it has.",
+     status},
+    {"workers", NULL, "",
+     "Show all workers: status, zone, tasks that run, slots (tasks that may run at once), and what "
+     "they offer.",
+     workers},
+    {"capabilities", NULL, "",
+     "Show what can be executed: versions, workers that offer it, slots, and tasks that run or "
+     "wait "
+     "for it. One with pending tasks and no online worker waits for a worker to register it.",
+     capabilities},
+    {"route", "CAPABILITY", "zone",
+     "Show which worker a task for CAPABILITY (verb:name) would go to now: the one with the fewest "
+     "tasks; among equals one in --zone. Nothing is reserved.",
+     route},
+    {NULL},
+};
