@@ -6,29 +6,40 @@
 #define WIDTH  78
 #define INDENT 8
 
-/* Words of text, wrapped; a line break in the text is kept. */
-void opt_help_text(struct po__buf *out, const char *text, unsigned indent)
+/* The words of one line, wrapped. */
+static void wrap(struct po__buf *out, const char *line, size_t len, unsigned indent)
 {
+    const char *end = line + len;
     unsigned column = 0;
-    while (*text) {
-        size_t n = strcspn(text, " \n");
+    while (line < end) {
+        const char *space = memchr(line, ' ', (size_t)(end - line));
+        size_t n = (size_t)((space ? space : end) - line);
         if (column && column + 1 + n > WIDTH) {
             po__buf_append(out, "\n", 1);
             column = 0;
         }
         if (n) {
-            po__buf_printf(out, "%*s%.*s", column ? 1 : (int)indent, "", (int)n, text);
+            po__buf_printf(out, "%*s%.*s", column ? 1 : (int)indent, "", (int)n, line);
             column += (column ? 1 : indent) + (unsigned)n;
         }
-        text += n;
-        if (*text == '\n') {
-            po__buf_append(out, "\n", 1);
-            column = 0;
-        }
-        if (*text)
-            text++;
+        line += n + 1;
     }
     po__buf_append(out, "\n", 1);
+}
+
+/* Line breaks of the text stay; a line that begins with a space is laid out already. */
+void opt_help_text(struct po__buf *out, const char *text, unsigned indent)
+{
+    for (;;) {
+        size_t n = strcspn(text, "\n");
+        if (*text == ' ')
+            po__buf_printf(out, "%.*s\n", (int)n, text);
+        else
+            wrap(out, text, n, indent);
+        if (!text[n])
+            return;
+        text += n + 1;
+    }
 }
 
 static void range(char *out, size_t len, const struct opt *o)

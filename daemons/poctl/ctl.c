@@ -123,6 +123,7 @@ static int ask_once(const struct ctl *ctl, const struct po_query *query, json_t 
 
 int ctl_ask(const struct ctl *ctl, struct po_query query, const char *list, json_t **answer)
 {
+    *answer = NULL;
     query.size = sizeof query;
     if (list && !query.limit)
         query.limit = PAGE_MAX;

@@ -141,7 +141,7 @@ static const struct verb *check(struct ctl *ctl)
     } else {
         check_words(run, v, words);
         check_options(run, v);
-        if (!v->offline && !ctl->s->controllers)
+        if (!v->offline && !opt_given(run, "controllers"))
             opt_problem(run, "controllers", "is missing; give the flag or PO_CONTROLLERS");
         if (ctl->s->key && strlen(ctl->s->key) > PO_KEY_MAX_BYTES)
             opt_problem(run, "key", "has %zu bytes; at most %d are allowed", strlen(ctl->s->key),
