@@ -19,7 +19,8 @@ static void propose(struct sim *s, struct sim_node *n)
     memset(p.payload, (int)(command & 0xff), len);
     memcpy(p.payload, &command, sizeof command);
     n->proposals++;
-    int rv = po__replica_propose(n->replica, &p, len, (void *)(uintptr_t)command, sim_node_ms(s, n));
+    int rv =
+        po__replica_propose(n->replica, &p, len, (void *)(uintptr_t)command, sim_node_ms(s, n));
     if (rv) {
         n->proposals--;
         po__proposal_free(&p);
@@ -33,7 +34,8 @@ static void clients(struct sim *s)
 {
     for (unsigned i = 0; i < s->count; i++) {
         struct sim_node *n = &s->nodes[i];
-        for (uint64_t k = sim_random(s, 1, 4); k > 0 && n->alive && n->role == PO_ROLE_LEADER; k--) {
+        for (uint64_t k = sim_random(s, 1, 4); k > 0 && n->alive && n->role == PO_ROLE_LEADER;
+             k--) {
             propose(s, n);
             sim_settle(s, n);
         }
@@ -87,8 +89,8 @@ static void change_done(void *arg, int code, uint64_t index)
 {
     struct change *c = arg;
 
-    sim_trace(c->s, "%llu: change ended with %s at %llu", (unsigned long long)c->n->id, po_err_name(code),
-              (unsigned long long)index);
+    sim_trace(c->s, "%llu: change ended with %s at %llu", (unsigned long long)c->n->id,
+              po_err_name(code), (unsigned long long)index);
     c->n->changing = false;
     c->s->stats.changes += code == 0;
     free(c);
@@ -103,7 +105,8 @@ static int change_server(struct sim *s, struct sim_node *n, struct change *c, ui
     if (what <= 3) {
         struct sim_node *other = &s->nodes[sim_random(s, 0, s->count - 1)];
         if (!po__conf_find(conf, other->id))
-            return po__replica_add_spare(n->replica, other->id, other->address, change_done, c, now);
+            return po__replica_add_spare(n->replica, other->id, other->address, change_done, c,
+                                         now);
     }
     if (v->role == PO__SPARE && what != 9)
         return po__replica_set_role(n->replica, v->id, PO__STANDBY, change_done, c, now);
@@ -112,8 +115,8 @@ static int change_server(struct sim *s, struct sim_node *n, struct change *c, ui
     if (v->role == PO__VOTER && what < 8)
         return PO_ESTATE;
     if (what == 8)
-        return po__replica_set_role(n->replica, v->id, sim_percent(s, 50) ? PO__STANDBY : PO__SPARE, change_done,
-                                    c, now);
+        return po__replica_set_role(n->replica, v->id, sim_percent(s, 50) ? PO__STANDBY : PO__SPARE,
+                                    change_done, c, now);
     return po__replica_remove(n->replica, v->id, change_done, c, now);
 }
 
@@ -207,7 +210,8 @@ static void fault(struct sim *s)
     case 10:
         s->loss_percent = sim_percent(s, 50) ? 0.5 : (double)sim_random(s, 0, 25);
         s->duplicate_percent = (double)sim_random(s, 0, 10);
-        s->delay_max_us = sim_percent(s, 70) ? sim_random(s, 1000, 10000) : sim_random(s, 10000, 150000);
+        s->delay_max_us =
+            sim_percent(s, 70) ? sim_random(s, 1000, 10000) : sim_random(s, 10000, 150000);
         break;
     default:
         for (uint64_t k = sim_random(s, 1, s->count); k > 0; k--)

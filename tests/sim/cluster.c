@@ -87,7 +87,8 @@ static struct sim_event pop(struct sim *s)
     return top;
 }
 
-void sim_at(struct sim *s, uint64_t us, enum sim_event_kind kind, struct sim_node *n, uint64_t value)
+void sim_at(struct sim *s, uint64_t us, enum sim_event_kind kind, struct sim_node *n,
+            uint64_t value)
 {
     push(s, (struct sim_event){.us = us,
                                .kind = kind,
@@ -157,8 +158,8 @@ static void on_servers(void *arg, const struct po__server *servers, unsigned cou
         char expected[16];
         snprintf(expected, sizeof expected, "node-%llu", (unsigned long long)servers[i].id);
         if (strcmp(servers[i].address, expected) != 0)
-            oracle_fail(the_sim, "server %llu has the address %s", (unsigned long long)servers[i].id,
-                        servers[i].address);
+            oracle_fail(the_sim, "server %llu has the address %s",
+                        (unsigned long long)servers[i].id, servers[i].address);
     }
 }
 
@@ -167,7 +168,8 @@ static size_t on_queued_bytes(void *arg, uint64_t peer)
     return peer <= SIM_NODES_MAX ? the_sim->link_queued[((struct sim_node *)arg)->id][peer] : 0;
 }
 
-static int on_apply(void *arg, uint64_t index, uint64_t term, const void *data, size_t len, void *token)
+static int on_apply(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
+                    void *token)
 {
     struct sim *s = the_sim;
     struct sim_node *n = arg;
@@ -181,7 +183,8 @@ static int on_apply(void *arg, uint64_t index, uint64_t term, const void *data, 
     if (!token)
         return 0;
     if (token != (void *)(uintptr_t)command)
-        oracle_fail(s, "index %llu was reported with the token of another command", (unsigned long long)index);
+        oracle_fail(s, "index %llu was reported with the token of another command",
+                    (unsigned long long)index);
     n->proposals--;
     crash_inside(s, n);
     if (n->dying)
@@ -203,7 +206,8 @@ static int on_snapshot_begin(void *arg)
     struct sim_node *n = arg;
     if (n->snapshot.active)
         oracle_fail(the_sim, "two snapshots at once on %llu", (unsigned long long)n->id);
-    n->snapshot = (struct machine_snapshot){n->machine, 0, machine_snapshot_size(&n->machine), true};
+    n->snapshot =
+        (struct machine_snapshot){n->machine, 0, machine_snapshot_size(&n->machine), true};
     the_sim->stats.snapshots++;
     return 0;
 }
@@ -239,7 +243,8 @@ static int on_restore_end(void *arg)
     int rv = machine_restore_end(&n->restore, &n->machine);
 
     if (rv)
-        oracle_fail(the_sim, "a damaged snapshot reached the state of %llu", (unsigned long long)n->id);
+        oracle_fail(the_sim, "a damaged snapshot reached the state of %llu",
+                    (unsigned long long)n->id);
     if (n->replica)
         the_sim->stats.installs++;
     oracle_restored(the_sim, n, UINT64_MAX);
@@ -271,7 +276,8 @@ static void on_fault(void *arg, int code, const char *message)
 {
     struct sim_node *n = arg;
     if (!n->dying)
-        oracle_fail(the_sim, "%llu stopped with %s: %s", (unsigned long long)n->id, po_err_name(code), message);
+        oracle_fail(the_sim, "%llu stopped with %s: %s", (unsigned long long)n->id,
+                    po_err_name(code), message);
 }
 
 static void on_log(void *arg, const struct po_log_event *e)
@@ -281,10 +287,9 @@ static void on_log(void *arg, const struct po_log_event *e)
 }
 
 static const struct po__transport_ops transport = {on_send, on_servers, on_queued_bytes};
-static const struct po__state_ops state = {on_apply,         on_dropped,       on_snapshot_begin,
-                                           on_snapshot_step, on_snapshot_abort, on_restore_begin,
-                                           on_restore_chunk, on_restore_end,   on_role,
-                                           on_fault};
+static const struct po__state_ops state = {
+    on_apply,         on_dropped,       on_snapshot_begin, on_snapshot_step, on_snapshot_abort,
+    on_restore_begin, on_restore_chunk, on_restore_end,    on_role,          on_fault};
 
 /* ---- nodes ---- */
 
@@ -297,13 +302,16 @@ static void store_fault(void *arg, int code, const char *message)
 {
     struct sim_node *n = arg;
     if (!n->dying)
-        oracle_fail(the_sim, "the store of %llu: %s: %s", (unsigned long long)n->id, po_err_name(code), message);
+        oracle_fail(the_sim, "the store of %llu: %s: %s", (unsigned long long)n->id,
+                    po_err_name(code), message);
 }
 
 static struct po__store *store_open(struct sim *s, struct sim_node *n)
 {
-    struct po__store_opts opts = {
-        .segment_bytes = 1 << 20, .log = {on_log, n, PO_LOG_DEBUG, n->address}, .fault = store_fault, .arg = n};
+    struct po__store_opts opts = {.segment_bytes = 1 << 20,
+                                  .log = {on_log, n, PO_LOG_DEBUG, n->address},
+                                  .fault = store_fault,
+                                  .arg = n};
     char error[256] = "";
 
     int rv = po__store_open(&n->store, disk_sim_open(n->disk), &opts, error, sizeof error);
@@ -411,7 +419,8 @@ void sim_start(struct sim *s, struct sim_node *n)
                                     .inflight_max = s->inflight_max};
     int rv = po__replica_start(&n->replica, &opts, sim_node_ms(s, n), error, sizeof error);
     if (rv && !n->dying)
-        oracle_fail(s, "%llu does not start: %s: %s", (unsigned long long)n->id, po_err_name(rv), error);
+        oracle_fail(s, "%llu does not start: %s: %s", (unsigned long long)n->id, po_err_name(rv),
+                    error);
     if (rv) {
         n->replica = NULL;
         bury(s, n);
@@ -444,7 +453,8 @@ void sim_boot(struct sim *s, unsigned voters, unsigned others)
         struct sim_node *n = &s->nodes[i];
         struct po__identity id = {.node_id = n->id};
         snprintf(id.name, sizeof id.name, "%s", n->address);
-        if (!store_open(s, n) || po__store_bootstrap(n->store, &id, i < voters ? 1 : 0, i < voters ? first : NULL))
+        if (!store_open(s, n) ||
+            po__store_bootstrap(n->store, &id, i < voters ? 1 : 0, i < voters ? first : NULL))
             oracle_fail(s, "%s cannot be bootstrapped", n->address);
         po__store_close(n->store);
         disk_sim_reset(n->disk);

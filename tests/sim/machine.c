@@ -2,7 +2,8 @@
 
 #include "consensus/le.h"
 
-/* Ballast: so many bytes per command applied, up to a bound; a function of the digest, so that a wrong byte shows. */
+/* Ballast: so many bytes per command applied, up to a bound; a function of the digest, so that a
+ * wrong byte shows. */
 #define BALLAST_PER_COMMAND 32
 #define BALLAST_MAX         (48 * 1024)
 

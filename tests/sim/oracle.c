@@ -8,7 +8,8 @@
 
 #define TERMS_MAX 65536
 
-struct matched { /* an entry seen in some log: index and term determine it and its predecessor's term */
+struct matched { /* an entry seen in some log: index and term determine it and its predecessor's
+                    term */
     uint64_t term, term_before;
     uint32_t crc;
     struct matched *next;
@@ -46,8 +47,8 @@ void oracle_fail(struct sim *s, const char *fmt, ...)
     va_start(args, fmt);
     vprintf(fmt, args);
     va_end(args);
-    printf("\nreplay: build/tests/test_sim --seeds %llu %llu --trace\n", (unsigned long long)s->seed,
-           (unsigned long long)s->seed);
+    printf("\nreplay: build/tests/test_sim --seeds %llu %llu --trace\n",
+           (unsigned long long)s->seed, (unsigned long long)s->seed);
     fflush(stdout);
     exit(1);
 }
@@ -72,22 +73,26 @@ void oracle_ready(struct sim *s, struct sim_node *n)
     struct po__replica_status st;
     po__replica_status(n->replica, &st);
     if (st.applied_index < o.acked_at_election[n->id])
-        oracle_fail(s, "leader completeness: %llu is ready at %llu, but %llu was acknowledged before",
+        oracle_fail(s,
+                    "leader completeness: %llu is ready at %llu, but %llu was acknowledged before",
                     (unsigned long long)n->id, (unsigned long long)st.applied_index,
                     (unsigned long long)o.acked_at_election[n->id]);
 }
 
 /* State machine safety, and nothing twice. */
-void oracle_applied(struct sim *s, struct sim_node *n, uint64_t index, uint64_t term, uint64_t command)
+void oracle_applied(struct sim *s, struct sim_node *n, uint64_t index, uint64_t term,
+                    uint64_t command)
 {
     if (index >= SIM_INDEX_MAX || command == 0 || command >= SIM_COMMAND_MAX)
-        oracle_fail(s, "the run outgrew its tables: index %llu, command %llu", (unsigned long long)index,
-                    (unsigned long long)command);
+        oracle_fail(s, "the run outgrew its tables: index %llu, command %llu",
+                    (unsigned long long)index, (unsigned long long)command);
     if (o.command_at[index] && (o.command_at[index] != command || o.term_at[index] != term))
-        oracle_fail(s, "state machine safety: index %llu is command %llu of term %llu at %llu, but %llu of %llu elsewhere",
-                    (unsigned long long)index, (unsigned long long)command, (unsigned long long)term,
-                    (unsigned long long)n->id, (unsigned long long)o.command_at[index],
-                    (unsigned long long)o.term_at[index]);
+        oracle_fail(s,
+                    "state machine safety: index %llu is command %llu of term %llu at %llu, but "
+                    "%llu of %llu elsewhere",
+                    (unsigned long long)index, (unsigned long long)command,
+                    (unsigned long long)term, (unsigned long long)n->id,
+                    (unsigned long long)o.command_at[index], (unsigned long long)o.term_at[index]);
     o.command_at[index] = command;
     o.term_at[index] = term;
     if (o.index_of[command] && o.index_of[command] != index)
@@ -110,8 +115,8 @@ void oracle_restored(struct sim *s, struct sim_node *n, uint64_t index)
         oracle_fail(s, "a snapshot of index %llu holds a state of %llu", (unsigned long long)index,
                     (unsigned long long)at);
     if (at && o.digest_at[at] != n->machine.digest)
-        oracle_fail(s, "the snapshot of index %llu restored on %llu differs", (unsigned long long)index,
-                    (unsigned long long)n->id);
+        oracle_fail(s, "the snapshot of index %llu restored on %llu differs",
+                    (unsigned long long)index, (unsigned long long)n->id);
 }
 
 void oracle_acked(struct sim *s, uint64_t index)
@@ -138,7 +143,8 @@ void oracle_read(struct sim *s, struct sim_node *n, uint64_t index, uint64_t ack
                     (unsigned long long)st.applied_index, (unsigned long long)acked_before);
 }
 
-static void match(struct sim *s, struct sim_node *n, const struct po__rec *rec, uint64_t term_before)
+static void match(struct sim *s, struct sim_node *n, const struct po__rec *rec,
+                  uint64_t term_before)
 {
     if (rec->index >= SIM_INDEX_MAX)
         oracle_fail(s, "the run outgrew its tables: index %llu", (unsigned long long)rec->index);
@@ -158,7 +164,8 @@ static void match(struct sim *s, struct sim_node *n, const struct po__rec *rec, 
     o.seen[rec->index] = m;
 }
 
-/* Log matching. A truncation moves the end back, so what was checked may have been replaced: `checked` follows. */
+/* Log matching. A truncation moves the end back, so what was checked may have been replaced:
+ * `checked` follows. */
 void oracle_logs(struct sim *s, struct sim_node *n)
 {
     const struct po__log *log = &n->replica->log;

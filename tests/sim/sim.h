@@ -1,8 +1,9 @@
 /* Whole clusters in one thread, from one seed.
  *
- * Virtual time; a network that delays, reorders, loses, duplicates and partitions; disks that lose what was not synced and tear what was
- * being written; nodes that crash at any call to disk or network and come back; clocks of different speed. Everything that may vary is
- * drawn from the seed, nothing is read from outside, so a seed replays exactly.
+ * Virtual time; a network that delays, reorders, loses, duplicates and partitions; disks that lose
+ * what was not synced and tear what was being written; nodes that crash at any call to disk or
+ * network and come back; clocks of different speed. Everything that may vary is drawn from the
+ * seed, nothing is read from outside, so a seed replays exactly.
  *
  *   cluster.c   virtual time, network, nodes, crash and restart
  *   chaos.c     what goes wrong and what the administrators do, and when
@@ -16,13 +17,14 @@
 #include "consensus/replica_impl.h"
 #include "disk_sim.h"
 
-#define SIM_NODES_MAX   PO_MEMBERS_MAX
-#define SIM_INDEX_MAX   65536 /* log entries of one run */
-#define SIM_COMMAND_MAX 65536 /* commands of one run */
-#define SIM_ELECTION_MS 300
+#define SIM_NODES_MAX    PO_MEMBERS_MAX
+#define SIM_INDEX_MAX    65536 /* log entries of one run */
+#define SIM_COMMAND_MAX  65536 /* commands of one run */
+#define SIM_ELECTION_MS  300
 #define SIM_HEARTBEAT_MS 50
 
-/* ---- the state machine: counts commands, digests their order, and carries ballast so that its snapshots have many slices ---- */
+/* ---- the state machine: counts commands, digests their order, and carries ballast so that its
+ * snapshots have many slices ---- */
 struct machine {
     uint64_t index;    /* of the last command applied */
     uint64_t commands; /* applied */
@@ -52,7 +54,7 @@ struct sim_node {
     uint64_t id; /* 1.. */
     char address[16];
     bool alive;
-    bool dying;           /* crashed inside the call under way: nothing it does from here on has any effect */
+    bool dying; /* crashed inside the call under way: nothing it does from here on has any effect */
     uint64_t incarnation; /* of the process */
     double rate;          /* of its clock */
     uint64_t base_ms;
@@ -72,8 +74,9 @@ struct sim_node {
 };
 
 struct sim_stats {
-    uint64_t events, messages, lost, duplicated, crashes, crashes_inside, restarts, partitions, elections, commands, acked,
-        unknown, reads, reads_failed, snapshots, installs, changes, transfers, stalls;
+    uint64_t events, messages, lost, duplicated, crashes, crashes_inside, restarts, partitions,
+        elections, commands, acked, unknown, reads, reads_failed, snapshots, installs, changes,
+        transfers, stalls;
 };
 
 struct sim_event;
@@ -98,7 +101,7 @@ struct sim {
     uint64_t snapshot_bytes, trailing_bytes;
     uint32_t inflight_max;
     unsigned command_bytes_max;
-    bool membership; /* administrators at work */
+    bool membership;   /* administrators at work */
     uint64_t admin_us; /* mean pause between their calls */
     uint64_t next_command;
     struct sim_stats stats;
@@ -114,9 +117,22 @@ void sim_start(struct sim *s, struct sim_node *n);
 void sim_crash(struct sim *s, struct sim_node *n, bool restart);
 uint64_t sim_node_ms(const struct sim *s, const struct sim_node *n);
 struct sim_node *sim_leader(struct sim *s); /* the one of the highest term, or NULL */
-void sim_settle(struct sim *s, struct sim_node *n); /* after a call into a replica: its ticks, its crash, its timer */
-enum sim_event_kind { SIM_FRAME, SIM_TIMER, SIM_DISK, SIM_RESTART, SIM_CLIENT, SIM_READ, SIM_FAULT, SIM_ADMIN, SIM_KILL };
-void sim_at(struct sim *s, uint64_t us, enum sim_event_kind kind, struct sim_node *n, uint64_t value);
+void sim_settle(
+    struct sim *s,
+    struct sim_node *n); /* after a call into a replica: its ticks, its crash, its timer */
+enum sim_event_kind {
+    SIM_FRAME,
+    SIM_TIMER,
+    SIM_DISK,
+    SIM_RESTART,
+    SIM_CLIENT,
+    SIM_READ,
+    SIM_FAULT,
+    SIM_ADMIN,
+    SIM_KILL
+};
+void sim_at(struct sim *s, uint64_t us, enum sim_event_kind kind, struct sim_node *n,
+            uint64_t value);
 void sim_trace(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* chaos.c */
@@ -127,10 +143,12 @@ void chaos_heal(struct sim *s);
 
 /* oracle.c: each of these exits with the seed if what it is told breaks a promise */
 void oracle_reset(void);
-_Noreturn void oracle_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+_Noreturn void oracle_fail(struct sim *s, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 void oracle_leader(struct sim *s, struct sim_node *n, uint64_t term);
 void oracle_ready(struct sim *s, struct sim_node *n);
-void oracle_applied(struct sim *s, struct sim_node *n, uint64_t index, uint64_t term, uint64_t command);
+void oracle_applied(struct sim *s, struct sim_node *n, uint64_t index, uint64_t term,
+                    uint64_t command);
 void oracle_acked(struct sim *s, uint64_t index);
 void oracle_restored(struct sim *s, struct sim_node *n, uint64_t index);
 void oracle_logs(struct sim *s, struct sim_node *n); /* log matching of what is new in n's log */

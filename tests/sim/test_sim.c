@@ -1,4 +1,5 @@
-/* Runs seeds of the simulator: test_sim [--seeds FIRST LAST] [--trace]. Prints the seed that failed and how to replay it. */
+/* Runs seeds of the simulator: test_sim [--seeds FIRST LAST] [--trace]. Prints the seed that failed
+ * and how to replay it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,11 +29,15 @@ int main(int argc, char **argv)
     for (uint64_t seed = first; seed <= last; seed++)
         sim_run(seed, verbose, &t);
 #define N(field) (unsigned long long)t.field
-    printf("seeds %llu..%llu passed: events %llu, frames %llu (lost %llu, twice %llu), crashes %llu (inside a call %llu), "
-           "starts %llu, partitions %llu, disk stalls %llu, elections %llu, commands %llu (acknowledged %llu, unknown %llu), "
-           "reads %llu (failed %llu), snapshots %llu, installs %llu, membership changes %llu, transfers %llu\n",
-           (unsigned long long)first, (unsigned long long)last, N(events), N(messages), N(lost), N(duplicated), N(crashes),
-           N(crashes_inside), N(restarts), N(partitions), N(stalls), N(elections), N(commands), N(acked), N(unknown),
-           N(reads), N(reads_failed), N(snapshots), N(installs), N(changes), N(transfers));
+    printf("seeds %llu..%llu passed: events %llu, frames %llu (lost %llu, twice %llu), crashes "
+           "%llu (inside a call %llu), "
+           "starts %llu, partitions %llu, disk stalls %llu, elections %llu, commands %llu "
+           "(acknowledged %llu, unknown %llu), "
+           "reads %llu (failed %llu), snapshots %llu, installs %llu, membership changes %llu, "
+           "transfers %llu\n",
+           (unsigned long long)first, (unsigned long long)last, N(events), N(messages), N(lost),
+           N(duplicated), N(crashes), N(crashes_inside), N(restarts), N(partitions), N(stalls),
+           N(elections), N(commands), N(acked), N(unknown), N(reads), N(reads_failed), N(snapshots),
+           N(installs), N(changes), N(transfers));
     return 0;
 }
