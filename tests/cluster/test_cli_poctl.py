@@ -51,7 +51,7 @@ class Usage(unittest.TestCase):
             "poctl: argument 5, --statee: unknown flag; did you mean --state?",
             'poctl: argument 6, --controllers: "here" is not an address; write host:port, as 127.0.0.1:7101, '
             "cp1.example.org:7101 or [::1]:7101, separated by commas",
-            'poctl: argument 7, --limit: "0" is not a whole number from 1 to 1000',
+            'poctl: argument 8, --limit: "0" is not a whole number from 1 to 1000',
             "poctl: environment variable PO_CONTROLERS: unknown variable; did you mean PO_CONTROLLERS?",
             "poctl: argument 3, --key: is no option of poctl task list; poctl task list --help lists them",
         ])
@@ -67,7 +67,7 @@ class Usage(unittest.TestCase):
         self.assertIn("exclude each other", self.refused("task", "submit", "a:b", "--input=1", "--input-file=x", *where))
         self.assertIn("--input:1:1: not valid JSON", self.refused("task", "submit", "a:b", "--input={", *where))
         self.assertIn("/nonexistent: cannot be opened", self.refused("task", "submit", "a:b", "--input-file=/nonexistent", *where))
-        self.assertIn("-:1:1: not valid JSON",
+        self.assertIn("-:1:4: not valid JSON",
                       self.refused("pipeline", "run", "p", "--params-file", "-", *where, stdin="oops"))
         self.assertIn("at most 64 are allowed", self.refused("task", "submit", "a:b", "--key", "k" * 65, *where))
 
