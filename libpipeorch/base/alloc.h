@@ -1,7 +1,8 @@
 /* Allocation with a hook for tests.
  *
- * All layers allocate through these. Sizes are checked by the callers' bounds. NULL means out of memory and is always
- * handled. In tests, po__alloc_fail_at(n) makes the n-th allocation from now fail (1 = the next), 0 switches it off. */
+ * All layers allocate through these. Sizes are checked by the callers' bounds. NULL means out of
+ * memory and is always handled. In tests, po__alloc_fail_at(n) makes the n-th allocation from now
+ * fail (1 = the next), 0 switches it off. */
 #ifndef PO__ALLOC_H
 #define PO__ALLOC_H
 

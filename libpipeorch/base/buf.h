@@ -1,7 +1,8 @@
 /* A growable byte buffer with an upper bound.
  *
- * Appending beyond `max_bytes` or out of memory sets a sticky error and leaves the content as it was; check `err` once
- * after a run of appends. Zeroed memory is a valid empty buffer with no bound set (PO__BUF_MAX_BYTES). */
+ * Appending beyond `max_bytes` or out of memory sets a sticky error and leaves the content as it
+ * was; check `err` once after a run of appends. Zeroed memory is a valid empty buffer with no bound
+ * set (PO__BUF_MAX_BYTES). */
 #ifndef PO__BUF_H
 #define PO__BUF_H
 

@@ -7,10 +7,10 @@
 #define HAVE_SSE42 1
 #endif
 
-
 uint32_t po__crc32c_portable(uint32_t crc, const void *data, size_t len)
 {
-    /* Polynomial 0x82f63b78 (reflected Castagnoli, RFC 3720 appendix B.4). Four bits at a time: a table of 16 words needs no initialisation at run time and no lock. */
+    /* Polynomial 0x82f63b78 (reflected Castagnoli, RFC 3720 appendix B.4). Four bits at a time: a
+     * table of 16 words needs no initialisation at run time and no lock. */
     static const uint32_t table[16] = {
         0x00000000u, 0x105ec76fu, 0x20bd8edeu, 0x30e349b1u, 0x417b1dbcu, 0x5125dad3u,
         0x61c69362u, 0x7198540du, 0x82f63b78u, 0x92a8fc17u, 0xa24bb5a6u, 0xb21572c9u,
@@ -27,7 +27,8 @@ uint32_t po__crc32c_portable(uint32_t crc, const void *data, size_t len)
 }
 
 #ifdef HAVE_SSE42
-__attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const void *data, size_t len)
+__attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const void *data,
+                                                               size_t len)
 {
     const uint8_t *p = data;
     uint64_t c = (uint32_t)~crc;

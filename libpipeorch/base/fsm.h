@@ -1,6 +1,7 @@
 /* Checked state machines: a lifecycle is an enum and a table of the transitions that are allowed.
  *
- * allowed[from] is a bit mask of states that may follow. A transition that is not in the table is a bug and aborts. */
+ * allowed[from] is a bit mask of states that may follow. A transition that is not in the table is a
+ * bug and aborts. */
 #ifndef PO__FSM_H
 #define PO__FSM_H
 

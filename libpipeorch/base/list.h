@@ -1,4 +1,5 @@
-/* Intrusive doubly linked list. The head is a node; an unlinked node points to itself after po__list_init. */
+/* Intrusive doubly linked list. The head is a node; an unlinked node points to itself after
+ * po__list_init. */
 #ifndef PO__LIST_H
 #define PO__LIST_H
 

@@ -1,7 +1,8 @@
-/* Logging: one event per line, with a level, a stable id and a sentence. The library only calls back; it prints nothing.
+/* Logging: one event per line, with a level, a stable id and a sentence. The library only calls
+ * back; it prints nothing.
  *
- * The id names the kind of event for ever ("raft.leader", "store.fault"); the sentence may change. Callable from any thread
- * (the callback must allow that). */
+ * The id names the kind of event for ever ("raft.leader", "store.fault"); the sentence may change.
+ * Callable from any thread (the callback must allow that). */
 #ifndef PO__LOG_H
 #define PO__LOG_H
 

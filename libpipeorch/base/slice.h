@@ -21,7 +21,8 @@ static inline struct po__slice po__str(const char *s)
     return (struct po__slice){s, s ? strlen(s) : 0};
 }
 
-/* Byte order, shorter first on a common prefix: the order of every string key in the replicated state. */
+/* Byte order, shorter first on a common prefix: the order of every string key in the replicated
+ * state. */
 static inline int po__slice_cmp(struct po__slice a, struct po__slice b)
 {
     size_t n = a.len < b.len ? a.len : b.len;

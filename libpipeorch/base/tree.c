@@ -1,5 +1,6 @@
-/* AVL with parent pointers: removal and iteration need no stack and no key, and the worst case stays logarithmic, which a
- * hash table's growth step or a randomised tree would not promise inside apply. */
+/* AVL with parent pointers: removal and iteration need no stack and no key, and the worst case
+ * stays logarithmic, which a hash table's growth step or a randomised tree would not promise inside
+ * apply. */
 #include "tree.h"
 
 void po__tree_node_init(struct po__tree_node *n)
@@ -12,8 +13,8 @@ int po__tree_linked(const struct po__tree_node *n)
     return n->parent != n;
 }
 
-static void replace_child(struct po__tree *t, struct po__tree_node *parent, struct po__tree_node *old,
-                          struct po__tree_node *new)
+static void replace_child(struct po__tree *t, struct po__tree_node *parent,
+                          struct po__tree_node *old, struct po__tree_node *new)
 {
     if (!parent)
         t->root = new;
@@ -151,7 +152,8 @@ struct po__tree_node *po__tree_find(const struct po__tree *t, const void *key, p
     return NULL;
 }
 
-struct po__tree_node *po__tree_lower_bound(const struct po__tree *t, const void *key, po__tree_key_cmp cmp)
+struct po__tree_node *po__tree_lower_bound(const struct po__tree *t, const void *key,
+                                           po__tree_key_cmp cmp)
 {
     struct po__tree_node *n = t->root, *best = NULL;
     while (n) {

@@ -1,7 +1,8 @@
 /* Intrusive ordered map (AVL tree).
  *
- * Nodes live inside the objects; inserting and removing allocate nothing and cannot fail. Iteration is in key order,
- * which is what makes replicated state deterministic. All operations are O(log n). Not thread-safe. */
+ * Nodes live inside the objects; inserting and removing allocate nothing and cannot fail. Iteration
+ * is in key order, which is what makes replicated state deterministic. All operations are O(log n).
+ * Not thread-safe. */
 #ifndef PO__TREE_H
 #define PO__TREE_H
 
@@ -30,12 +31,15 @@ void po__tree_node_init(struct po__tree_node *n);
 int po__tree_linked(const struct po__tree_node *n); /* 1 if the node is in a tree */
 
 /* Returns NULL, or the node with an equal key that is already there (nothing is inserted then). */
-struct po__tree_node *po__tree_insert(struct po__tree *t, struct po__tree_node *n, po__tree_cmp cmp);
+struct po__tree_node *po__tree_insert(struct po__tree *t, struct po__tree_node *n,
+                                      po__tree_cmp cmp);
 void po__tree_remove(struct po__tree *t, struct po__tree_node *n); /* n must be in t */
 
-struct po__tree_node *po__tree_find(const struct po__tree *t, const void *key, po__tree_key_cmp cmp);
+struct po__tree_node *po__tree_find(const struct po__tree *t, const void *key,
+                                    po__tree_key_cmp cmp);
 /* The first node whose key is not before `key`; NULL if none. */
-struct po__tree_node *po__tree_lower_bound(const struct po__tree *t, const void *key, po__tree_key_cmp cmp);
+struct po__tree_node *po__tree_lower_bound(const struct po__tree *t, const void *key,
+                                           po__tree_key_cmp cmp);
 struct po__tree_node *po__tree_first(const struct po__tree *t);
 struct po__tree_node *po__tree_last(const struct po__tree *t);
 struct po__tree_node *po__tree_next(const struct po__tree_node *n);

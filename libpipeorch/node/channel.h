@@ -1,13 +1,14 @@
-/* How a po_client reaches the cluster: in-process through a node, or over the network. One interface, so that every call of
- * client.h is written once (api/client.c). */
+/* How a po_client reaches the cluster: in-process through a node, or over the network. One
+ * interface, so that every call of client.h is written once (api/client.c). */
 #ifndef PO__CHANNEL_H
 #define PO__CHANNEL_H
 
 #include "../base/log.h"
 #include "request.h"
 
-/* code 0: resp is a whole response of node/request.h (whose own code may be an error). Otherwise the channel's own error, resp NULL:
- * PO_ETIMEDOUT (never left), PO_EUNKNOWN (left, no answer), PO_EUNREACHABLE, PO_ECLOSED, PO_EBUSY. Runs exactly once per accepted call. */
+/* code 0: resp is a whole response of node/request.h (whose own code may be an error). Otherwise
+ * the channel's own error, resp NULL: PO_ETIMEDOUT (never left), PO_EUNKNOWN (left, no answer),
+ * PO_EUNREACHABLE, PO_ECLOSED, PO_EBUSY. Runs exactly once per accepted call. */
 typedef void (*po__call_cb)(void *arg, int code, const void *resp, size_t len);
 
 struct po__channel {
@@ -15,16 +16,20 @@ struct po__channel {
 };
 
 struct po__channel_ops {
-    /* Copies the request; never blocks; any thread, callbacks included. Follows redirects and retries the same bytes until timeout_ms.
-     * Non-zero: not accepted, cb never runs (PO_EBUSY, PO_ETOOBIG, PO_ECLOSED, PO_ENOMEM). */
-    int (*call)(struct po__channel *ch, const void *req, size_t len, uint32_t timeout_ms, po__call_cb cb, void *arg);
-    /* 1 if called on the thread that runs this channel's callbacks (blocking calls are refused there). */
+    /* Copies the request; never blocks; any thread, callbacks included. Follows redirects and
+     * retries the same bytes until timeout_ms. Non-zero: not accepted, cb never runs (PO_EBUSY,
+     * PO_ETOOBIG, PO_ECLOSED, PO_ENOMEM). */
+    int (*call)(struct po__channel *ch, const void *req, size_t len, uint32_t timeout_ms,
+                po__call_cb cb, void *arg);
+    /* 1 if called on the thread that runs this channel's callbacks (blocking calls are refused
+     * there). */
     int (*on_callback_thread)(struct po__channel *ch);
     void (*close)(struct po__channel *ch); /* completes what waits, then frees */
 };
 
 /* net/client_nng.c: over nng REQ, one socket per control node. */
-int po__channel_nng(struct po__channel **ch, const char *addresses, uint32_t calls_max, const struct po__logger *log);
+int po__channel_nng(struct po__channel **ch, const char *addresses, uint32_t calls_max,
+                    const struct po__logger *log);
 
 /* api/client.c: a client over any channel, which it owns. */
 struct po_client;

@@ -1,0 +1,194 @@
+/* What a request asks for, and who serves it: this node if it leads, else the leader. */
+#include "internal.h"
+
+#include <pipeorch/error.h>
+
+/* Is it safe to send this command twice? Its idempotency key makes it so, or its nature. */
+static bool repeatable(const struct po__cmd *cmd)
+{
+    switch (cmd->type) {
+    case PO__CMD_TASK_SUBMIT:
+        return cmd->submit.key.len > 0;
+    case PO__CMD_RUN_START:
+        return cmd->run_start.key.len > 0;
+    case PO__CMD_APP:
+        return cmd->app.key.len > 0;
+    default:
+        return true;
+    }
+}
+
+/* Commands that only the node itself may propose. */
+static bool internal_only(const struct po__cmd *cmd)
+{
+    return cmd->type == PO__CMD_TICK || cmd->type == PO__CMD_MEMBER;
+}
+
+/* Decode, check and stage one command of a request. *message is set for an error that is the
+ * caller's. */
+static int stage_one(struct po__node *n, struct po__call *c, struct po__mpr *r, uint32_t sub,
+                     char *message, size_t message_len)
+{
+    int rv = po__cmd_decode(r, &n->cmd, false);
+    if (rv) {
+        snprintf(message, message_len, "the command cannot be read: %s", po_strerror(rv));
+        return rv;
+    }
+    rv = po__cmd_check(&n->cmd, message, message_len);
+    if (rv)
+        return rv;
+    if (internal_only(&n->cmd)) {
+        snprintf(message, message_len, "command type %u is the nodes' own", n->cmd.type);
+        return PO_EREFUSED;
+    }
+    if (n->cmd.type == PO__CMD_APP && !n->app.sm) {
+        snprintf(message, message_len, "this cluster's nodes have no application state machine");
+        return PO_EREFUSED;
+    }
+    c->repeatable = c->repeatable && repeatable(&n->cmd);
+    rv = po__stage_command(n, &n->cmd, c, sub);
+    if (rv)
+        snprintf(message, message_len, "%s", po_strerror(rv));
+    return rv;
+}
+
+static void serve_command(struct po__node *n, struct po__call *c, const struct po__request *req)
+{
+    char message[512] = "";
+    struct po__mpr r;
+    po__mpr_init(&r, req->body.data, req->body.len);
+    int rv = stage_one(n, c, &r, 0, message, sizeof message);
+    if (rv)
+        po__call_error(n, c, rv, message);
+}
+
+/* A command of a batch that was refused before it entered the log: its outcome is known at once. */
+static void refuse_one(struct po__call *c, uint32_t sub, int code, const char *message)
+{
+    struct po__batch_result *br = &c->results[sub];
+    br->code = code;
+    br->message = po__strndup(message, strlen(message));
+    c->pending--;
+}
+
+static int begin_results(struct po__call *c, uint32_t count)
+{
+    c->results = po__calloc(count, sizeof *c->results);
+    if (!c->results)
+        return PO_ENOMEM;
+    c->results_count = c->pending = count;
+    return 0;
+}
+
+static void answer_refused_batch(struct po__node *n, struct po__call *c)
+{
+    po__buf_reset(&n->body);
+    po__mpw_array(&n->body, c->results_count);
+    for (uint32_t i = 0; i < c->results_count; i++) {
+        po__mpw_array(&n->body, 4);
+        po__mpw_int(&n->body, c->results[i].code);
+        po__mpw_uint(&n->body, 0);
+        po__mpw_cstr(&n->body, c->results[i].message ? c->results[i].message : "");
+        po__mpw_bin(&n->body, po__slice(NULL, 0));
+    }
+    if (n->body.err)
+        po__call_error(n, c, n->body.err, "the results do not fit into one answer");
+    else
+        po__call_answer(n, c, 0, "", 0, po__buf_slice(&n->body), 1);
+}
+
+static void serve_batch(struct po__node *n, struct po__call *c, const struct po__request *req)
+{
+    struct po__mpr r;
+    po__mpr_init(&r, req->body.data, req->body.len);
+    uint32_t count = po__mpr_array(&r, PO__BATCH_MAX);
+    if (r.err || count == 0) {
+        po__call_error(n, c, PO_EPROTO, "a batch is an array of 1 to 1024 commands");
+        return;
+    }
+    if (begin_results(c, count)) {
+        po__call_error(n, c, PO_ENOMEM, NULL);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        char message[512] = "";
+        struct po__slice raw = po__mpr_raw(&r);
+        struct po__mpr one;
+        po__mpr_init(&one, raw.data, raw.len);
+        int rv = r.err ? r.err : stage_one(n, c, &one, i, message, sizeof message);
+        if (rv)
+            refuse_one(c, i, rv, message);
+    }
+    if (c->pending == 0)
+        answer_refused_batch(n, c);
+}
+
+static void serve(struct po__node *n, struct po__call *c, const struct po__request *req)
+{
+    switch (req->type) {
+    case PO__REQ_COMMAND:
+        serve_command(n, c, req);
+        break;
+    case PO__REQ_BATCH:
+        serve_batch(n, c, req);
+        break;
+    case PO__REQ_QUERY:
+        po__read_query(n, c, req);
+        break;
+    case PO__REQ_WAIT:
+        po__read_wait(n, c, req);
+        break;
+    case PO__REQ_BARRIER:
+        po__read_barrier(n, c);
+        break;
+    case PO__REQ_HEARTBEAT:
+        po__session_heartbeat(n, c, req);
+        break;
+    case PO__REQ_POLL:
+        po__session_poll(n, c, req);
+        break;
+    default:
+        po__call_error(n, c, PO_EVERSION,
+                       "unknown request type; is the client newer than this node?");
+    }
+}
+
+/* This node does not lead: who is to be asked instead? */
+static void redirect(struct po__node *n, struct po__call *c)
+{
+    if (c->origin == PO__FROM_APPLY || c->origin == PO__FROM_LOCAL)
+        po__forward(n, c);
+    else if (n->role == PO_ROLE_LEADER) /* elected, not ready yet: a matter of one commit */
+        po__list_push(&n->leaderless, &c->link);
+    else if (n->leader_id)
+        po__call_error(n, c, PO_ENOTLEADER, "this node is not the leader");
+    else
+        po__call_error(n, c, PO_ENOLEADER, "no leader is known at the moment");
+}
+
+void po__dispatch(struct po__node *n, struct po__call *c)
+{
+    struct po__request req;
+    if (n->fault) {
+        po__call_error(n, c, PO_EFAULT, n->fault_message);
+        return;
+    }
+    if (!n->ready) {
+        redirect(n, c);
+        return;
+    }
+    if (c->origin == PO__FROM_APPLY && c->type == PO__REQ_COMMAND && c->keyed.len == 0) {
+        int rv =
+            po__stage_bytes(n, po__slice(c->data, c->len), c, 0); /* encoded by po__node_apply */
+        if (rv)
+            po__call_error(n, c, rv, NULL);
+        return;
+    }
+    const void *data = c->keyed.len ? c->keyed.data : c->data;
+    size_t len = c->keyed.len ? c->keyed.len : c->len;
+    int rv = po__request_decode(data, len, &req);
+    if (rv)
+        po__call_error(n, c, rv, "the request cannot be read");
+    else
+        serve(n, c, &req);
+}

@@ -1,0 +1,277 @@
+/* The node's private structures, shared by the files of node/ only. Everything here belongs to the
+ * node thread unless it says otherwise. */
+#ifndef PO__NODE_INTERNAL_H
+#define PO__NODE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include "../base/alloc.h"
+#include "../base/tree.h"
+#include "../model/state.h"
+#include "mailbox.h"
+#include "node.h"
+
+#define PO__FEATURE_LEVEL     1
+#define PO__CALLS_MAX         131072 /* requests that wait for something on one node */
+#define PO__CALL_DEFAULT_MS   10000  /* timeout of a request that names none */
+#define PO__STAGE_MAX_COUNT   65536  /* commands that wait to be proposed */
+#define PO__STAGE_MAX_BYTES   ((size_t)32 << 20)
+#define PO__SWEEP_MS          50 /* how often timeouts are looked for: their resolution */
+#define PO__MISSED_HEARTBEATS 3
+#define PO__POLL_REPLY_MAX_BYTES                                                                   \
+    ((size_t)2 << 20) /* a poll's answer takes no further task above this */
+
+/* ---- calls (call.c) ---- */
+
+enum po__origin { PO__FROM_APPLY, PO__FROM_LOCAL, PO__FROM_ENDPOINT, PO__FROM_PEER, PO__FROM_NODE };
+
+/* One request under way. It is in exactly one list (`link`), or in none while commands of it are
+ * staged or proposed. refs: 1 for being unanswered, and 1 for each staged or proposed command of
+ * it. */
+struct po__call {
+    struct po__mail mail; /* how it arrived; first */
+    struct po__node *node;
+    struct po__list link;
+    struct po__list all; /* node->calls: every unanswered call, oldest first */
+    enum po__origin origin;
+    uint32_t refs;
+    bool answered;
+    bool
+        sent; /* it may have taken effect: a timeout is PO_EUNKNOWN from now on, not PO_ETIMEDOUT */
+    bool mutating;
+    bool repeatable;      /* repeating it is safe: it has a key, or needs none */
+    uint32_t type;        /* PO__REQ_* */
+    uint64_t deadline_ms; /* before it is admitted: the timeout */
+    union {
+        struct po__reply_to to;
+        struct {
+            po_result_cb cb;
+            void *arg;
+        } apply;
+        struct {
+            uint64_t peer_id, call_id;
+        } peer;
+    };
+    uint64_t conn;
+    uint64_t forward_id; /* while it waits for another node's answer */
+    uint64_t forward_peer;
+    struct po__tree_node by_forward;
+    /* WAIT */
+    uint32_t wait_kind;
+    uint64_t wait_id;
+    struct po__tree_node by_wait;
+    /* BATCH and POLL: outcomes still to come, and those that came */
+    uint32_t pending;
+    struct po__batch_result {
+        int code;
+        uint64_t id;
+        char *message;
+        void *data;
+        size_t len;
+    } * results;
+    uint32_t results_count;
+    uint64_t worker_number; /* POLL */
+    uint32_t tasks_max;
+    uint64_t index;
+    struct po__buf keyed; /* APPLY that left this node: the same command as a request with an
+                             idempotency key */
+    size_t len;           /* of the request's bytes, which follow */
+    uint8_t data[];       /* APPLY: an encoded command; else a whole request */
+};
+
+/* ---- commit (commit.c) ---- */
+
+/* Who waits for one staged or proposed command. call NULL: nobody (a command of the node's own). */
+struct po__slot {
+    struct po__call *call;
+    uint32_t sub; /* which outcome of a BATCH or POLL */
+    uint32_t len; /* encoded bytes */
+};
+
+struct po__batch { /* the slots of one proposed entry, in the order of its commands */
+    struct po__list link;
+    uint32_t count;
+    struct po__slot slots[];
+};
+
+struct po__stage {
+    struct po__buf bytes; /* encoded commands, one after the other, from `head` */
+    size_t head;
+    struct po__slot *slots;
+    uint32_t first, count, cap; /* ring */
+};
+
+/* ---- worker sessions (session.c): soft state of the leader ---- */
+
+struct po__handout {
+    uint64_t seq, task_id, token;
+    uint64_t sent_ms, sent_conn; /* 0: not yet */
+};
+#define PO__HANDOUT_RESEND_MS                                                                      \
+    1000 /* a hand-out is repeated on another connection at once, on the same one after this */
+
+struct po__session {
+    struct po__tree_node by_number, by_deadline, by_conn;
+    struct po__list dirty; /* in node->dirty while it has something to tell */
+    uint64_t number;
+    uint64_t incarnation;
+    uint64_t conn;
+    uint64_t deadline_ms; /* offline after it */
+    bool synced;
+    bool going_online; /* its status command is under way */
+    struct po__call *parked;
+    uint64_t next_seq;
+    struct po__handout *outbox; /* ring would be overkill: acknowledged from the front, compacted */
+    uint32_t outbox_first, outbox_count, outbox_cap;
+    uint64_t *revoked;
+    uint32_t revoked_count, revoked_cap;
+};
+
+struct po__node {
+    /* set before the thread starts */
+    struct po__store *store;
+    struct po__identity identity;
+    char zone[PO_NAME_MAX_BYTES + 1], peer_address[PO_ADDRESS_MAX_BYTES + 1],
+        worker_address[PO_ADDRESS_MAX_BYTES + 1];
+    struct po__app app;
+    struct po__node_net *net;
+    struct po__logger log;
+    struct po__node_opts opts;
+
+    uv_loop_t loop;
+    uv_async_t mail_async, disk_async;
+    uv_prepare_t prepare;
+    uv_timer_t timer;
+    uv_thread_t thread;
+    bool thread_started, net_open;
+    pthread_t thread_id; /* written by the thread before thread_running */
+    _Atomic(bool) thread_running;
+    _Atomic(bool) stop_asked;
+    struct po__mailbox mailbox;
+
+    struct po__replica *replica;
+    struct po__model *model;
+    struct po__model *restoring;
+    uint64_t restoring_index;
+    struct po__effects fx;
+
+    int role;
+    bool ready; /* leader and ready to propose */
+    uint64_t leader_id, term;
+    bool stopping;
+    bool redispatch; /* calls that wait for a leader are to be looked at again */
+    bool fault_handled;
+    int fault;
+    char fault_message[256];
+
+    uint64_t clock_base_ms, clock_base_mono; /* leader's stamp = base + monotonic time since */
+    uint64_t last_stamp_ms;
+    bool tick_staged;
+
+    struct po__list calls; /* every unanswered call */
+    uint32_t calls_count;
+    struct po__list leaderless; /* local calls that wait for a leader */
+    struct po__tree forwarded;
+    uint64_t next_forward_id;
+    struct po__tree waits;
+    struct po__stage stage;
+    struct po__list batches;
+    struct po__tree sessions, deadlines, conns;
+    struct po__list dirty;
+    struct po__list polls_ready; /* POLL calls whose outcomes are all in */
+    uint64_t next_sweep_ms;
+    struct po__buf out, body, tasks;  /* scratch for answers */
+    struct po__cmd cmd;               /* scratch for decoding: large */
+    struct po__node_peer_copy *peers; /* hellos of the others: PO_MEMBERS_MAX slots */
+    unsigned peers_count;
+    char leader_address[PO_ADDRESS_MAX_BYTES + 1];
+
+    pthread_mutex_t status_lock; /* guards status; status_cond signals leader changes */
+    pthread_cond_t status_cond;
+    struct po_node_status status;
+    bool closed; /* under status_lock */
+};
+
+struct po__node_peer_copy {
+    uint64_t node_id;
+    char name[PO_NAME_MAX_BYTES + 1], zone[PO_NAME_MAX_BYTES + 1];
+    char peer_address[PO_ADDRESS_MAX_BYTES + 1], worker_address[PO_ADDRESS_MAX_BYTES + 1];
+    uint8_t directory_id[PO__DIRECTORY_ID_BYTES];
+    uint32_t feature_level;
+    bool up;
+};
+
+uint64_t po__node_now(struct po__node *n); /* monotonic ms of this turn */
+
+/* call.c */
+struct po__call *po__call_new(size_t len, enum po__origin origin);
+/* Decode what it is, enter it into node->calls, dispatch it (or answer PO_EBUSY above
+ * PO__CALLS_MAX). */
+void po__call_admit(struct po__node *n, struct po__call *c);
+void po__call_unref(struct po__call *c);
+/* Answer once; later answers are ignored. body holds body_fields encoded objects. */
+void po__call_answer(struct po__node *n, struct po__call *c, int code, const char *message,
+                     uint64_t index, struct po__slice body, uint32_t body_fields);
+void po__call_error(struct po__node *n, struct po__call *c, int code, const char *message);
+/* Answer an APPLY or COMMAND with a command's result. */
+void po__call_result(struct po__node *n, struct po__call *c, uint64_t index,
+                     const struct po__cmd_result *r);
+/* Deliver another node's response as it is. */
+void po__call_relay(struct po__node *n, struct po__call *c, const void *resp, size_t len);
+void po__calls_sweep(struct po__node *n, uint64_t now);
+void po__calls_fail_all(struct po__node *n, int unsent_code, int sent_code, const char *message);
+/* Leadership or the way to the leader was lost while the call was under way. */
+void po__call_retry(struct po__node *n, struct po__call *c);
+
+/* dispatch.c: what a request asks for */
+void po__dispatch(
+    struct po__node *n,
+    struct po__call *c); /* decides by role: serve, redirect, forward, wait for a leader */
+
+/* commit.c */
+int po__stage_command(struct po__node *n, const struct po__cmd *cmd, struct po__call *call,
+                      uint32_t sub); /* 0, PO_EBUSY, PO_ENOMEM */
+int po__stage_bytes(struct po__node *n, struct po__slice encoded, struct po__call *call,
+                    uint32_t sub);
+void po__stage_propose(
+    struct po__node *n); /* one entry of everything staged, while the window allows */
+void po__stage_drop(struct po__node *n); /* leadership lost: nothing of it was proposed */
+int po__commit_apply(struct po__node *n, uint64_t index, const void *data, size_t len,
+                     struct po__batch *batch);
+void po__commit_dropped(struct po__node *n, struct po__batch *batch);
+uint64_t po__stamp_ms(struct po__node *n);
+
+/* session.c */
+void po__session_poll(struct po__node *n, struct po__call *c, const struct po__request *req);
+void po__session_heartbeat(struct po__node *n, struct po__call *c, const struct po__request *req);
+void po__session_poll_done(struct po__node *n, struct po__call *c); /* all its outcomes are in */
+void po__session_poll_empty(struct po__node *n, struct po__call *c);
+void po__session_effect(struct po__node *n, const struct po__fx *fx);
+void po__sessions_answer(struct po__node *n); /* those that have something to tell */
+void po__sessions_tick(struct po__node *n, uint64_t now);
+uint64_t po__sessions_deadline(const struct po__node *n);
+void po__sessions_conn_closed(struct po__node *n, uint64_t conn);
+int po__sessions_start(struct po__node *n); /* new leader: a fresh grace period for every worker */
+void po__sessions_clear(struct po__node *n);
+
+/* read.c */
+void po__read_query(struct po__node *n, struct po__call *c, const struct po__request *req);
+void po__read_wait(struct po__node *n, struct po__call *c, const struct po__request *req);
+void po__read_barrier(struct po__node *n, struct po__call *c);
+void po__read_finished(struct po__node *n, uint32_t kind, uint64_t id);
+void po__wait_remove(struct po__node *n, struct po__call *c);
+
+/* forward.c */
+void po__forward(struct po__node *n, struct po__call *c); /* to the leader, or wait for one */
+void po__forward_remove(struct po__node *n, struct po__call *c);
+void po__forward_leader_changed(struct po__node *n);
+void po__forward_peer_down(struct po__node *n, uint64_t peer_id);
+const char *po__leader_worker_address(struct po__node *n); /* "" if unknown */
+
+/* members.c */
+void po__members_sync(
+    struct po__node *n); /* leader: bring the replicated member table up to date with the hellos */
+void po__status_encode(struct po__node *n, struct po__buf *out);
+void po__status_publish(struct po__node *n);
+
+#endif

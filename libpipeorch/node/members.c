@@ -1,0 +1,243 @@
+/* Who the members are: what peers say of themselves when they connect, and the replicated table
+ * made of it.
+ *
+ * The table binds a node id to a data directory. A node that lost its disk and comes back under its
+ * old id could vote twice in one term; its peers refuse it because it presents another directory.
+ */
+#include "internal.h"
+
+#include <pipeorch/error.h>
+
+static struct po__node_peer_copy *find_peer(struct po__node *n, uint64_t id)
+{
+    for (unsigned i = 0; i < n->peers_count; i++)
+        if (n->peers[i].node_id == id)
+            return &n->peers[i];
+    return NULL;
+}
+
+static void stage_member(struct po__node *n, const struct po__node_peer_copy *p)
+{
+    struct po__member_info info;
+    struct po__slice dir = po__slice(p->directory_id, sizeof p->directory_id);
+    if (po__model_member(n->model, p->node_id, &info) &&
+        po__slice_eq(info.name, po__str(p->name)) && po__slice_eq(info.zone, po__str(p->zone)) &&
+        po__slice_eq(info.peer_address, po__str(p->peer_address)) &&
+        po__slice_eq(info.worker_address, po__str(p->worker_address)) &&
+        po__slice_eq(info.directory_id, dir) && info.feature_level == p->feature_level)
+        return;
+    n->cmd.type = PO__CMD_MEMBER;
+    n->cmd.member.node_id = p->node_id;
+    n->cmd.member.name = po__str(p->name);
+    n->cmd.member.zone = po__str(p->zone);
+    n->cmd.member.peer_address = po__str(p->peer_address);
+    n->cmd.member.worker_address = po__str(p->worker_address);
+    n->cmd.member.directory_id = dir;
+    n->cmd.member.feature_level = p->feature_level;
+    char message[256];
+    int rv = po__cmd_check(&n->cmd, message, sizeof message);
+    if (rv == 0)
+        rv = po__stage_command(n, &n->cmd, NULL, 0);
+    if (rv)
+        po__warn(&n->log, "member.info", "cannot record what node %s says of itself: %s", p->name,
+                 rv == PO_EINVAL ? message : po_strerror(rv));
+}
+
+static void copy_text(char *dst, size_t cap, const char *src)
+{
+    snprintf(dst, cap, "%s", src ? src : "");
+}
+
+void po__members_sync(struct po__node *n)
+{
+    if (!n->ready)
+        return;
+    struct po__node_peer_copy self = {.node_id = n->identity.node_id,
+                                      .feature_level = PO__FEATURE_LEVEL};
+    copy_text(self.name, sizeof self.name, n->identity.name);
+    copy_text(self.zone, sizeof self.zone, n->zone);
+    copy_text(self.peer_address, sizeof self.peer_address, n->peer_address);
+    copy_text(self.worker_address, sizeof self.worker_address, n->worker_address);
+    memcpy(self.directory_id, n->identity.directory_id, sizeof self.directory_id);
+    stage_member(n, &self);
+    for (unsigned i = 0; i < n->peers_count; i++)
+        stage_member(n, &n->peers[i]);
+}
+
+static bool is_server(struct po__node *n, uint64_t id)
+{
+    struct po__server servers[PO_MEMBERS_MAX];
+    unsigned count = po__replica_servers(n->replica, servers, PO_MEMBERS_MAX);
+    for (unsigned i = 0; i < count; i++)
+        if (servers[i].id == id)
+            return true;
+    return count == 0; /* a node that joins knows nobody yet */
+}
+
+int po__node_peer_hello(struct po__node *n, const struct po__node_peer *peer, char *why,
+                        size_t why_len)
+{
+    struct po__member_info info;
+    if (n->stopping || n->fault)
+        return PO_ECLOSED;
+    if (peer->node_id == n->identity.node_id) {
+        snprintf(
+            why, why_len,
+            "node %s presents our own node id %llu: two nodes were started with the same identity",
+            peer->name, (unsigned long long)peer->node_id);
+        return PO_EIDENTITY;
+    }
+    if (!is_server(n, peer->node_id)) {
+        snprintf(why, why_len, "node %s (id %llu) is not a member of this cluster", peer->name,
+                 (unsigned long long)peer->node_id);
+        return PO_EREFUSED;
+    }
+    if (po__model_member(n->model, peer->node_id, &info) &&
+        info.directory_id.len == PO__DIRECTORY_ID_BYTES &&
+        memcmp(info.directory_id.data, peer->directory_id, PO__DIRECTORY_ID_BYTES) != 0) {
+        snprintf(why, why_len,
+                 "node %s (id %llu) comes with another data directory than the one the cluster "
+                 "knows: its disk was replaced. "
+                 "Add it under a new identity instead",
+                 peer->name, (unsigned long long)peer->node_id);
+        return PO_EIDENTITY;
+    }
+    struct po__node_peer_copy *p = find_peer(n, peer->node_id);
+    if (!p) {
+        if (n->peers_count == PO_MEMBERS_MAX)
+            return PO_EBUSY;
+        p = &n->peers[n->peers_count++];
+    }
+    *p = (struct po__node_peer_copy){
+        .node_id = peer->node_id, .feature_level = peer->feature_level, .up = true};
+    copy_text(p->name, sizeof p->name, peer->name);
+    copy_text(p->zone, sizeof p->zone, peer->zone);
+    copy_text(p->peer_address, sizeof p->peer_address, peer->peer_address);
+    copy_text(p->worker_address, sizeof p->worker_address, peer->worker_address);
+    memcpy(p->directory_id, peer->directory_id, sizeof p->directory_id);
+    if (n->ready)
+        stage_member(n, p);
+    return 0;
+}
+
+void po__node_peer_down(struct po__node *n, uint64_t peer_id)
+{
+    struct po__node_peer_copy *p = find_peer(n, peer_id);
+    if (p)
+        p->up = false;
+    if (!n->stopping)
+        po__forward_peer_down(n, peer_id);
+}
+
+static const char *role_name(int role)
+{
+    return role == PO__VOTER ? "voter" : role == PO__STANDBY ? "standby" : "spare";
+}
+
+static void encode_member(struct po__node *n, const struct po__server *sv, struct po__buf *out)
+{
+    struct po__member_info info = {0};
+    struct po__slice address = po__str(sv->address);
+    const struct po__node_peer_copy *p = find_peer(n, sv->id);
+    bool self = sv->id == n->identity.node_id;
+    (void)po__model_member(n->model, sv->id,
+                           &info); /* unknown until it connected for the first time */
+    po__mpw_map(out, 8);
+    po__mpw_cstr(out, "address");
+    po__mpw_str(out, info.peer_address.len ? info.peer_address : address);
+    po__mpw_cstr(out, "id");
+    po__mpw_uint(out, sv->id);
+    po__mpw_cstr(out, "leader");
+    po__mpw_bool(out, sv->id == n->leader_id);
+    po__mpw_cstr(out, "name");
+    po__mpw_str(out, info.name);
+    po__mpw_cstr(out, "role");
+    po__mpw_cstr(out, role_name(sv->role));
+    po__mpw_cstr(out, "up");
+    po__mpw_bool(out, self || (p && p->up));
+    po__mpw_cstr(out, "worker_address");
+    po__mpw_str(out, info.worker_address);
+    po__mpw_cstr(out, "zone");
+    po__mpw_str(out, info.zone);
+}
+
+void po__status_encode(struct po__node *n, struct po__buf *out)
+{
+    static const char hex[] = "0123456789abcdef";
+    char cluster_id[PO__CLUSTER_ID_BYTES * 2 + 1] = "";
+    for (unsigned i = 0; i < PO__CLUSTER_ID_BYTES; i++) {
+        cluster_id[i * 2] = hex[n->identity.cluster_id[i] >> 4];
+        cluster_id[i * 2 + 1] = hex[n->identity.cluster_id[i] & 15];
+    }
+    struct po__server servers[PO_MEMBERS_MAX];
+    unsigned count = po__replica_servers(n->replica, servers, PO_MEMBERS_MAX);
+    struct po__replica_status st;
+    struct po__model_counts k;
+    po__replica_status(n->replica, &st);
+    po__model_counts(n->model, &k);
+    struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = {
+        {"log_bytes", st.log_bytes},
+        {"pipelines", k.pipelines},
+        {"runs_finished", k.runs_finished},
+        {"runs_running", k.runs_running},
+        {"snapshot_index", st.snapshot_index},
+        {"tasks_finished", k.tasks_finished},
+        {"tasks_pending", k.tasks_pending},
+        {"tasks_running", k.tasks_running},
+        {"tasks_scheduled", k.tasks_scheduled},
+        {"workers", k.workers},
+        {"workers_online", k.workers_online},
+    };
+    const unsigned numbers_count = sizeof numbers / sizeof *numbers;
+    po__mpw_map(out, 6 + numbers_count); /* keys are sorted */
+    po__mpw_cstr(out, "cluster_id");
+    po__mpw_cstr(out, cluster_id);
+    po__mpw_cstr(out, "commit_index");
+    po__mpw_uint(out, st.commit_index);
+    po__mpw_cstr(out, "leader");
+    po__mpw_cstr(out, n->identity.name);
+    po__mpw_cstr(out, "leader_id");
+    po__mpw_uint(out, n->identity.node_id);
+    po__mpw_cstr(out, numbers[0].key);
+    po__mpw_uint(out, numbers[0].value);
+    po__mpw_cstr(out, "members");
+    po__mpw_array(out, count);
+    for (unsigned i = 0; i < count; i++)
+        encode_member(n, &servers[i], out);
+    po__mpw_cstr(out, "membership_change_pending");
+    po__mpw_bool(out, st.membership_change_pending);
+    for (unsigned i = 1; i < numbers_count; i++) {
+        po__mpw_cstr(out, numbers[i].key);
+        po__mpw_uint(out, numbers[i].value);
+    }
+}
+
+void po__status_publish(struct po__node *n)
+{
+    struct po__replica_status st = {0};
+    if (n->replica)
+        po__replica_status(n->replica, &st);
+    size_t waiting = po__mailbox_count(&n->mailbox);
+    pthread_mutex_lock(&n->status_lock);
+    bool news = n->status.leader_id != n->leader_id || n->closed != n->stopping ||
+                (n->fault && n->status.role != PO_ROLE_STOPPED);
+    n->status = (struct po_node_status){.size = sizeof n->status,
+                                        .id = n->identity.node_id,
+                                        .leader_id = n->leader_id,
+                                        .term = st.term,
+                                        .commit_index = st.commit_index,
+                                        .applied_index = st.applied_index,
+                                        .last_index = st.last_index,
+                                        .snapshot_index = st.snapshot_index,
+                                        .role = n->fault ? PO_ROLE_STOPPED : n->role,
+                                        .log_bytes = st.log_bytes,
+                                        .mailbox_count = waiting};
+    memcpy(n->status.message, n->fault_message, sizeof n->status.message);
+    n->closed = n->stopping;
+    if (news)
+        pthread_cond_broadcast(&n->status_cond);
+    pthread_mutex_unlock(&n->status_lock);
+}
