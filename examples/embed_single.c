@@ -1,11 +1,13 @@
 /* One durable node inside a C program: a replicated counter that survives the process.
  *
- *   cc embed_single.c $(pkg-config --cflags --libs pipeorch) && ./a.out /tmp/counter && ./a.out /tmp/counter */
+ *   cc embed_single.c $(pkg-config --cflags --libs pipeorch) && ./a.out /tmp/counter && ./a.out
+ * /tmp/counter */
 #include <pipeorch/pipeorch.h>
 #include <stdio.h>
 #include <string.h>
 
-static int apply(void *arg, uint64_t index, const void *cmd, size_t len, void *result, size_t *result_len)
+static int apply(void *arg, uint64_t index, const void *cmd, size_t len, void *result,
+                 size_t *result_len)
 {
     long *counter = arg, delta = 0;
     (void)index;
@@ -32,7 +34,8 @@ int main(int argc, char **argv)
     char error[256];
     size_t len = sizeof now;
     struct po_state_machine sm = {sizeof sm, &counter, apply, snapshot, restore};
-    struct po_node_opts opts = {.size = sizeof opts, .name = "solo", .bootstrap = 1, .state_machine = &sm};
+    struct po_node_opts opts = {
+        .size = sizeof opts, .name = "solo", .bootstrap = 1, .state_machine = &sm};
     opts.data_dir = argc > 1 ? argv[1] : "counter-data";
     po_node *node;
     int rv = po_node_start(&node, &opts, error, sizeof error);

@@ -1,7 +1,7 @@
 /* A worker in C: offers text:upper and text:count to a running cluster.
  *
- *   cc worker.c $(pkg-config --cflags --libs pipeorch) -o worker && ./worker 127.0.0.1:7201,127.0.0.1:7202
- *   poctl task submit text:upper --input '"hello"' --wait */
+ *   cc worker.c $(pkg-config --cflags --libs pipeorch) -o worker && ./worker
+ * 127.0.0.1:7201,127.0.0.1:7202 poctl task submit text:upper --input '"hello"' --wait */
 #include <ctype.h>
 #include <pipeorch/pipeorch.h>
 #include <signal.h>
@@ -13,7 +13,8 @@ static po_worker *worker;
 static void on_signal(int sig)
 {
     (void)sig;
-    po_worker_stop(worker); /* async-signal-safe: finishes what runs, deregisters, returns from po_worker_run */
+    po_worker_stop(worker); /* async-signal-safe: finishes what runs, deregisters, returns from
+                               po_worker_run */
 }
 
 static void upper(void *arg, po_task *task)
@@ -28,7 +29,8 @@ static void upper(void *arg, po_task *task)
         escaped = !escaped && in[i] == '\\';
     }
     if (len < 2 || in[0] != '"')
-        po_task_fail(task, "input: expected a JSON string, as \"hello\"", 0); /* bad input does not become good by a retry */
+        po_task_fail(task, "input: expected a JSON string, as \"hello\"",
+                     0); /* bad input does not become good by a retry */
     else if (!out || po_task_complete(task, out, len))
         po_task_fail(task, "out of memory", 1);
     free(out);
@@ -40,7 +42,8 @@ static void count(void *arg, po_task *task)
     size_t len;
     (void)arg;
     po_task_input(task, &len);
-    int n = snprintf(result, sizeof result, "{\"bytes\": %zu, \"attempt\": %u}", len, po_task_attempt(task));
+    int n = snprintf(result, sizeof result, "{\"bytes\": %zu, \"attempt\": %u}", len,
+                     po_task_attempt(task));
     if (po_task_complete(task, result, (size_t)n))
         po_task_fail(task, "out of memory", 1);
 }
@@ -49,8 +52,9 @@ int main(int argc, char **argv)
 {
     char error[256];
     struct po_worker_opts opts = {.size = sizeof opts, .id = "worker-c", .zone = "local"};
-    struct po_capability caps[] = {{.size = sizeof *caps, .name = "text:upper", .max_concurrency = 4},
-                                   {.size = sizeof *caps, .name = "text:count", .max_concurrency = 4}};
+    struct po_capability caps[] = {
+        {.size = sizeof *caps, .name = "text:upper", .max_concurrency = 4},
+        {.size = sizeof *caps, .name = "text:count", .max_concurrency = 4}};
     opts.addresses = argc > 1 ? argv[1] : "127.0.0.1:7201";
     int rv = po_worker_open(&worker, &opts, error, sizeof error);
     if (rv)
