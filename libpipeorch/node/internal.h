@@ -203,6 +203,10 @@ struct po__node_peer_copy {
 
 uint64_t po__node_now(struct po__node *n); /* monotonic ms of this turn */
 
+/* replica_ops.c */
+extern const struct po__state_ops po__node_state_ops;
+void po__lose_leadership(struct po__node *n);
+
 /* call.c */
 struct po__call *po__call_new(size_t len, enum po__origin origin);
 /* Decode what it is, enter it into node->calls, dispatch it (or answer PO_EBUSY above
@@ -242,6 +246,17 @@ void po__commit_dropped(struct po__node *n, struct po__batch *batch);
 uint64_t po__stamp_ms(struct po__node *n);
 
 /* session.c */
+struct po__session *po__session_find(struct po__node *n, uint64_t number);    /* NULL: none */
+void po__session_forget(struct po__session *s);                               /* no longer synced */
+int po__outbox_push(struct po__session *s, uint64_t task_id, uint64_t token); /* 0 or PO_ENOMEM */
+int po__revoked_push(struct po__session *s, uint64_t token);
+/* The worker that a heartbeat or poll speaks for, its session in *s; NULL: the call was answered
+ * with the reason. */
+const struct po__worker *po__session_identify(struct po__node *n, struct po__call *c,
+                                              const struct po__request *req,
+                                              struct po__session **s);
+
+/* poll.c */
 void po__session_poll(struct po__node *n, struct po__call *c, const struct po__request *req);
 void po__session_heartbeat(struct po__node *n, struct po__call *c, const struct po__request *req);
 void po__session_poll_done(struct po__node *n, struct po__call *c); /* all its outcomes are in */

@@ -9,142 +9,15 @@
  * the last of them is closed. */
 #include "internal.h"
 
-#include <stdlib.h>
 #include <sys/random.h>
-#include <time.h>
 
 #include <pipeorch/error.h>
 
 #define ROUNDS_MAX 16 /* of one turn, before the loop looks at the sockets again */
-
 uint64_t po__node_now(struct po__node *n)
 {
     return uv_now(&n->loop);
 }
-
-/* ---- what the replica tells ---- */
-
-static int on_apply(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
-                    void *token)
-{
-    (void)term;
-    return po__commit_apply(arg, index, data, len, token);
-}
-
-static void on_dropped(void *arg, void *token)
-{
-    po__commit_dropped(arg, token);
-}
-
-static int on_snapshot_begin(void *arg)
-{
-    return po__model_snapshot_begin(((struct po__node *)arg)->model);
-}
-
-static int on_snapshot_step(void *arg, struct po__buf *out, size_t budget_bytes)
-{
-    return po__model_snapshot_step(((struct po__node *)arg)->model, out, budget_bytes);
-}
-
-static void on_snapshot_abort(void *arg)
-{
-    po__model_snapshot_abort(((struct po__node *)arg)->model);
-}
-
-static int on_restore_begin(void *arg, uint64_t index)
-{
-    struct po__node *n = arg;
-    po__model_close(n->restoring);
-    n->restoring = NULL;
-    n->restoring_index = index;
-    return po__model_open(&n->restoring, &n->app);
-}
-
-static int on_restore_chunk(void *arg, const void *data, size_t len)
-{
-    return po__model_restore_chunk(((struct po__node *)arg)->restoring, data, len);
-}
-
-static int on_restore_end(void *arg)
-{
-    struct po__node *n = arg;
-    int rv = po__model_restore_end(n->restoring);
-    if (rv)
-        return rv;
-    po__model_close(n->model);
-    n->model = n->restoring;
-    n->restoring = NULL;
-    po__model_set_index(n->model, n->restoring_index);
-    return 0;
-}
-
-/* From the first own entry on, the leader's clock goes on from the highest stamp of its
- * predecessors, at the pace of the monotonic clock: it neither jumps with the wall clock nor goes
- * back. */
-static void start_clock(struct po__node *n)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    uint64_t wall = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-    uint64_t last = po__model_now_ms(n->model);
-    n->clock_base_ms = wall > last ? wall : last;
-    n->clock_base_mono = po__node_now(n);
-    n->last_stamp_ms = n->clock_base_ms;
-}
-
-static void lose_leadership(struct po__node *n)
-{
-    struct po__tree_node *node;
-    n->ready = false;
-    po__stage_drop(n);
-    po__sessions_clear(n);
-    while ((node = po__tree_first(&n->waits))) {
-        struct po__call *c = po__container_of(node, struct po__call, by_wait);
-        po__wait_remove(n, c);
-        po__call_retry(n, c);
-    }
-}
-
-static void on_role(void *arg, int role, uint64_t leader_id, uint64_t term, bool leader_ready)
-{
-    struct po__node *n = arg;
-    bool news =
-        role != n->role || leader_id != n->leader_id || term != n->term || leader_ready != n->ready;
-    n->role = role;
-    n->leader_id = leader_id;
-    n->term = term;
-    if (n->ready && !leader_ready)
-        lose_leadership(n);
-    if (!n->ready && leader_ready) {
-        n->ready = true;
-        start_clock(n);
-        if (po__sessions_start(n))
-            po__warn(&n->log, "node.memory",
-                     "out of memory for worker sessions: silent workers may stay online until they "
-                     "poll");
-        po__members_sync(n);
-        po__info(&n->log, "raft.leader", "leader of term %llu", (unsigned long long)term);
-    } else if (news && leader_id && role == PO_ROLE_FOLLOWER) {
-        po__info(&n->log, "raft.follower", "follows node %llu in term %llu",
-                 (unsigned long long)leader_id, (unsigned long long)term);
-    }
-    n->redispatch = n->redispatch || news;
-}
-
-static void on_fault(void *arg, int code, const char *message)
-{
-    struct po__node *n = arg;
-    if (n->fault)
-        return;
-    n->fault = code ? code : PO_EFAULT;
-    snprintf(n->fault_message, sizeof n->fault_message, "%s",
-             message && *message ? message : po_strerror(code));
-    n->ready = false;
-    n->leader_id = 0;
-    po__error(&n->log, "node.fault", "the node stopped: %s", n->fault_message);
-}
-
-/* ---- one turn ---- */
 
 static size_t take_mail(struct po__node *n)
 {
@@ -181,7 +54,7 @@ static void run_fault(struct po__node *n)
     if (!n->fault || n->fault_handled)
         return;
     n->fault_handled = true;
-    lose_leadership(n);
+    po__lose_leadership(n);
     po__calls_fail_all(n, PO_EFAULT, PO_EUNKNOWN, n->fault_message);
 }
 
@@ -364,20 +237,10 @@ static void thread_main(void *arg)
 
 static int start_replica(struct po__node *n, char *error, size_t error_len)
 {
-    static const struct po__state_ops ops = {.apply = on_apply,
-                                             .dropped = on_dropped,
-                                             .snapshot_begin = on_snapshot_begin,
-                                             .snapshot_step = on_snapshot_step,
-                                             .snapshot_abort = on_snapshot_abort,
-                                             .restore_begin = on_restore_begin,
-                                             .restore_chunk = on_restore_chunk,
-                                             .restore_end = on_restore_end,
-                                             .role_changed = on_role,
-                                             .fault = on_fault};
     struct po__replica_opts ro = {.store = n->store,
                                   .transport = n->net ? n->net->transport : NULL,
                                   .transport_arg = n->net ? n->net->arg : NULL,
-                                  .state = &ops,
+                                  .state = &po__node_state_ops,
                                   .state_arg = n,
                                   .log = n->log,
                                   .id = n->identity.node_id,
@@ -474,165 +337,4 @@ void po__node_destroy(struct po__node *n)
     po__mailbox_fini(&n->mailbox);
     po__free(n->peers);
     po__free(n);
-}
-
-const struct po__identity *po__node_identity(const struct po__node *n)
-{
-    return &n->identity;
-}
-
-bool po__node_on_thread(const struct po__node *n)
-{
-    return atomic_load(&n->thread_running) && pthread_equal(pthread_self(), n->thread_id);
-}
-
-void po__node_status(struct po__node *n, struct po_node_status *st)
-{
-    size_t size = st->size;
-    pthread_mutex_lock(&n->status_lock);
-    memcpy(st, &n->status, size < sizeof n->status ? size : sizeof n->status);
-    pthread_mutex_unlock(&n->status_lock);
-    st->size = size;
-}
-
-int po__node_wait_leader(struct po__node *n, uint32_t timeout_ms)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
-    int rv = 0;
-    pthread_mutex_lock(&n->status_lock);
-    while (!n->closed && n->status.role != PO_ROLE_STOPPED && !n->status.leader_id && rv == 0)
-        rv = pthread_cond_timedwait(&n->status_cond, &n->status_lock, &until);
-    rv = n->closed                           ? PO_ECLOSED
-         : n->status.role == PO_ROLE_STOPPED ? PO_EFAULT
-         : n->status.leader_id               ? 0
-                                             : PO_ETIMEDOUT;
-    pthread_mutex_unlock(&n->status_lock);
-    return rv;
-}
-
-/* ---- mail ---- */
-
-static void deliver_call(void *node, struct po__mail *mail)
-{
-    struct po__node *n = node;
-    struct po__call *c = po__container_of(mail, struct po__call, mail);
-    if (n->stopping) { /* never admitted: answered by hand */
-        c->answered = true;
-        if (c->origin == PO__FROM_APPLY) {
-            struct po_result r = {
-                .size = sizeof r, .code = PO_ECLOSED, .message = "the node is stopping"};
-            c->apply.cb(c->apply.arg, &r);
-        } else {
-            c->to.answer(c->to.arg, PO_ECLOSED, NULL, 0);
-        }
-        po__call_unref(c);
-        return;
-    }
-    po__call_admit(n, c);
-}
-
-static int post_call(struct po__node *n, struct po__call *c)
-{
-    c->mail.deliver = deliver_call;
-    int rv = po__mailbox_post(&n->mailbox, &c->mail);
-    if (rv)
-        po__free(c);
-    return rv;
-}
-
-int po__node_request(struct po__node *n, const void *data, size_t len, bool local, uint64_t conn,
-                     struct po__reply_to to)
-{
-    if (len > PO__REQUEST_MAX_BYTES)
-        return PO_ETOOBIG;
-    struct po__call *c = po__call_new(len, local ? PO__FROM_LOCAL : PO__FROM_ENDPOINT);
-    if (!c)
-        return PO_ENOMEM;
-    memcpy(c->data, data, len);
-    c->to = to;
-    c->conn = conn;
-    return post_call(n, c);
-}
-
-int po__node_apply(struct po__node *n, const void *cmd, size_t len, struct po__slice key,
-                   uint32_t timeout_ms, po_result_cb cb, void *arg)
-{
-    /* [type, key, data]: a few bytes of headers around the data */
-    struct po__cmd app = {.type = PO__CMD_APP};
-    app.app.key = key;
-    app.app.data = po__slice(cmd, len);
-    struct po__call *c = po__call_new(len + key.len + 32, PO__FROM_APPLY);
-    if (!c)
-        return PO_ENOMEM;
-    struct po__buf b = {.data = c->data, .cap = c->len, .max_bytes = c->len};
-    po__cmd_encode(&b, &app);
-    PO_INVARIANT(b.err == 0 && b.data == c->data);
-    c->len = b.len;
-    c->type = PO__REQ_COMMAND;
-    c->mutating = true;
-    c->repeatable = key.len > 0;
-    c->deadline_ms = timeout_ms;
-    c->apply.cb = cb;
-    c->apply.arg = arg;
-    return post_call(n, c);
-}
-
-int po__node_read_barrier(struct po__node *n, uint32_t timeout_ms, po_result_cb cb, void *arg)
-{
-    struct po__buf b;
-    po__buf_init(&b, 64);
-    po__request_barrier(&b, timeout_ms);
-    struct po__call *c = b.err ? NULL : po__call_new(b.len, PO__FROM_APPLY);
-    if (c)
-        memcpy(c->data, b.data, b.len);
-    po__buf_fini(&b);
-    if (!c)
-        return PO_ENOMEM;
-    c->type = PO__REQ_BARRIER;
-    c->repeatable = true;
-    c->deadline_ms = timeout_ms;
-    c->apply.cb = cb;
-    c->apply.arg = arg;
-    return post_call(n, c);
-}
-
-struct conn_closed {
-    struct po__mail mail;
-    uint64_t conn;
-};
-
-static void deliver_conn_closed(void *node, struct po__mail *mail)
-{
-    struct po__node *n = node;
-    struct conn_closed *cc = po__container_of(mail, struct conn_closed, mail);
-    if (!n->stopping)
-        po__sessions_conn_closed(n, cc->conn);
-    po__free(cc);
-}
-
-int po__node_conn_closed(struct po__node *n, uint64_t conn)
-{
-    struct conn_closed *cc = po__calloc(1, sizeof *cc);
-    if (!cc)
-        return PO_ENOMEM; /* the worker is missed by its heartbeats instead */
-    cc->mail.deliver = deliver_conn_closed;
-    cc->conn = conn;
-    int rv = po__mailbox_post_always(&n->mailbox, &cc->mail);
-    if (rv)
-        po__free(cc);
-    return rv;
-}
-
-int po__node_peer_frame(struct po__node *n, uint64_t peer_id, const void *data, size_t len)
-{
-    if (n->stopping || n->fault)
-        return PO_ECLOSED;
-    return po__replica_receive(n->replica, peer_id, data, len, po__node_now(n));
 }
