@@ -213,7 +213,10 @@ void po__call_retry(struct po__node *n, struct po__call *c)
         po__list_remove(&c->link);
         po__list_push(&n->leaderless, &c->link);
     } else {
-        po__call_error(n, c, n->leader_id ? PO_ENOTLEADER : PO_ENOLEADER, NULL);
+        po__call_error(n, c,
+                       n->leader_id && n->leader_id != n->identity.node_id ? PO_ENOTLEADER
+                                                                           : PO_ENOLEADER,
+                       NULL);
     }
 }
 
