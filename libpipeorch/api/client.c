@@ -43,6 +43,11 @@ int po__client_over(struct po_client **out, struct po__channel *ch)
     return 0;
 }
 
+struct po__channel *po__client_channel(struct po_client *client)
+{
+    return client->channel;
+}
+
 int po_client_open(po_client **out, const char *addresses, const struct po_client_opts *opts)
 {
     struct po_client_opts o;

@@ -3,7 +3,7 @@
 
 #include <pipeorch/error.h>
 
-struct po__call *po__call_new(size_t len, enum po__origin origin)
+struct po__call *po__call_new(size_t len, enum po__call_origin origin)
 {
     struct po__call *c = po__malloc(sizeof *c + len);
     if (!c)

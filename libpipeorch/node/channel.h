@@ -34,5 +34,6 @@ int po__channel_nng(struct po__channel **ch, const char *addresses, uint32_t cal
 /* api/client.c: a client over any channel, which it owns. */
 struct po_client;
 int po__client_over(struct po_client **client, struct po__channel *ch);
+struct po__channel *po__client_channel(struct po_client *client);
 
 #endif

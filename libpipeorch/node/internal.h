@@ -23,7 +23,13 @@
 
 /* ---- calls (call.c) ---- */
 
-enum po__origin { PO__FROM_APPLY, PO__FROM_LOCAL, PO__FROM_ENDPOINT, PO__FROM_PEER, PO__FROM_NODE };
+enum po__call_origin {
+    PO__FROM_APPLY,
+    PO__FROM_LOCAL,
+    PO__FROM_ENDPOINT,
+    PO__FROM_PEER,
+    PO__FROM_NODE
+};
 
 /* One request under way. It is in exactly one list (`link`), or in none while commands of it are
  * staged or proposed. refs: 1 for being unanswered, and 1 for each staged or proposed command of
@@ -33,7 +39,7 @@ struct po__call {
     struct po__node *node;
     struct po__list link;
     struct po__list all; /* node->calls: every unanswered call, oldest first */
-    enum po__origin origin;
+    enum po__call_origin origin;
     uint32_t refs;
     bool answered;
     bool
@@ -208,7 +214,7 @@ extern const struct po__state_ops po__node_state_ops;
 void po__lose_leadership(struct po__node *n);
 
 /* call.c */
-struct po__call *po__call_new(size_t len, enum po__origin origin);
+struct po__call *po__call_new(size_t len, enum po__call_origin origin);
 /* Decode what it is, enter it into node->calls, dispatch it (or answer PO_EBUSY above
  * PO__CALLS_MAX). */
 void po__call_admit(struct po__node *n, struct po__call *c);

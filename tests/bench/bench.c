@@ -118,18 +118,23 @@ struct shared {          /* one page seen by all processes */
     atomic_int failed;
 };
 
-static int free_port(void)
+/* Distinct free ports: all are held until the last is found. */
+static void free_ports(int *ports, unsigned count)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&a, sizeof a) ||
-        getsockname(fd, (struct sockaddr *)&a, &len)) {
-        perror("free port");
-        exit(1);
+    int fds[16];
+    for (unsigned i = 0; i < count; i++) {
+        struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t len = sizeof a;
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fds[i] < 0 || bind(fds[i], (struct sockaddr *)&a, sizeof a) ||
+            getsockname(fds[i], (struct sockaddr *)&a, &len)) {
+            perror("free port");
+            exit(1);
+        }
+        ports[i] = ntohs(a.sin_port);
     }
-    close(fd);
-    return ntohs(a.sin_port);
+    for (unsigned i = 0; i < count; i++)
+        close(fds[i]);
 }
 
 static void print_log(void *arg, const struct po_log_event *e)
@@ -202,9 +207,11 @@ int bench_cluster_run(const char *base, const struct po_state_machine *sm,
         mmap(NULL, sizeof *sh, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (sh == MAP_FAILED)
         return 1;
+    int ports[6];
+    free_ports(ports, 6);
     for (unsigned i = 0; i < 3; i++) {
-        snprintf(peer[i], sizeof peer[i], "127.0.0.1:%d", free_port());
-        snprintf(workers[i], sizeof workers[i], "127.0.0.1:%d", free_port());
+        snprintf(peer[i], sizeof peer[i], "127.0.0.1:%d", ports[i]);
+        snprintf(workers[i], sizeof workers[i], "127.0.0.1:%d", ports[3 + i]);
         members[i] = (struct po_member){names[i], peer[i]};
     }
     snprintf(c.worker_addresses, sizeof c.worker_addresses, "%s,%s,%s", workers[0], workers[1],
