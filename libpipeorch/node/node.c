@@ -54,6 +54,7 @@ static void run_fault(struct po__node *n)
     if (!n->fault || n->fault_handled)
         return;
     n->fault_handled = true;
+    po__status_publish(n); /* who is told of the fault must find it in the status */
     po__lose_leadership(n);
     po__calls_fail_all(n, PO_EFAULT, PO_EUNKNOWN, n->fault_message);
 }

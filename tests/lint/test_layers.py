@@ -30,8 +30,8 @@ LIBRARIES = {
     "uv.h": ["node", "net", "api"],
     "nng/": ["net"],
     "msgpack": ["codec"],
-    "jansson.h": ["spec"],
-    "openssl/": ["storage", "net"],
+    "jansson.h": ["spec", "api"],
+    "openssl/": ["storage", "net", "api"],
     "pthread.h": ["base", "storage", "consensus/heap.c", "node", "net", "api"],  # one heap serves all node threads
     "sys/socket.h": ["net"],
     "netinet/": ["net"],
