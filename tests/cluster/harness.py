@@ -40,6 +40,7 @@ class ClusterCase(unittest.TestCase):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{self._testMethodName[:40]}-"))
         self.cluster = None
         self.others = []  # further daemons to end
+        self.when_ended = []  # to be called once no process runs
         self.addCleanup(self._tidy)
 
     def _tidy(self):
@@ -53,6 +54,8 @@ class ClusterCase(unittest.TestCase):
                     daemon.signal(signal.SIGCONT)
                 daemon.kill()
             self.cluster.release()
+        for call in self.when_ended:
+            call()
         outcome = self._outcome.result
         if any(case is self or getattr(case, "test_case", None) is self for case, _ in outcome.failures + outcome.errors):
             self._show_logs()

@@ -61,9 +61,7 @@ class DiskFull(harness.ClusterCase):
         if problem:
             raise unittest.SkipTest(problem)
         self.ballast = disk.folder / "ballast"
-        # Cleanups run last first, and this one must come after the processes are gone.
-        self._cleanups.insert(0, (disk.unmount, (), {}))
-        return disk
+        self.when_ended.append(disk.unmount)
 
     def fill(self):
         """Take all the room that is left."""
