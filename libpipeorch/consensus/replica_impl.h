@@ -30,8 +30,9 @@
 #define PO__READS_MAX             65536               /* waiting reads and waits, together */
 #define PO__SNAPSHOT_SLICE_BYTES  ((size_t)256 << 10) /* serialised, or restored, per tick */
 #define PO__SNAPSHOT_QUEUED_BYTES ((size_t)1 << 20)   /* given to the store and not yet written */
-#define PO__SNAPSHOT_WINDOW_BYTES ((uint64_t)1 << 20) /* sent to a peer and not yet acknowledged   \
-                                                       */
+#define PO__SNAPSHOT_WINDOW_BYTES                                                                  \
+    ((uint64_t)1 << 20) /* sent to a peer and not yet acknowledged                                 \
+                         */
 #define PO__SNAPSHOT_PEER_BYTES                                                                    \
     ((size_t)512 << 10) /* chunks wait while more than this is queued to the peer */
 

@@ -10,20 +10,28 @@
 
 #define REC_CRC_START offsetof(struct po__rec, index)
 
+/* The length is summed too: without it, a flipped low bit of it would go unseen within the padding.
+ */
+static uint32_t rec_crc(const struct po__rec *r)
+{
+    uint32_t crc = po__crc32c(0, &r->len, sizeof r->len);
+    return po__crc32c(crc, (const uint8_t *)r + REC_CRC_START,
+                      PO__REC_BYTES(r->len) - REC_CRC_START);
+}
+
 void po__rec_seal(struct po__rec *r)
 {
     size_t bytes = PO__REC_BYTES(r->len);
     memset((uint8_t *)(r + 1) + r->len, 0, bytes - sizeof *r - r->len);
     r->reserved = 0;
-    r->crc = po__crc32c(0, (const uint8_t *)r + REC_CRC_START, bytes - REC_CRC_START);
+    r->crc = rec_crc(r);
 }
 
 int po__rec_check(const struct po__rec *r, size_t avail)
 {
     if (avail < sizeof *r || r->len > PO__RECORD_MAX_BYTES || PO__REC_BYTES(r->len) > avail)
         return PO_ECORRUPT;
-    size_t bytes = PO__REC_BYTES(r->len) - REC_CRC_START;
-    return po__crc32c(0, (const uint8_t *)r + REC_CRC_START, bytes) == r->crc ? 0 : PO_ECORRUPT;
+    return rec_crc(r) == r->crc ? 0 : PO_ECORRUPT;
 }
 
 #define HEAD_CRC_START offsetof(struct po__fmt_head, version)

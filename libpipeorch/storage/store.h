@@ -24,7 +24,7 @@
  * checksummed once, by the leader. Little-endian. */
 struct po__rec {
     uint32_t len; /* payload bytes */
-    uint32_t crc; /* CRC-32C of everything after this field, padding included */
+    uint32_t crc; /* CRC-32C of len and of everything after this field, padding included */
     uint64_t index;
     uint64_t term;
     uint32_t type; /* enum raft_entry_type's numbers: 1 command, 2 barrier, 3 configuration */

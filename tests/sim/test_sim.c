@@ -1,10 +1,14 @@
-/* Runs seeds of the simulator: test_sim [--seeds FIRST LAST] [--trace]. Prints the seed that failed
- * and how to replay it. */
+/* Runs seeds of the simulator: test_sim [--seeds FIRST LAST] [--trace] [--without GUARD]...
+ *
+ * Prints the seed that failed and how to replay it. --without switches a guard of consensus/guard.c
+ * off, to see what it is for. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "sim.h"
+
+extern unsigned po__guards_off;
 
 #define SEEDS_DEFAULT 200
 
@@ -17,12 +21,15 @@ int main(int argc, char **argv)
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--trace") == 0) {
             verbose = true;
+        } else if (strcmp(argv[i], "--without") == 0 && i + 1 < argc) {
+            po__guards_off |= 1u << strtoul(argv[++i], NULL, 10) % 32;
         } else if (strcmp(argv[i], "--seeds") == 0 && i + 2 < argc) {
             first = strtoull(argv[i + 1], NULL, 10);
             last = strtoull(argv[i + 2], NULL, 10);
             i += 2;
         } else {
-            fprintf(stderr, "usage: %s [--seeds FIRST LAST] [--trace]\n", argv[0]);
+            fprintf(stderr, "usage: %s [--seeds FIRST LAST] [--trace] [--without GUARD]\n",
+                    argv[0]);
             return 2;
         }
     }
