@@ -80,7 +80,9 @@ static bool choice_ok(const char *words, const char *text)
 /* host:port; only the form: whether the host exists is found out when it is used. */
 static bool address_ok(struct po__slice a)
 {
-    const char *colon = a.len ? memrchr(a.data, ':', a.len) : NULL;
+    if (!a.data || a.len == 0)
+        return false;
+    const char *colon = memrchr(a.data, ':', a.len);
     if (!colon || colon == a.data || a.len > PO_ADDRESS_MAX_BYTES)
         return false;
     struct po__slice host = po__slice(a.data, (size_t)(colon - a.data));

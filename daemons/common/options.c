@@ -89,7 +89,8 @@ void opt__take(struct opt_run *run, unsigned index, enum opt_source source, cons
 
 /* ---- flags ---- */
 
-static void unknown_flag(struct opt_run *run, const char *place, const char *name)
+/* Returns true if the flag was probably meant to have a value. */
+static bool unknown_flag(struct opt_run *run, const char *place, const char *name)
 {
     const char *names[OPT_OPTIONS_MAX + 3];
     unsigned n = 0;
@@ -101,12 +102,14 @@ static void unknown_flag(struct opt_run *run, const char *place, const char *nam
         names[n++] = "config";
     const char *near = po__nearest(name, names, n);
     char flag[64];
-    if (near) {
-        opt__kebab(flag, sizeof flag, near);
-        opt__problem(run, place, "unknown flag; did you mean --%s?", flag);
-    } else {
+    if (!near) {
         opt__problem(run, place, "unknown flag; %s --help lists them", run->tool->name);
+        return false;
     }
+    opt__kebab(flag, sizeof flag, near);
+    opt__problem(run, place, "unknown flag; did you mean --%s?", flag);
+    int meant = find(run->tool, near);
+    return meant >= 0 ? run->tool->options[meant].type != OPT_BOOL : strcmp(near, "config") == 0;
 }
 
 static int find_flag(const struct opt_tool *tool, const char *name, size_t len)
@@ -175,8 +178,9 @@ static unsigned read_flag(struct opt_run *run, char **argv, unsigned position)
     if (f.index < 0 && !config) {
         char name[128];
         snprintf(name, sizeof name, "%.*s", (int)f.name_len, f.name);
-        unknown_flag(run, f.place, name);
-        return 1;
+        bool wants_value = unknown_flag(run, f.place, name);
+        const char *next = argv[position + 1];
+        return wants_value && !f.value && next && next[0] != '-' ? 2 : 1;
     }
     unsigned used = 1;
     if (!f.value && !config && run->tool->options[f.index].type == OPT_BOOL)

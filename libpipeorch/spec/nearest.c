@@ -40,6 +40,24 @@ static unsigned distance(const char *a, size_t na, const char *b, size_t nb)
     return last[nb];
 }
 
+/* The only name that `wrong` begins (three letters at least): an abbreviation. */
+static const char *abbreviated(const char *wrong, const char *const *names, unsigned count)
+{
+    const char *found = NULL;
+    size_t len = strlen(wrong);
+    for (unsigned i = 0; len >= 3 && i < count; i++) {
+        size_t n = 0;
+        while (n < len && fold(names[i][n]) == fold(wrong[n]))
+            n++;
+        if (n < len)
+            continue;
+        if (found)
+            return NULL;
+        found = names[i];
+    }
+    return found;
+}
+
 const char *po__nearest(const char *wrong, const char *const *names, unsigned count)
 {
     size_t len = strlen(wrong);
@@ -57,5 +75,5 @@ const char *po__nearest(const char *wrong, const char *const *names, unsigned co
             best = names[i];
         }
     }
-    return best;
+    return best ? best : abbreviated(wrong, names, count);
 }

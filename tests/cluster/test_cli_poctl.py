@@ -45,13 +45,13 @@ class Usage(unittest.TestCase):
         self.assertIn("task has the commands submit, show, wait, cancel, list", self.refused("task", "frobnicate"))
 
     def test_all_problems_of_a_command_line_come_at_once(self):
-        said = self.refused("task", "list", "--key", "k", "--statee", "--controllers", "here", "--limit=0",
+        said = self.refused("task", "list", "--key", "k", "--statee", "running", "--controllers", "here", "--limit=0",
                             env={"PO_CONTROLERS": "x", "PO_DATA_DIR": "ignored: po-controld's"})
         self.assertEqual(said.splitlines(), [
             "poctl: argument 5, --statee: unknown flag; did you mean --state?",
-            'poctl: argument 6, --controllers: "here" is not an address; write host:port, as 127.0.0.1:7101, '
+            'poctl: argument 7, --controllers: "here" is not an address; write host:port, as 127.0.0.1:7101, '
             "cp1.example.org:7101 or [::1]:7101, separated by commas",
-            'poctl: argument 8, --limit: "0" is not a whole number from 1 to 1000',
+            'poctl: argument 9, --limit: "0" is not a whole number from 1 to 1000',
             "poctl: environment variable PO_CONTROLERS: unknown variable; did you mean PO_CONTROLLERS?",
             "poctl: argument 3, --key: is no option of poctl task list; poctl task list --help lists them",
         ])

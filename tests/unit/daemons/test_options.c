@@ -146,7 +146,6 @@ static void unknown_flags_and_variables_are_refused(void **state)
             "argument 3, --zzzzzzzz: unknown flag; tool --help lists them\n"
             "argument 4, -x: unknown flag; tool --help lists them\n"
             "argument 5, --peeers: unknown flag; did you mean --peers?\n"
-            "argument 6, \"a:1\": is no flag; tool takes flags only\n"
             "argument 7, \"word\": is no flag; tool takes flags only\n"
             "environment variable PO_NMAE: unknown variable; did you mean PO_NAME?\n"
             "environment variable PO_WHATEVER: unknown variable; names beginning with PO_ are "

@@ -232,6 +232,9 @@ static void nearest_names(void **state)
     assert_string_equal(po__nearest("WORKER-LISTEN", names, 5), "worker_listen");
     assert_string_equal(po__nearest("electoin_ms", names, 5), "election_ms");
     assert_string_equal(po__nearest("ids", names, 5), "id");
+    assert_string_equal(po__nearest("heartbeat", names, 5), "heartbeat_ms");
+    static const char *const both[] = {"timeout_ms", "timeout_s"};
+    assert_null(po__nearest("timeo", both, 2));
     assert_null(po__nearest("x", names, 5));
     assert_null(po__nearest("", names, 5));
     assert_null(po__nearest("completely_different", names, 5));
