@@ -114,8 +114,7 @@ static void every_problem_is_listed_with_its_place(void **state)
         "  {\"capability\": 7, \"timeout_ms\": 5, \"attempts_max\": 1.0}\n"
         "]}",
         "p.json:1:2: /name: is empty; give it a value\n"
-        "p.json:1:14: /start: unknown key \"start\"; known keys are name, description, start_node, "
-        "steps\n"
+        "p.json:1:14: /start: unknown key \"start\"; did you mean \"start_node\"?\n"
         "p.json:1:1: the key \"start_node\" is missing; it must be a string\n"
         "p.json:3:41: /steps/0/timout_ms: unknown key \"timout_ms\"; did you mean \"timeout_ms\"?\n"
         "p.json:3:17: /steps/0/capability: \"Ingest\" is not a capability; write \"verb:name\", "
