@@ -14,12 +14,20 @@
 
 int po__aligned_alloc(struct po__aligned *a, size_t bytes)
 {
-    a->raw = po__calloc(1, bytes + PO__DISK_ALIGN);
+    a->raw = po__malloc(bytes + PO__DISK_ALIGN);
     if (!a->raw)
         return PO_ENOMEM;
     uintptr_t p = ((uintptr_t)a->raw + PO__DISK_ALIGN - 1) & ~(uintptr_t)(PO__DISK_ALIGN - 1);
     a->data = (uint8_t *)p;
     return 0;
+}
+
+int po__aligned_calloc(struct po__aligned *a, size_t bytes)
+{
+    int rv = po__aligned_alloc(a, bytes);
+    if (!rv)
+        memset(a->data, 0, bytes);
+    return rv;
 }
 
 void po__aligned_free(struct po__aligned *a)
@@ -125,7 +133,7 @@ static int load_identity(struct po__store *s, char *error, size_t error_len)
         return 0;
     if (rv)
         return po__store_open_error(s, rv, "reading the identity", error, error_len);
-    rv = po__aligned_alloc(&block, sizeof *fi);
+    rv = po__aligned_calloc(&block, sizeof *fi);
     if (rv) {
         snprintf(error, error_len, "reading the identity: out of memory");
         goto err_after_open;
@@ -226,9 +234,9 @@ int po__store_open(struct po__store **out, struct po__disk *disk, const struct p
     po__list_init(&s->pool);
     po__list_init(&s->writers);
     s->log_empty = true;
-    if (po__aligned_alloc(&s->meta_block, PO__BLOCK_BYTES) ||
-        po__aligned_alloc(&s->header_block, PO__BLOCK_BYTES) ||
-        po__aligned_alloc(&s->zeros, PO__ZERO_CHUNK_BYTES) || po__wal_init(s)) {
+    if (po__aligned_calloc(&s->meta_block, PO__BLOCK_BYTES) ||
+        po__aligned_calloc(&s->header_block, PO__BLOCK_BYTES) ||
+        po__aligned_calloc(&s->zeros, PO__ZERO_CHUNK_BYTES) || po__wal_init(s)) {
         po__store_close(s);
         goto err_no_memory;
     }
@@ -286,7 +294,7 @@ static int put_identity(struct po__store *s)
 {
     const struct po__identity *id = &s->identity;
     struct po__aligned block;
-    if (po__aligned_alloc(&block, sizeof(struct po__fmt_identity)))
+    if (po__aligned_calloc(&block, sizeof(struct po__fmt_identity)))
         return PO_ENOMEM;
     struct po__fmt_identity *fi = (struct po__fmt_identity *)(void *)block.data;
     memcpy(fi->cluster_id, id->cluster_id, sizeof fi->cluster_id);

@@ -16,7 +16,7 @@
 #define PO__BATCH_BYTES_MAX                                                                        \
     (PO__RECORD_MAX_BYTES + PO__BLOCK_BYTES) /* of any batch on disk, in whole blocks */
 #define PO__SEGMENT_BYTES_MIN        (8 * PO__BLOCK_BYTES)
-#define PO__SPARES_RECYCLED_MAX      6 /* recycled segments kept beyond segments_spare */
+#define PO__SPARES_KEPT_FACTOR 4 /* recycled segments are kept as spares up to this multiple of segments_spare */
 #define PO__ZERO_CHUNK_BYTES         ((size_t)64 * 1024) /* one write of the zero-fill */
 #define PO__SNAPSHOT_WRITERS_MAX     2                   /* one of our own, one installed */
 #define PO__SNAPSHOT_QUEUE_MAX_BYTES ((size_t)4 << 20)
@@ -26,7 +26,8 @@ struct po__aligned {
     void *raw;
     uint8_t *data;
 };
-int po__aligned_alloc(struct po__aligned *a, size_t bytes); /* zeroed; PO_ENOMEM */
+int po__aligned_alloc(struct po__aligned *a, size_t bytes);  /* uninitialised; PO_ENOMEM */
+int po__aligned_calloc(struct po__aligned *a, size_t bytes); /* zeroed */
 void po__aligned_free(struct po__aligned *a);
 
 struct po__segment {
@@ -106,6 +107,7 @@ struct po__store {
     bool flush_wanted;
     bool reset_wanted; /* the next batch voids everything before it */
     uint64_t reset_next;
+    unsigned resets_pending; /* not yet durable */
     size_t queued_bytes; /* of queue and in_flight */
     uint64_t sequence_next;
     uint64_t last_index; /* of the last record appended */

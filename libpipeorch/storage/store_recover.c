@@ -159,7 +159,7 @@ struct survey {
         start;               /* of the batches since the last reset, the resetting one included */
     uint64_t start_sequence; /* the one before it */
     bool empty;
-    uint64_t first, last;
+    uint64_t first, last, first_term;
     bool covers_snapshot; /* the log holds the snapshot's index, ... */
     uint64_t term_there;  /* ... with this term */
 };
@@ -179,8 +179,10 @@ static int survey_record(struct survey *v, const struct po__scan_position *at,
     struct po__list *l;
     if (!v->empty && r->index > v->last + 1)
         return po__scan_corrupt(v->scan, at->segment, at->offset, "records are missing before it");
-    if (v->empty || r->index < v->first)
+    if (v->empty || r->index <= v->first) {
         v->first = r->index;
+        v->first_term = r->term;
+    }
     if (!v->empty && r->index <= v->last) /* supersedes */
         po__list_each(l, &v->store->segments)
         {
@@ -280,6 +282,8 @@ static int fits_snapshot(struct survey *v)
                                 "records between the snapshot and the log are missing");
     if (v->last < snap->index)
         return 0;
+    if (v->first == snap->index + 1 && v->first_term < snap->term) /* terms never decrease */
+        return 0;
     return !v->covers_snapshot || v->term_there == snap->term;
 }
 
@@ -327,6 +331,7 @@ static int read_log(struct po__scan *sc, struct po__recovery *rec,
                  (unsigned long long)v.first, (unsigned long long)v.last,
                  (unsigned long long)s->snapshot.index);
         s->reset_wanted = true;
+        s->resets_pending = 1;
         s->reset_next = s->snapshot.index + 1;
         s->log_empty = true;
     }

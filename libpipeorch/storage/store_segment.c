@@ -223,7 +223,7 @@ static void start_disposal(struct po__store *s)
     struct po__segment *seg = po__container_of(po__list_pop(&s->retired), struct po__segment, link);
     s->task.segment = seg;
     s->task.from = seg->number;
-    if (s->spares_count >= s->opts.segments_spare + PO__SPARES_RECYCLED_MAX ||
+    if (s->spares_count >= s->opts.segments_spare * PO__SPARES_KEPT_FACTOR ||
         seg->size_bytes != s->opts.segment_bytes) {
         task_submit(s, remove_work, remove_done);
         return;
@@ -285,6 +285,10 @@ void po__store_trim(struct po__store *s, uint64_t index)
     if (s->broken)
         return;
     PO_PRE(s->recovered);
+    /* Until a reset is durable, a crash brings back the log before it, and recovery must still see
+     * that it does not belong to the snapshot. The reset then retires all of it. */
+    if (s->resets_pending)
+        return;
     /* Never more than what the snapshot on disk covers, whatever the caller believes. */
     po__segments_retire(s, index < s->snapshot.index ? index : s->snapshot.index);
 }
@@ -310,7 +314,7 @@ static int write_first(struct po__store *s, struct po__file *f, const struct po_
     size_t bytes = po__block_round(sizeof(struct po__fmt_batch) + rec_bytes);
     uint64_t size =
         s->opts.segment_bytes < FIRST_SEGMENT_BYTES ? s->opts.segment_bytes : FIRST_SEGMENT_BYTES;
-    if (po__aligned_alloc(&block, bytes))
+    if (po__aligned_calloc(&block, bytes))
         return PO_ENOMEM;
     po__segment_header(s, s->header_block.data, 1);
     int rv = write_zeros(s, f, size);

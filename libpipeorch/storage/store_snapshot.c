@@ -148,8 +148,8 @@ int po__store_snapshot_begin(struct po__store *s, struct po__snapshot_writer **o
     po__list_init(&w->frames);
     po__list_push(&s->writers, &w->link);
     s->writers_count++;
-    if (po__aligned_alloc(&w->header, PO__SNAPSHOT_HEADER_BYTES) ||
-        po__aligned_alloc(&w->footer, PO__BLOCK_BYTES)) {
+    if (po__aligned_calloc(&w->header, PO__SNAPSHOT_HEADER_BYTES) ||
+        po__aligned_calloc(&w->footer, PO__BLOCK_BYTES)) {
         writer_free(w);
         return PO_ENOMEM;
     }
@@ -172,8 +172,9 @@ static int frame_work(struct po__disk_job *job)
     h->crc = po__crc32c(0, &h->number, sizeof *h - offsetof(struct po__fmt_frame, number) + f->len);
     if (!w->file) /* its creation failed */
         return PO_EIO;
-    return w->store->ops->write(w->file, f->memory.data, po__block_round(sizeof *h + f->len),
-                                f->offset);
+    size_t bytes = po__block_round(sizeof *h + f->len);
+    memset(f->memory.data + sizeof *h + f->len, 0, bytes - sizeof *h - f->len);
+    return w->store->ops->write(w->file, f->memory.data, bytes, f->offset);
 }
 
 static void frame_done(struct po__disk_job *job, int status)
@@ -196,6 +197,7 @@ static void frame_submit(struct po__snapshot_writer *w)
     h->number = w->frames_count++;
     h->index = w->given.index;
     h->len = (uint32_t)f->len;
+    h->reserved = 0;
     f->offset = w->offset;
     w->offset += po__block_round(sizeof *h + f->len);
     w->frame = NULL;

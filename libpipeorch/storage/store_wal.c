@@ -35,7 +35,7 @@ static struct po__batch *batch_alloc(struct po__store *s, size_t cap, uint32_t e
     po__list_init(&b->link);
     b->store = s;
     b->cap = cap;
-    b->entries = po__calloc(entries_max, sizeof *b->entries);
+    b->entries = po__malloc(entries_max * sizeof *b->entries);
     if (!b->entries || po__aligned_alloc(&b->memory, cap)) {
         batch_free(b);
         return NULL;
@@ -124,8 +124,10 @@ static void batch_account(struct po__store *s, struct po__batch *b)
     }
     if (b->low)
         b->segment->max_index = b->last;
-    if (reset)
+    if (reset) {
+        s->resets_pending--;
         po__segments_retire(s, 0);
+    }
 }
 
 static void batch_done(struct po__disk_job *job, int status)
@@ -275,6 +277,8 @@ void po__store_reset_log(struct po__store *s, uint64_t next_index)
     if (s->broken)
         return;
     PO_PRE(s->recovered);
+    if (!s->reset_wanted)
+        s->resets_pending++;
     s->reset_wanted = true;
     s->reset_next = next_index;
     s->last_index = next_index - 1;

@@ -185,17 +185,21 @@ static void inode_sync(struct inode *i)
     inode_drop_pending(i);
 }
 
-/* Each pending write survives in whole, not at all, or in parts. */
+/* Each pending write survives in whole, not at all, or in parts; a sector that was being written
+ * may be neither old nor new. */
 static void inode_decide(struct inode *i, uint64_t *rng)
 {
-    unsigned mode = (unsigned)(draw(rng) % 4);
+    unsigned mode = (unsigned)(draw(rng) % 5); /* 4: also garbage */
     for (struct pending *p = i->pending; p; p = p->next) {
         if (mode == 0)
             continue;
-        size_t unit = mode == 1 ? p->len : mode == 2 ? SECTOR : BLOCK;
+        size_t unit = mode == 1 ? p->len : mode == 3 ? BLOCK : SECTOR;
         for (size_t at = 0; at < p->len; at += unit) {
             size_t len = p->len - at < unit ? p->len - at : unit;
-            if (mode == 1 || draw(rng) & 1)
+            uint64_t fate = draw(rng);
+            if (mode == 4 && fate % 16 == 0)
+                memset(p->data + at, (int)(fate >> 8 & 0xff), len);
+            if (mode == 1 || fate & 1 || (mode == 4 && fate % 16 == 0))
                 bytes_write(&i->durable, p->data + at, len, p->offset + at);
         }
     }

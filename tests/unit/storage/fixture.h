@@ -41,6 +41,7 @@ struct fixture {
     unsigned durable_count;
     uint64_t durable_token;
     char error[512];
+    uint32_t spares; /* 0: the default */
 };
 
 static const struct po__identity test_identity = {
@@ -124,7 +125,8 @@ static inline void log_model_clear(struct log_model *m)
 
 static inline int store_open(struct fixture *fx, uint64_t segment_bytes)
 {
-    struct po__store_opts opts = {.segment_bytes = segment_bytes, .fault = on_fault, .arg = fx};
+    struct po__store_opts opts = {
+        .segment_bytes = segment_bytes, .segments_spare = fx->spares, .fault = on_fault, .arg = fx};
     fx->store = NULL;
     fx->error[0] = '\0';
     return po__store_open(&fx->store, fx->disk, &opts, fx->error, sizeof fx->error);
