@@ -7,6 +7,7 @@ kept only if the test failed. Nothing sleeps: tests wait for conditions with wai
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,10 @@ NAMES = {"cp1": "aws", "cp2": "gcp", "cp3": "azure"}
 # Short, so that the tests are fast; long enough for a loaded machine and for sanitizers.
 NODE_OPTIONS = ("--election-ms", "300", "--heartbeat-ms", "30")
 WORKER_OPTIONS = ("--heartbeat-ms", "200", "--drain-ms", "500")
+
+# What a sanitizer or a failed invariant leaves in a log.
+CRASH = re.compile(r"(WARNING|ERROR): \w+Sanitizer.*|.*runtime error: .*|.*invariant .*", re.IGNORECASE)
+CRASH_SIGNALS = {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL, -signal.SIGTRAP}
 
 # Commands of test workers. They read the task's input from stdin and print its result.
 ECHO = ["cat"]
@@ -56,11 +61,22 @@ class ClusterCase(unittest.TestCase):
             self.cluster.release()
         for call in self.when_ended:
             call()
+        crashes = self._crashes()
         outcome = self._outcome.result
-        if any(case is self or getattr(case, "test_case", None) is self for case, _ in outcome.failures + outcome.errors):
+        if crashes or any(getattr(case, "test_case", case) is self for case, _ in outcome.failures + outcome.errors):
             self._show_logs()
         else:
             shutil.rmtree(self.folder, ignore_errors=True)
+        self.assertFalse(crashes, "\n" + "\n".join(crashes))
+
+    def _crashes(self):
+        """Processes that ended as none may, whether or not the cluster survived it."""
+        daemons = [*self.others, *(self.cluster.daemons() if self.cluster else [])]
+        found = [f"{d.name}: ended by signal {-d.process.returncode}" for d in daemons
+                 if d.process and d.process.returncode in CRASH_SIGNALS]
+        for log in sorted(self.folder.glob("*.log")):
+            found += [f"{log.stem}: {m[0][:300]}" for m in CRASH.finditer(log.read_text(errors="replace"))]
+        return found
 
     def _show_logs(self):
         print(f"\n{self.id()}: data and logs are kept in {self.folder}", file=sys.stderr)

@@ -13,7 +13,7 @@ import harness
 from harness import wait_until
 
 FILE_SYSTEM_BYTES = 24 * 1024 * 1024
-PAYLOAD = "x" * 200000
+PAYLOAD = "x" * 100000
 
 
 def run(*command):
