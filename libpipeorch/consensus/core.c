@@ -24,6 +24,7 @@ struct po__core {
     const struct po__core_entry
         *given; /* entries of the step under way: what update.entries refers to */
     unsigned given_count;
+    bool answers_past; /* the step under way receives from a leader of an earlier term */
     bool dead;
     char error[256];
 };
@@ -179,6 +180,7 @@ static void do_send(struct po__core *c, struct raft_message *from)
     struct po__msg m = {0};
 
     po__guard_prevote_denial(&c->raft, from);
+    po__guard_answer_to_past(c->answers_past, from);
     switch (from->type) {
     case RAFT_APPEND_ENTRIES:
         m.type = PO__MSG_APPEND;
@@ -250,6 +252,7 @@ static int do_update(struct po__core *c, const struct raft_update *u)
     if (u->flags & (RAFT_UPDATE_MESSAGES))
         for (unsigned i = 0; i < u->messages.n; i++)
             do_send(c, &u->messages.batch[i]);
+    c->answers_past = false;
     c->commit = po__guard_commit(c->commit, raft_commit_index(&c->raft));
     c->ops->settled(c->arg);
     return c->dead ? PO_EFAULT : 0;
@@ -515,7 +518,8 @@ static int receive_append(struct po__core *c, uint64_t now, struct raft_message 
                                        .n_entries = count};
     if (po__guard_other_leader(&c->raft, m))
         return PO_EPROTO;
-    if (ae->term >= c->raft.current_term)
+    c->answers_past = ae->term < c->raft.current_term;
+    if (!c->answers_past)
         c->last_append_ms = now;
     po__guard_append_below_snapshot(&c->raft, ae, &skip);
     count -= skip;
@@ -598,7 +602,8 @@ int po__core_receive_snapshot(struct po__core *c, uint64_t now, uint64_t peer, c
     conf_decode(&m.install_snapshot.conf, meta->conf, meta->conf_len);
     m.install_snapshot.data.base = raft_malloc(1); /* the content is in the store */
     m.install_snapshot.data.len = 1;
-    if (term >= c->raft.current_term)
+    c->answers_past = term < c->raft.current_term;
+    if (!c->answers_past)
         c->last_append_ms = now;
     int rv = receive_step(c, now, &m);
     *wanted = c->raft.snapshot.installing;

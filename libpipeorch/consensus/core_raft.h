@@ -84,4 +84,9 @@ bool po__guard_discard_log(uint64_t snapshot_index, uint64_t snapshot_term, uint
  * assert). */
 bool po__guard_other_leader(const struct raft *r, const struct raft_message *m);
 
+/* Not numbered: the answer to a leader of an earlier term carries a last_log_index that was never
+ * set (recv_append_entries.c:44, recv_install_snapshot.c:32 jump past it). Only its term matters:
+ * send zero, not our stack. */
+void po__guard_answer_to_past(bool past, struct raft_message *m);
+
 #endif

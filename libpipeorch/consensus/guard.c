@@ -222,3 +222,9 @@ bool po__guard_other_leader(const struct raft *r, const struct raft_message *m)
                                                         : 0;
     return r->state == RAFT_LEADER && term == r->current_term;
 }
+
+void po__guard_answer_to_past(bool past, struct raft_message *m)
+{
+    if (past && m->type == RAFT_APPEND_ENTRIES_RESULT)
+        m->append_entries_result.last_log_index = 0;
+}

@@ -565,6 +565,7 @@ uint64_t po__replica_deadline_ms(const struct po__replica *r)
 struct recover {
     struct po__replica *r;
     int rv;
+    uint64_t index; /* of the record that failed */
 };
 
 static int recover_record(void *arg, const struct po__rec *rec)
@@ -573,11 +574,14 @@ static int recover_record(void *arg, const struct po__rec *rec)
     struct po__log *log = &rc->r->log;
     struct po__conf conf;
 
+    rc->index = rec->index;
     if (rec->type == 3 && po__conf_decode(&conf, po__rec_payload(rec), rec->len))
         return rc->rv = PO_ECORRUPT;
-    if (log->count == 0)
+    /* Below what we have: it supersedes all of it, and what it continued is trimmed already, being
+     * covered by the snapshot. */
+    if (log->count == 0 || rec->index < log->first)
         po__log_reset(log, rec->index);
-    if (rec->index < log->first || rec->index > po__log_last(log) + 1)
+    if (rec->index > po__log_last(log) + 1)
         return rc->rv = PO_ECORRUPT;
     po__log_truncate(log, rec->index);
     struct po__block *b = po__block_new(PO__REC_BYTES(rec->len));
@@ -593,15 +597,17 @@ static int recover_record(void *arg, const struct po__rec *rec)
 
 static int recover(struct po__replica *r, struct po__recovery *rec, char *error, size_t error_len)
 {
-    struct recover rc = {r, 0};
+    struct recover rc = {r, 0, 0};
     const struct po__snapshot_meta *snap = &rec->snapshot;
 
     int rv = po__store_recover(r->o.store, rec, recover_record, &rc, error, error_len);
     if (rc.rv) {
         rv = rc.rv;
-        snprintf(error, error_len, "recovery: %s after the log record %llu",
-                 rv == PO_ENOMEM ? "no memory left" : "a record that cannot follow its predecessor",
-                 (unsigned long long)po__log_last(&r->log));
+        snprintf(error, error_len, "recovery: log record %llu, after %llu..%llu: %s",
+                 (unsigned long long)rc.index, (unsigned long long)r->log.first,
+                 (unsigned long long)po__log_last(&r->log),
+                 rv == PO_ENOMEM ? "no memory left"
+                                 : "a malformed configuration, or a gap in the log");
     }
     if (rv)
         return rv;

@@ -176,7 +176,15 @@ static void fault(struct sim *s)
 {
     struct sim_node *any = &s->nodes[sim_random(s, 0, s->count - 1)], *leader = sim_leader(s);
 
-    switch (sim_random(s, 0, 11)) {
+    switch (sim_random(s, 0, s->disk_crashes ? 14 : 11)) {
+    case 12:
+    case 13:
+        sim_cut_soon(s, any);
+        break;
+    case 14:
+        if (leader)
+            sim_cut_soon(s, leader);
+        break;
     case 0:
     case 1:
         sim_crash(s, any, true);
@@ -205,7 +213,7 @@ static void fault(struct sim *s)
         break;
     case 9:
         s->stats.stalls++;
-        disk_sim_stall(any->disk, s->now_us + sim_random(s, 200000, 3000000));
+        any->stalled_us = s->now_us + sim_random(s, 200000, 3000000);
         break;
     case 10:
         s->loss_percent = sim_percent(s, 50) ? 0.5 : (double)sim_random(s, 0, 25);
@@ -230,6 +238,8 @@ void chaos_draw(struct sim *s)
     s->delay_min_us = 200;
     s->delay_max_us = 8000;
     s->crash_percent = sim_percent(s, 50) ? 0.02 : 0.2;
+    s->disk_crashes = sim_percent(s, 60);
+    s->disk_max_us = sim_percent(s, 70) ? 6000 : 60000;
     s->snapshot_bytes = sim_random(s, 500, 20000);
     s->trailing_bytes = sim_percent(s, 30) ? 0 : sim_random(s, 0, 8000);
     s->inflight_max = (uint32_t)sim_random(s, 1, 16);
@@ -276,11 +286,12 @@ void chaos_heal(struct sim *s)
 {
     s->chaos = false;
     s->crash_percent = s->loss_percent = s->duplicate_percent = 0;
-    s->delay_max_us = 3000;
+    s->delay_max_us = s->disk_max_us = 3000;
     s->ordered = true;
     memset(s->blocked, 0, sizeof s->blocked);
     for (unsigned i = 0; i < s->count; i++) {
-        disk_sim_stall(s->nodes[i].disk, 0);
+        s->nodes[i].stalled_us = 0;
+        disk_sim_cut_at(s->nodes[i].medium, 0);
         if (!s->nodes[i].alive) {
             s->nodes[i].incarnation++; /* its restart has come early */
             sim_start(s, &s->nodes[i]);

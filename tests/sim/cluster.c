@@ -107,7 +107,7 @@ static void crash_inside(struct sim *s, struct sim_node *n)
         return;
     s->stats.crashes_inside++;
     n->dying = true;
-    disk_sim_crash(n->disk);
+    disk_sim_cut(n->medium);
 }
 
 static void on_send(void *arg, uint64_t peer, struct po__frame *f)
@@ -272,10 +272,17 @@ static void on_role(void *arg, int role, uint64_t leader_id, uint64_t term, bool
     n->ready = ready;
 }
 
+/* A disk call that failed for want of power: the process has died inside it. */
+static bool died(struct sim_node *n)
+{
+    n->dying |= disk_sim_is_off(n->medium);
+    return n->dying;
+}
+
 static void on_fault(void *arg, int code, const char *message)
 {
     struct sim_node *n = arg;
-    if (!n->dying)
+    if (!died(n))
         oracle_fail(the_sim, "%llu stopped with %s: %s", (unsigned long long)n->id,
                     po_err_name(code), message);
 }
@@ -301,35 +308,54 @@ uint64_t sim_node_ms(const struct sim *s, const struct sim_node *n)
 static void store_fault(void *arg, int code, const char *message)
 {
     struct sim_node *n = arg;
-    if (!n->dying)
+    if (!died(n))
         oracle_fail(the_sim, "the store of %llu: %s: %s", (unsigned long long)n->id,
                     po_err_name(code), message);
 }
 
-static struct po__store *store_open(struct sim *s, struct sim_node *n)
+/* Each job takes its time; those of one channel finish in order. */
+static void on_submit(void *arg, struct po__disk *d, enum po__disk_channel c)
 {
-    struct po__store_opts opts = {.segment_bytes = 1 << 20,
+    struct sim *s = the_sim;
+    struct sim_node *n = arg;
+    uint64_t us = s->now_us + sim_random(s, 100, s->disk_max_us);
+
+    (void)d;
+    if (c == PO__CHANNEL_LOG && us < n->stalled_us)
+        us = n->stalled_us;
+    sim_at(s, us, SIM_DISK, n, c);
+}
+
+static bool store_open(struct sim *s, struct sim_node *n)
+{
+    struct po__store_opts opts = {.segment_bytes = SIM_SEGMENT_BYTES,
+                                  .segments_spare = 1,
                                   .log = {on_log, n, PO_LOG_DEBUG, n->address},
                                   .fault = store_fault,
                                   .arg = n};
     char error[256] = "";
 
-    int rv = po__store_open(&n->store, disk_sim_open(n->disk), &opts, error, sizeof error);
-    if (rv && !n->dying)
+    disk_sim_attach(n->medium, &n->disk);
+    disk_sim_on_submit(n->disk, on_submit, n);
+    int rv = po__store_open(&n->store, n->disk, &opts, error, sizeof error);
+    if (rv)
+        n->store = NULL;
+    if (rv && !died(n))
         oracle_fail(s, "the directory of %llu cannot be opened: %s: %s", (unsigned long long)n->id,
                     po_err_name(rv), error);
-    return rv ? NULL : n->store;
+    return rv == 0;
 }
 
 static void bury(struct sim *s, struct sim_node *n)
 {
-    disk_sim_crash(n->disk);
+    disk_sim_cut(n->medium);
     po__replica_stop(n->replica);
     n->replica = NULL;
     if (n->store)
         po__store_close(n->store);
     n->store = NULL;
-    disk_sim_reset(n->disk);
+    n->disk = NULL;
+    disk_sim_power_on(n->medium, sim_random(s, 1, UINT32_MAX));
     n->alive = n->ready = false;
     n->role = 0;
     n->incarnation++;
@@ -362,18 +388,15 @@ static void arm(struct sim *s, struct sim_node *n)
     else
         us = (uint64_t)((double)(deadline - n->base_ms) * 1000 / n->rate) + 1000;
     sim_at(s, us > s->now_us ? us : s->now_us + 30, SIM_TIMER, n, n->timer);
-    uint64_t disk_us = disk_sim_next_us(n->disk);
-    if (disk_us != UINT64_MAX)
-        sim_at(s, disk_us > s->now_us ? disk_us : s->now_us, SIM_DISK, n, n->timer);
 }
 
 void sim_settle(struct sim *s, struct sim_node *n)
 {
-    if (!n->dying)
+    if (!died(n))
         po__store_poll(n->store);
-    if (!n->dying)
+    if (!died(n))
         po__replica_tick(n->replica, sim_node_ms(s, n));
-    if (n->dying) {
+    if (died(n)) {
         sim_trace(s, "%llu: crashes inside a call", (unsigned long long)n->id);
         s->stats.crashes++;
         bury(s, n);
@@ -382,6 +405,12 @@ void sim_settle(struct sim *s, struct sim_node *n)
     }
     oracle_logs(s, n);
     arm(s, n);
+}
+
+void sim_cut_soon(struct sim *s, struct sim_node *n)
+{
+    if (n->alive && !disk_sim_is_off(n->medium))
+        disk_sim_cut_at(n->medium, sim_random(s, 1, 30));
 }
 
 void sim_start(struct sim *s, struct sim_node *n)
@@ -418,7 +447,7 @@ void sim_start(struct sim *s, struct sim_node *n)
                                     .seed = sim_random(s, 1, UINT32_MAX),
                                     .inflight_max = s->inflight_max};
     int rv = po__replica_start(&n->replica, &opts, sim_node_ms(s, n), error, sizeof error);
-    if (rv && !n->dying)
+    if (rv && !died(n))
         oracle_fail(s, "%llu does not start: %s: %s", (unsigned long long)n->id, po_err_name(rv),
                     error);
     if (rv) {
@@ -444,7 +473,7 @@ void sim_boot(struct sim *s, unsigned voters, unsigned others)
         snprintf(n->address, sizeof n->address, "node-%u", i + 1);
         n->rate = 0.85 + (double)sim_random(s, 0, 300) / 1000;
         n->base_ms = sim_random(s, 1000, 100000);
-        n->disk = disk_sim_new(&s->now_us, sim_random(s, 1, UINT32_MAX));
+        n->medium = disk_sim_new(sim_random(s, 1, UINT32_MAX));
         servers[i] = (struct po__server){n->id, n->address, PO__VOTER};
     }
     if (po__replica_bootstrap_record(&first, servers, voters))
@@ -453,11 +482,13 @@ void sim_boot(struct sim *s, unsigned voters, unsigned others)
         struct sim_node *n = &s->nodes[i];
         struct po__identity id = {.node_id = n->id};
         snprintf(id.name, sizeof id.name, "%s", n->address);
+        id.cluster_id[0] = 1;
+        id.directory_id[0] = (uint8_t)n->id;
         if (!store_open(s, n) ||
             po__store_bootstrap(n->store, &id, i < voters ? 1 : 0, i < voters ? first : NULL))
             oracle_fail(s, "%s cannot be bootstrapped", n->address);
         po__store_close(n->store);
-        disk_sim_reset(n->disk);
+        disk_sim_power_on(n->medium, 1);
     }
     po__free(first);
     for (unsigned i = 0; i < s->count; i++)
@@ -471,7 +502,7 @@ void sim_free(struct sim *s)
             s->nodes[i].dying = true;
             bury(s, &s->nodes[i]);
         }
-        disk_sim_free(s->nodes[i].disk);
+        disk_sim_free(s->nodes[i].medium);
     }
     while (s->heap_count)
         free(pop(s).frame);
@@ -498,9 +529,10 @@ static void deliver(struct sim *s, struct frame *f)
     s->link_queued[f->from][f->to] -= f->len;
     if (n->alive && !s->blocked[f->from][f->to]) {
         int rv = po__replica_receive(n->replica, f->from, f->bytes, f->len, sim_node_ms(s, n));
-        if (rv == PO_EPROTO && !n->dying)
-            oracle_fail(s, "%llu calls a frame of %llu malformed", (unsigned long long)n->id,
-                        (unsigned long long)f->from);
+        if (rv == PO_EPROTO && !died(n))
+            oracle_fail(s, "%llu calls a frame of %llu malformed: %zu bytes of type %u",
+                        (unsigned long long)n->id, (unsigned long long)f->from, f->len,
+                        f->bytes[5]);
         sim_settle(s, n);
     }
     free(f);
@@ -520,8 +552,11 @@ static void dispatch(struct sim *s, struct sim_event e)
         return;
     switch (e.kind) {
     case SIM_TIMER:
-    case SIM_DISK:
         if (e.value == n->timer)
+            sim_settle(s, n);
+        break;
+    case SIM_DISK:
+        if (n->alive && disk_sim_step(n->disk, (enum po__disk_channel)e.value))
             sim_settle(s, n);
         break;
     case SIM_RESTART:

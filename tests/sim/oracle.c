@@ -47,7 +47,7 @@ void oracle_fail(struct sim *s, const char *fmt, ...)
     va_start(args, fmt);
     vprintf(fmt, args);
     va_end(args);
-    printf("\nreplay: build/tests/test_sim --seeds %llu %llu --trace\n",
+    printf("\nreplay: build/tests/sim/test_sim --seeds %llu %llu --trace\n",
            (unsigned long long)s->seed, (unsigned long long)s->seed);
     fflush(stdout);
     exit(1);

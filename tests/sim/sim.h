@@ -17,11 +17,12 @@
 #include "consensus/replica_impl.h"
 #include "disk_sim.h"
 
-#define SIM_NODES_MAX    PO_MEMBERS_MAX
-#define SIM_INDEX_MAX    65536 /* log entries of one run */
-#define SIM_COMMAND_MAX  65536 /* commands of one run */
-#define SIM_ELECTION_MS  300
-#define SIM_HEARTBEAT_MS 50
+#define SIM_NODES_MAX     PO_MEMBERS_MAX
+#define SIM_INDEX_MAX     65536 /* log entries of one run */
+#define SIM_COMMAND_MAX   65536 /* commands of one run */
+#define SIM_SEGMENT_BYTES (64 * 1024)
+#define SIM_ELECTION_MS   300
+#define SIM_HEARTBEAT_MS  50
 
 /* ---- the state machine: counts commands, digests their order, and carries ballast so that its
  * snapshots have many slices ---- */
@@ -49,7 +50,7 @@ int machine_snapshot_step(struct machine_snapshot *s, struct po__buf *out, size_
 int machine_restore_chunk(struct machine_restore *r, const uint8_t *data, size_t len);
 int machine_restore_end(struct machine_restore *r, struct machine *m);
 
-/* ---- a node: what survives a crash is the disk ---- */
+/* ---- a node ---- */
 struct sim_node {
     uint64_t id; /* 1.. */
     char address[16];
@@ -58,7 +59,9 @@ struct sim_node {
     uint64_t incarnation; /* of the process */
     double rate;          /* of its clock */
     uint64_t base_ms;
-    struct disk_sim *disk;
+    struct disk_sim *medium; /* what survives a crash */
+    struct po__disk *disk;   /* this incarnation's; the store's */
+    uint64_t stalled_us;     /* its log writes hang until then */
     struct po__store *store;
     struct po__replica *replica;
     struct machine machine;
@@ -97,7 +100,9 @@ struct sim {
     uint64_t link_last_us[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
     size_t link_queued[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
     /* what this seed drew */
-    double crash_percent; /* at each call to disk or network */
+    double crash_percent; /* at each frame sent and each command applied */
+    bool disk_crashes;    /* also inside calls to the disk */
+    uint64_t disk_max_us; /* of one disk job */
     uint64_t snapshot_bytes, trailing_bytes;
     uint32_t inflight_max;
     unsigned command_bytes_max;
@@ -115,6 +120,7 @@ void sim_free(struct sim *s);
 void sim_run_until(struct sim *s, uint64_t us);
 void sim_start(struct sim *s, struct sim_node *n);
 void sim_crash(struct sim *s, struct sim_node *n, bool restart);
+void sim_cut_soon(struct sim *s, struct sim_node *n); /* crash inside one of its next disk calls */
 uint64_t sim_node_ms(const struct sim *s, const struct sim_node *n);
 struct sim_node *sim_leader(struct sim *s); /* the one of the highest term, or NULL */
 void sim_settle(
