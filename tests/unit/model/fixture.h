@@ -313,7 +313,7 @@ static inline int journal_snapshot(void *arg, int (*write)(void *ctx, const void
     if (j->broken)
         return -1;
     int rv = write(ctx, &j->len, sizeof j->len);
-    return rv ? rv : write(ctx, j->text, sizeof j->text);
+    return rv ? rv : write(ctx, j->text, j->len < sizeof j->text ? j->len : sizeof j->text);
 }
 
 static inline int journal_restore(void *arg, const void *data, size_t len)
@@ -322,10 +322,10 @@ static inline int journal_restore(void *arg, const void *data, size_t len)
     memset(j, 0, sizeof *j);
     if (len == 0)
         return 0;
-    if (len != sizeof j->len + sizeof j->text)
+    if (len < sizeof j->len || len > sizeof j->len + sizeof j->text)
         return -1;
     memcpy(&j->len, data, sizeof j->len);
-    memcpy(j->text, (const char *)data + sizeof j->len, sizeof j->text);
+    memcpy(j->text, (const char *)data + sizeof j->len, len - sizeof j->len);
     return 0;
 }
 

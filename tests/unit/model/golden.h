@@ -1,0 +1,54 @@
+/* Log entries and a snapshot as released versions wrote them. Never regenerate a released file; add
+ * one per format. */
+#ifndef PO__TEST_GOLDEN_H
+#define PO__TEST_GOLDEN_H
+
+#include "fixture.h"
+
+/* One entry per line, hex. */
+static const char golden_entries[] =
+#include "golden/v0.1-entries.inc"
+    ;
+static const char golden_snapshot[] =
+#include "golden/v0.1-snapshot.inc"
+    ;
+#include "golden/v0.1-digest.inc"
+
+static inline void unhex_line(const char **at, struct po__buf *out)
+{
+    po__buf_reset(out);
+    while (**at && **at != '\n') {
+        unsigned byte;
+        assert_int_equal(sscanf(*at, "%2x", &byte), 1);
+        uint8_t b = (uint8_t)byte;
+        po__buf_append(out, &b, 1);
+        *at += 2;
+    }
+    *at += **at == '\n';
+}
+
+/* Every entry in order. Returns 0, or the first return of po__model_apply that is not. */
+static inline int apply_golden(struct po__model *m, struct po__effects *fx)
+{
+    static struct po__cmd cmd;
+    struct po__buf entry = {0};
+    struct po__entry_reader er;
+    uint64_t index = 0;
+    int rv = 0;
+    for (const char *at = golden_entries; *at && !rv;) {
+        unhex_line(&at, &entry);
+        if (entry.err) {
+            rv = entry.err;
+            break;
+        }
+        assert_int_equal(po__entry_open(&er, entry.data, entry.len), 0);
+        index++;
+        while (!rv && po__entry_next(&er, &cmd) == 1)
+            rv = po__model_apply(m, index, er.now_ms, &cmd, NULL, fx);
+        assert_int_equal(rv ? 0 : po__mpr_end(&er.r), 0);
+    }
+    po__buf_fini(&entry);
+    return rv;
+}
+
+#endif
