@@ -38,9 +38,8 @@ static enum runner_stop should_stop(void *arg)
 static void timed_out(void *arg)
 {
     const struct attempt *a = arg;
-    if (!a->own_limit)
-        po_task_extend(a->task,
-                       KILLING_MS); /* refused or lost: the cluster requeues the task itself */
+    if (!a->own_limit) /* should the lease be lost already, the cluster requeues the task itself */
+        po_task_extend(a->task, KILLING_MS);
 }
 
 /* ---- the answer ---- */

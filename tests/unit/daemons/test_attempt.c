@@ -1,0 +1,188 @@
+/* Attempts as the library's worker would hand them in; the task functions of the library are played
+ * by this file. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "common/logging.h"
+#include "po-workerd/attempt.h"
+#include "po-workerd/runner.h"
+
+struct po_task {
+    const char *input;
+    uint32_t timeout_ms;
+    int looks_until_cancelled; /* 0: never */
+    int looks;
+    int complete_code; /* what po_task_complete returns */
+    /* what the attempt did */
+    unsigned answers;
+    char result[4096], error[PO_ERROR_TEXT_MAX_BYTES + 1];
+    int retryable;
+    uint32_t extended_ms;
+};
+
+uint64_t po_task_id(const po_task *task)
+{
+    (void)task;
+    return 17;
+}
+
+uint32_t po_task_attempt(const po_task *task)
+{
+    (void)task;
+    return 2;
+}
+
+uint64_t po_task_token(const po_task *task)
+{
+    (void)task;
+    return UINT64_MAX;
+}
+
+const char *po_task_capability(const po_task *task)
+{
+    (void)task;
+    return "test:run";
+}
+
+const void *po_task_input(const po_task *task, size_t *len)
+{
+    *len = strlen(task->input);
+    return task->input;
+}
+
+uint32_t po_task_timeout_ms(const po_task *task)
+{
+    return task->timeout_ms;
+}
+
+int po_task_cancelled(const po_task *task)
+{
+    po_task *t = (po_task *)task;
+    return t->looks_until_cancelled && ++t->looks >= t->looks_until_cancelled;
+}
+
+int po_task_complete(po_task *task, const void *result, size_t len)
+{
+    if (task->complete_code)
+        return task->complete_code;
+    assert_true(len < sizeof task->result);
+    memcpy(task->result, result, len);
+    task->answers++;
+    return 0;
+}
+
+int po_task_fail(po_task *task, const char *error, int retryable)
+{
+    assert_true(strlen(error) <= PO_ERROR_TEXT_MAX_BYTES);
+    strcpy(task->error, error);
+    task->retryable = retryable;
+    task->answers++;
+    return 0;
+}
+
+int po_task_extend(po_task *task, uint32_t extend_ms)
+{
+    task->extended_ms = extend_ms;
+    return 0;
+}
+
+static char *inherited[] = {(char *)"PATH=/usr/bin:/bin", (char *)"OWN=1"};
+
+static po_task run(const char *script, po_task task, uint32_t own_timeout_ms)
+{
+    char *argv[] = {(char *)"sh", (char *)"-c", (char *)script, NULL};
+    struct command command = {.argv = argv,
+                              .envp = inherited,
+                              .envp_count = 2,
+                              .timeout_ms = own_timeout_ms,
+                              .capability = {.name = "test:run"}};
+    command.final_codes[65] = true;
+    struct attempt_context context = {.command = &command, .worker_id = "w1"};
+    task.input = task.input ? task.input : "null";
+    task.timeout_ms = task.timeout_ms ? task.timeout_ms : 60000;
+    attempt_handle(&context, &task);
+    assert_int_equal(task.answers, 1);
+    return task;
+}
+
+static void input_environment_and_result(void **state)
+{
+    (void)state;
+    po_task t = run("cat; echo \" $OWN $PO_TASK_ID $PO_ATTEMPT $PO_FENCING_TOKEN $PO_CAPABILITY "
+                    "$PO_WORKER_ID\\\"\"",
+                    (po_task){.input = "\"in"}, 0);
+    assert_string_equal(t.result, "\"in 1 17 2 18446744073709551615 test:run w1\"\n");
+    assert_string_equal(t.error, "");
+}
+
+static void failures(void **state)
+{
+    (void)state;
+    po_task t = run("echo 'row 3, column 2' >&2; exit 65", (po_task){0}, 0);
+    assert_string_equal(t.error, "exit code 65; standard error:\nrow 3, column 2");
+    assert_int_equal(t.retryable, 0);
+    t = run("exit 1", (po_task){0}, 0);
+    assert_string_equal(t.error, "exit code 1");
+    assert_int_equal(t.retryable, 1);
+    t = run("echo no json", (po_task){0}, 0);
+    assert_int_equal(t.retryable, 0);
+}
+
+static void the_lease_is_held_while_an_overdue_command_is_killed(void **state)
+{
+    (void)state;
+    po_task t = run("exec sleep 1000", (po_task){.timeout_ms = 200}, 0);
+    assert_string_equal(t.error, "timed out after 190 ms and was killed");
+    assert_int_equal(t.retryable, 1);
+    assert_true(t.extended_ms > RUNNER_GRACE_MS);
+    t = run("exec sleep 1000", (po_task){.timeout_ms = 60000},
+            150); /* its own limit is far from the lease's */
+    assert_string_equal(t.error, "timed out after 150 ms and was killed");
+    assert_int_equal(t.extended_ms, 0);
+}
+
+static void a_cancelled_attempt_is_ended(void **state)
+{
+    (void)state;
+    po_task t = run("exec sleep 1000", (po_task){.looks_until_cancelled = 2}, 0);
+    assert_string_equal(t.error, "cancelled");
+}
+
+static void a_result_that_cannot_be_sent_still_gives_an_answer(void **state)
+{
+    (void)state;
+    po_task t = run("echo 1", (po_task){.complete_code = PO_ENOMEM}, 0);
+    assert_string_equal(t.error, po_strerror(PO_ENOMEM));
+    assert_int_equal(t.retryable, 1);
+    t = run("echo 1", (po_task){.complete_code = PO_ETOOBIG}, 0);
+    assert_int_equal(t.retryable, 0);
+}
+
+static void a_stop_hands_the_attempt_back(void **state)
+{
+    (void)state;
+    attempt_shut_down(); /* for good: keep this test the last */
+    po_task t = run("exec sleep 1000", (po_task){0}, 0);
+    assert_string_equal(t.error, "the worker was stopped before the command had ended");
+    assert_int_equal(t.retryable, 1);
+}
+
+int main(void)
+{
+    logging_init("text", "error", "test");
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(input_environment_and_result),
+        cmocka_unit_test(failures),
+        cmocka_unit_test(the_lease_is_held_while_an_overdue_command_is_killed),
+        cmocka_unit_test(a_cancelled_attempt_is_ended),
+        cmocka_unit_test(a_result_that_cannot_be_sent_still_gives_an_answer),
+        cmocka_unit_test(a_stop_hands_the_attempt_back),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
