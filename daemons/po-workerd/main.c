@@ -20,7 +20,7 @@
 #include "settings.h"
 
 #define HAND_BACK_MS (RUNNER_GRACE_MS + 500) /* ending the commands and reporting that */
-#define EXIT_SPARE_S 1                       /* beyond both; then the process ends itself */
+#define EXIT_SPARE_S 2                       /* beyond both; then the process ends itself */
 #define WAIT_MS      200
 #define THREADS_MAX  1024
 

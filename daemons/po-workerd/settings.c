@@ -17,9 +17,9 @@ static const struct opt options[] = {
      "Where the worker's own service can be reached, for information."},
     {"heartbeat_ms", OPT_UINT, AT(heartbeat_ms), "MS", "5000",
      "Interval of heartbeats; after three missed ones the worker counts as offline.", 100, 60000},
-    {"drain_ms", OPT_UINT, AT(drain_ms), "MS", "6000",
+    {"drain_ms", OPT_UINT, AT(drain_ms), "MS", "5000",
      "On a stop, running tasks get so long to finish; then they are ended and handed back to the "
-     "cluster. Up to 6000 the worker is gone within 10 s.",
+     "cluster. Up to 5000 the worker is gone within 10 s.",
      1, 3000000},
     {"log_level", OPT_CHOICE, AT(log_level), LOG_LEVELS, "info", "Events to write."},
     {"log_format", OPT_CHOICE, AT(log_format), LOG_FORMATS, "text",
