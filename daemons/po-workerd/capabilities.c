@@ -303,13 +303,10 @@ static bool overridden(json_t *env, const char *entry)
 
 static char *assignment(const char *name, const char *value)
 {
-    size_t n = strlen(name), v = strlen(value);
-    char *s = po__malloc(n + v + 2);
-    if (s) {
-        memcpy(s, name, n);
-        s[n] = '=';
-        memcpy(s + n + 1, value, v + 1);
-    }
+    size_t size = strlen(name) + strlen(value) + 2;
+    char *s = po__malloc(size);
+    if (s)
+        snprintf(s, size, "%s=%s", name, value);
     return s;
 }
 

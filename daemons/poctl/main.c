@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "ctl.h"
 #include "spec/spec.h"
 
@@ -166,8 +167,10 @@ int main(int argc, char **argv)
         if (!run.help && !run.version)
             ctl.verb = check(&ctl);
         code = opt_finish(&run);
-        if (code < 0)
+        if (code < 0) {
+            PO_INVARIANT(ctl.verb); /* an unknown command is a problem */
             code = execute(&ctl);
+        }
     }
     opt_fini(&run);
     return code;
