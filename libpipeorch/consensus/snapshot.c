@@ -140,6 +140,11 @@ static void take_finish(struct po__replica *r)
     if (r->fault || skipped)
         return;
     r->snapshot_index = t->meta.index;
+    /* A snapshot may overtake the log on its way to a slow disk. What it covers is durable by it:
+     * after a crash the shorter log is discarded and this is where we go on. The writes that come
+     * late concern nobody. */
+    if (po__core_stored(r->core) < t->meta.index)
+        po__check_core(r, po__core_persisted(r->core, r->now_ms, t->meta.index));
     po__log_trim(&r->log, t->meta.index - keep);
     po__store_trim(r->o.store, t->meta.index - keep);
     po__info(&r->o.log, "raft.snapshot", "snapshot at %llu, %llu entries kept behind it",

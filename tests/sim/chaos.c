@@ -138,7 +138,10 @@ static void administrators(struct sim *s)
         oracle_fail(s, "no memory left");
     *c = (struct change){s, n, n->incarnation};
     n->changing = true;
-    if (change_server(s, n, c, sim_node_ms(s, n))) {
+    int rv = PO_ESTATE; /* most things that could be done make no sense at any one moment */
+    for (int tries = 0; tries < 6 && rv && !n->dying && n->role == PO_ROLE_LEADER; tries++)
+        rv = change_server(s, n, c, sim_node_ms(s, n));
+    if (rv) {
         n->changing = false;
         free(c);
     } else if (sim_percent(s, 25)) { /* the moments around a CHANGE are the dangerous ones */
@@ -237,7 +240,8 @@ void chaos_draw(struct sim *s)
     s->duplicate_percent = 1;
     s->delay_min_us = 200;
     s->delay_max_us = 8000;
-    s->crash_percent = sim_percent(s, 50) ? 0.02 : 0.2;
+    static const double crash_percents[] = {0, 0.02, 0.05, 0.2, 0.5};
+    s->crash_percent = crash_percents[sim_random(s, 0, 4)];
     s->disk_crashes = sim_percent(s, 60);
     s->disk_max_us = sim_percent(s, 70) ? 6000 : 60000;
     s->snapshot_bytes = sim_random(s, 500, 20000);

@@ -39,6 +39,32 @@ void oracle_reset(void)
     memset(&o, 0, sizeof o);
 }
 
+static void describe(struct sim *s, struct sim_node *n)
+{
+    struct po__replica_status st;
+
+    if (!n->replica) {
+        printf("  %llu is down\n", (unsigned long long)n->id);
+        return;
+    }
+    po__replica_status(n->replica, &st);
+    printf(
+        "  %llu: role %d%s leader %llu term %llu snapshot %llu log %llu..%llu stored %llu commit "
+        "%llu applied %llu%s, clock %llu ms, next %llu ms, servers",
+        (unsigned long long)n->id, st.role, st.leader_ready ? " ready" : "",
+        (unsigned long long)st.leader_id, (unsigned long long)st.term,
+        (unsigned long long)st.snapshot_index, (unsigned long long)n->replica->log.first,
+        (unsigned long long)st.last_index, (unsigned long long)st.stored_index,
+        (unsigned long long)st.commit_index, (unsigned long long)st.applied_index,
+        st.membership_change_pending ? " change pending" : "",
+        (unsigned long long)sim_node_ms(s, n),
+        (unsigned long long)po__replica_deadline_ms(n->replica));
+    for (unsigned i = 0; i < n->replica->servers.count; i++)
+        printf(" %llu%c", (unsigned long long)n->replica->servers.servers[i].id,
+               "sV-"[n->replica->servers.servers[i].role]);
+    printf("\n");
+}
+
 void oracle_fail(struct sim *s, const char *fmt, ...)
 {
     va_list args;
@@ -47,7 +73,10 @@ void oracle_fail(struct sim *s, const char *fmt, ...)
     va_start(args, fmt);
     vprintf(fmt, args);
     va_end(args);
-    printf("\nreplay: build/tests/sim/test_sim --seeds %llu %llu --trace\n",
+    printf("\n");
+    for (unsigned i = 0; i < s->count; i++)
+        describe(s, &s->nodes[i]);
+    printf("replay: build/tests/sim/test_sim --seeds %llu %llu --trace\n",
            (unsigned long long)s->seed, (unsigned long long)s->seed);
     fflush(stdout);
     exit(1);
