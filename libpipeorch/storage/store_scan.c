@@ -66,7 +66,7 @@ static size_t batch_bytes(const struct po__fmt_batch *b)
 static int header_at(struct po__scan *sc, const struct po__segment *seg, uint64_t offset,
                      const struct po__fmt_batch **b)
 {
-    uint8_t *data;
+    uint8_t *data = NULL;
     if (offset + PO__BLOCK_BYTES > seg->size_bytes)
         return 0;
     int rv = view(sc, seg, offset, PO__BLOCK_BYTES, &data);
@@ -81,7 +81,7 @@ static int header_at(struct po__scan *sc, const struct po__segment *seg, uint64_
 static int batch_at(struct po__scan *sc, const struct po__scan_position *at,
                     const struct po__fmt_batch **b)
 {
-    uint8_t *data;
+    uint8_t *data = NULL;
     int rv = header_at(sc, at->segment, at->offset, b);
     if (rv <= 0)
         return rv;
@@ -104,7 +104,7 @@ static struct po__segment *segment_after(struct po__scan *sc, struct po__segment
 int po__scan_walk(struct po__scan *sc, struct po__scan_position *at, po__scan_cb cb, void *arg)
 {
     for (;;) {
-        const struct po__fmt_batch *b;
+        const struct po__fmt_batch *b = NULL;
         struct po__scan_position here = *at;
         int rv = batch_at(sc, &here, &b);
         if (rv == 0 && at->offset > PO__BLOCK_BYTES && segment_after(sc, at->segment)) {
@@ -127,7 +127,7 @@ int po__scan_walk(struct po__scan *sc, struct po__scan_position *at, po__scan_cb
  * torn at `at`. */
 static int skip_torn(struct po__scan *sc, struct po__scan_position *at)
 {
-    const struct po__fmt_batch *b;
+    const struct po__fmt_batch *b = NULL;
     int rv = header_at(sc, at->segment, at->offset, &b);
     if (rv <= 0)
         return rv;
@@ -155,7 +155,7 @@ int po__scan_check_end(struct po__scan *sc, const struct po__scan_position *end)
             limit = PO__BLOCK_BYTES +
                     PO__BATCH_BYTES_MAX; /* far behind the end: its beginning is enough */
         for (; at.offset < limit; at.offset += PO__BLOCK_BYTES) {
-            const struct po__fmt_batch *b;
+            const struct po__fmt_batch *b = NULL;
             rv = header_at(sc, at.segment, at.offset, &b);
             if (rv < 0)
                 return rv;
@@ -185,7 +185,7 @@ static int wipe(struct po__scan *sc, const struct po__segment *seg, uint64_t fro
     if (to > seg->size_bytes)
         to = seg->size_bytes;
     while (from < to) {
-        uint8_t *data;
+        uint8_t *data = NULL;
         size_t len = to - from < PO__ZERO_CHUNK_BYTES ? (size_t)(to - from) : PO__ZERO_CHUNK_BYTES;
         int rv = view(sc, seg, from, len, &data);
         if (rv)

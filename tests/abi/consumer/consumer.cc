@@ -23,7 +23,7 @@ int main(int argc, char **argv)
     }
     std::unique_ptr<po_node, decltype(&po_node_stop)> node(raw, po_node_stop);
 
-    po_query query{};
+    struct po_query query{}; // "struct": a function has that name too
     query.size = sizeof query;
     query.what = PO_QUERY_STATUS;
     std::promise<std::string> answer;
