@@ -143,6 +143,16 @@ static int skip_torn(struct po__scan *sc, struct po__scan_position *at)
     return 0;
 }
 
+static int lost_middle(struct po__scan *sc, const struct po__scan_position *end,
+                       const struct po__scan_position *later)
+{
+    char name[PO__FILE_NAME_BYTES], text[192];
+    po__wal_name(name, later->segment->number);
+    snprintf(text, sizeof text, "damaged here or right behind, since later log exists (%s, %llu)",
+             name, (unsigned long long)later->offset);
+    return po__scan_corrupt(sc, end->segment, end->offset, text);
+}
+
 int po__scan_check_end(struct po__scan *sc, const struct po__scan_position *end)
 {
     struct po__scan_position at = *end;
@@ -160,8 +170,7 @@ int po__scan_check_end(struct po__scan *sc, const struct po__scan_position *end)
             if (rv < 0)
                 return rv;
             if (rv > 0)
-                return po__scan_corrupt(sc, end->segment, end->offset,
-                                        "damaged, but later log was written");
+                return lost_middle(sc, end, &at);
         }
         after_end = at.segment == end->segment;
         at.segment = segment_after(sc, at.segment);
