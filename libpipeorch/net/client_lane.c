@@ -121,8 +121,10 @@ int po__lane_send(struct po__lane *lane, uint32_t id, const void *data, size_t l
 
 void po__lane_stop(struct po__lane *lane)
 {
-    nng_close(lane->socket);
+    /* In this order: a receive that is posted while nng closes the socket would wait on its freed
+     * queue. */
     nng_aio_stop(lane->recv); /* waits for its callback */
+    nng_close(lane->socket);
 }
 
 void po__lane_free(struct po__lane *lane)

@@ -589,6 +589,9 @@ static int channel_on_callback_thread(struct po__channel *base)
 
 static void free_channel(struct po__nng_channel *ch)
 {
+    pthread_mutex_lock(&ch->lock);
+    ch->closing = true; /* nothing is sent on sockets that are being closed */
+    pthread_mutex_unlock(&ch->lock);
     for (unsigned i = 0; i < ch->targets_count; i++)
         for (unsigned j = 0; j < ch->targets[i]->lanes_count; j++)
             po__lane_stop(ch->targets[i]->lanes[j]);

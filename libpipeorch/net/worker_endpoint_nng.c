@@ -72,6 +72,7 @@ struct po__endpoint {
     struct po__list answers; /* calls whose answer waits for an idle send */
     struct po__list free_calls;
     size_t calls_count, calls_bytes;
+    bool closing;
     atomic_bool stopped;
     pthread_mutex_t callbacks;
     atomic_uint connections;
@@ -130,7 +131,7 @@ static void pump(struct po__endpoint *e)
     for (;;) {
         pthread_mutex_lock(&e->lock);
         struct send_op *op = NULL;
-        if (!po__list_empty(&e->answers) && !po__list_empty(&e->idle_sends)) {
+        if (!e->closing && !po__list_empty(&e->answers) && !po__list_empty(&e->idle_sends)) {
             op = po__container_of(po__list_pop(&e->idle_sends), struct send_op, link);
             op->call = po__container_of(po__list_pop(&e->answers), struct po__endpoint_call, link);
         }
@@ -406,11 +407,16 @@ void po__endpoint_close(struct po__endpoint *e)
         return;
     if (!atomic_load(&e->stopped))
         po__endpoint_stop(e);
-    nng_close(e->socket); /* sends under way end with NNG_ECLOSED */
-    for (unsigned i = 0; i < SEND_AIOS; i++)
-        nng_aio_wait(e->sends[i].aio);
+    pthread_mutex_lock(&e->lock);
+    e->closing = true;
+    pthread_mutex_unlock(&e->lock);
+    /* In this order: an operation that is posted while nng closes the socket would wait on its
+     * freed queue. */
     for (unsigned i = 0; i < SEND_AIOS; i++)
         nng_aio_stop(e->sends[i].aio);
+    nng_close(e->socket);
+    while (!po__list_empty(&e->answers))
+        call_free(po__container_of(po__list_pop(&e->answers), struct po__endpoint_call, link));
     PO_PRE(e->calls_count == 0); /* every call was answered or dropped */
     endpoint_free(e);
 }

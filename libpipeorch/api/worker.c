@@ -1,0 +1,275 @@
+#include "worker_internal.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "../base/alloc.h"
+#include "../codec/json.h"
+#include "../net/address.h"
+#include "../net/peer.h"
+#include "call.h"
+
+#define HEARTBEAT_MIN_MS 100
+#define HEARTBEAT_MAX_MS 60000
+#define SCHEMA_MAX_BYTES (64 * 1024)
+
+/* ---- options ---- */
+
+static int fail(char *error, size_t error_len, int code, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static int fail(char *error, size_t error_len, int code, const char *fmt, ...)
+{
+    char text[PO__CLIENT_ERROR_MAX_BYTES];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (error && error_len)
+        snprintf(error, error_len, "%s", text);
+    return po__client_fail(code, "%s", text);
+}
+
+static int range(char *error, size_t error_len, const char *name, uint32_t v, uint32_t min,
+                 uint32_t max)
+{
+    if (v == 0 || (v >= min && v <= max))
+        return 0;
+    return fail(error, error_len, PO_EINVAL, "%s is %u; expected %u..%u, or 0 for the default",
+                name, v, min, max);
+}
+
+static int check_options(const struct po_worker_opts *o, char *error, size_t error_len)
+{
+    int rv = 0;
+    if (!o->id || !po__name_ok(po__str(o->id)))
+        rv = fail(error, error_len, PO_EINVAL,
+                  "worker id \"%.128s\" is missing or no name; expected 1..%d of A-Z a-z 0-9 . _ -",
+                  o->id ? o->id : "", PO_NAME_MAX_BYTES);
+    if (!rv && o->zone && !po__name_ok(po__str(o->zone)))
+        rv = fail(error, error_len, PO_EINVAL,
+                  "zone \"%.128s\" is no name; expected 1..%d of A-Z a-z 0-9 . _ -", o->zone,
+                  PO_NAME_MAX_BYTES);
+    if (!rv && o->address && strlen(o->address) > PO_ADDRESS_MAX_BYTES)
+        rv = fail(error, error_len, PO_EINVAL, "the worker's address is longer than %d bytes",
+                  PO_ADDRESS_MAX_BYTES);
+    if (!rv && (o->labels_count > PO_LABELS_MAX || (o->labels_count && !o->labels)))
+        rv = fail(error, error_len, PO_EINVAL, "%zu labels are given; expected 0..%d",
+                  o->labels_count, PO_LABELS_MAX);
+    rv = rv ? rv
+            : range(error, error_len, "heartbeat_ms", o->heartbeat_ms, HEARTBEAT_MIN_MS,
+                    HEARTBEAT_MAX_MS);
+    rv = rv ? rv : range(error, error_len, "threads", o->threads, 1, PO__WORKER_THREADS_MAX);
+    rv = rv ? rv : range(error, error_len, "batch_max", o->batch_max, 1, PO__POLL_TASKS_MAX);
+    rv = rv ? rv : range(error, error_len, "drain_ms", o->drain_ms, 1, PO_TIMEOUT_MAX_MS);
+    return rv;
+}
+
+static int check_addresses(const char *addresses, char *error, size_t error_len)
+{
+    char text[PO_ADDRESS_MAX_BYTES + 2], host[PO_ADDRESS_MAX_BYTES + 1],
+        port[PO__ADDRESS_PORT_MAX_BYTES + 1], why[512];
+    struct po__slice s;
+    if (!addresses || !addresses[0])
+        return fail(error, error_len, PO_EINVAL,
+                    "no address of a control node is given; expected \"host:port,host:port\"");
+    while (po__address_next(&addresses, &s)) {
+        snprintf(text, sizeof text, "%.*s", (int)s.len, s.data);
+        if (po__address_parse(text, host, sizeof host, port, sizeof port, why, sizeof why))
+            return fail(error, error_len, PO_EADDR, "%s", why);
+    }
+    return 0;
+}
+
+static char *copy_text(const char *text, bool *failed)
+{
+    char *copy = text ? po__strndup(text, strlen(text)) : NULL;
+    if (text && !copy)
+        *failed = true;
+    return copy;
+}
+
+static void copy_options(struct po_worker *w, const struct po_worker_opts *o, bool *failed)
+{
+    snprintf(w->id, sizeof w->id, "%s", o->id);
+    snprintf(w->zone, sizeof w->zone, "%s", o->zone ? o->zone : PO__ZONE_DEFAULT);
+    snprintf(w->address, sizeof w->address, "%s", o->address ? o->address : "");
+    w->addresses = copy_text(o->addresses, failed);
+    for (size_t i = 0; i < o->labels_count; i++) {
+        w->labels[i].key = copy_text(o->labels[i].key ? o->labels[i].key : "", failed);
+        w->labels[i].value = copy_text(o->labels[i].value ? o->labels[i].value : "", failed);
+    }
+    w->labels_count = o->labels_count;
+    w->heartbeat_ms = o->heartbeat_ms ? o->heartbeat_ms : PO__HEARTBEAT_DEFAULT_MS;
+    w->threads_max = o->threads;
+    w->batch_max = o->batch_max ? o->batch_max : PO__WORKER_BATCH_DEFAULT;
+    w->drain_ms = o->drain_ms ? o->drain_ms : PO__WORKER_DRAIN_DEFAULT_MS;
+    w->log = (struct po__logger){.cb = o->log.cb,
+                                 .arg = o->log.arg,
+                                 .level = o->log.level ? o->log.level : PO_LOG_INFO,
+                                 .name = w->id};
+}
+
+/* ---- the handle ---- */
+
+static void worker_free(struct po_worker *w)
+{
+    for (size_t i = 0; i < w->labels_count; i++) {
+        po__free((char *)w->labels[i].key);
+        po__free((char *)w->labels[i].value);
+    }
+    for (size_t i = 0; i < w->offered_count; i++) {
+        struct po_capability *c = &w->offered[i].capability;
+        po__free((char *)c->name);
+        po__free((char *)c->version);
+        po__free((char *)c->input_schema);
+        po__free((char *)c->output_schema);
+    }
+    po__free(w->addresses);
+    if (w->event_fd >= 0)
+        close(w->event_fd);
+    pthread_cond_destroy(&w->work);
+    pthread_mutex_destroy(&w->lock);
+    po__free(w);
+}
+
+int po_worker_open(po_worker **out, const struct po_worker_opts *opts, char *error,
+                   size_t error_len)
+{
+    struct po_worker_opts o;
+    bool failed = false;
+    if (!out || !opts)
+        return fail(error, error_len, PO_EINVAL,
+                    "the place for the worker or its options are NULL");
+    if (po__read_struct(&o, sizeof o, opts, "po_worker_opts"))
+        return fail(error, error_len, PO_EINVAL, "po_worker_opts: its size is not set");
+    int rv = check_options(&o, error, error_len);
+    rv = rv ? rv : check_addresses(o.addresses, error, error_len);
+    if (rv)
+        return rv;
+    struct po_worker *w = po__calloc(1, sizeof *w);
+    if (!w)
+        return fail(error, error_len, PO_ENOMEM, "out of memory for worker %s", o.id);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->work, NULL);
+    po__list_init(&w->queue);
+    po__list_init(&w->done);
+    po__list_init(&w->parked.sent);
+    po__list_init(&w->carrying.sent);
+    w->parked.worker = w->carrying.worker = w;
+    w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    copy_options(w, &o, &failed);
+    if (failed || w->event_fd < 0) {
+        rv = fail(error, error_len, PO_ENOMEM, "cannot set up worker %s: %s", o.id,
+                  failed ? "out of memory" : strerror(errno));
+        worker_free(w);
+        return rv;
+    }
+    *out = w;
+    return 0;
+}
+
+static int check_schema(const char *schema, const char *name, const char *which)
+{
+    if (!schema)
+        return 0;
+    size_t len = strlen(schema);
+    if (len > SCHEMA_MAX_BYTES)
+        return po__client_fail(PO_EINVAL, "%s of capability %s has %zu bytes; at most %d", which,
+                               name, len, SCHEMA_MAX_BYTES);
+    if (len && !po__json_ok(po__str(schema)))
+        return po__client_fail(PO_EINVAL, "%s of capability %s is not a JSON text", which, name);
+    return 0;
+}
+
+static int check_capability(const struct po_worker *w, const struct po_capability *c)
+{
+    if (!c->name || !po__capability_ok(po__str(c->name)))
+        return po__client_fail(PO_EINVAL,
+                               "capability \"%.128s\" is malformed; expected \"verb:name\", each "
+                               "part of a-z 0-9 . _ -",
+                               c->name ? c->name : "");
+    if (c->version && !po__semver_ok(po__str(c->version)))
+        return po__client_fail(PO_EINVAL,
+                               "version \"%.128s\" of capability %s is no semantic version; "
+                               "expected MAJOR.MINOR.PATCH",
+                               c->version, c->name);
+    if (c->max_concurrency > PO_CONCURRENCY_MAX)
+        return po__client_fail(PO_EINVAL, "max_concurrency of capability %s is %u; expected 1..%d",
+                               c->name, c->max_concurrency, PO_CONCURRENCY_MAX);
+    int rv = check_schema(c->input_schema, c->name, "input_schema");
+    rv = rv ? rv : check_schema(c->output_schema, c->name, "output_schema");
+    if (rv)
+        return rv;
+    for (size_t i = 0; i < w->offered_count; i++)
+        if (strcmp(w->offered[i].capability.name, c->name) == 0)
+            return po__client_fail(PO_EEXISTS, "capability %s has a handler already", c->name);
+    if (w->offered_count == PO_CAPABILITIES_MAX)
+        return po__client_fail(PO_EQUOTA, "a worker offers at most %d capabilities",
+                               PO_CAPABILITIES_MAX);
+    return 0;
+}
+
+int po_worker_handle(po_worker *w, const struct po_capability *capability, po_task_handler handler,
+                     void *arg)
+{
+    struct po_capability c;
+    bool failed = false;
+    if (!w || !capability || !handler)
+        return po__client_fail(PO_EINVAL, "the worker, the capability or the handler is NULL");
+    int rv = po__read_struct(&c, sizeof c, capability, "po_capability");
+    if (!rv && w->phase != PO__WORKER_IDLE)
+        rv = po__client_fail(PO_EINVAL, "worker %s runs already; add capabilities before", w->id);
+    rv = rv ? rv : check_capability(w, &c);
+    if (rv)
+        return rv;
+    c.size = sizeof c;
+    c.max_concurrency = c.max_concurrency ? c.max_concurrency : 1;
+    c.name = copy_text(c.name, &failed);
+    c.version = copy_text(c.version, &failed);
+    c.input_schema = copy_text(c.input_schema, &failed);
+    c.output_schema = copy_text(c.output_schema, &failed);
+    if (failed) {
+        po__free((char *)c.name);
+        po__free((char *)c.version);
+        po__free((char *)c.input_schema);
+        po__free((char *)c.output_schema);
+        return po__client_fail(PO_ENOMEM, "out of memory for a capability");
+    }
+    w->offered[w->offered_count++] =
+        (struct po__offered){.capability = c, .handler = handler, .arg = arg};
+    w->slots += c.max_concurrency;
+    return 0;
+}
+
+void po__worker_wake(struct po_worker *w)
+{
+    uint64_t one = 1;
+    int saved = errno; /* this runs in signal handlers */
+    /* Fails only if the counter is full, and then the reader is awake. */
+    if (write(w->event_fd, &one, sizeof one) < 0)
+        errno = saved;
+    errno = saved;
+}
+
+void po_worker_stop(po_worker *w)
+{
+    if (!w)
+        return;
+    atomic_store(&w->stop, 1);
+    po__worker_wake(w);
+}
+
+void po_worker_close(po_worker *w)
+{
+    if (!w)
+        return;
+    PO_PRE(w->phase == PO__WORKER_IDLE || w->phase == PO__WORKER_STOPPED);
+    po__worker_end_threads(w);
+    po__worker_forget_all(w);
+    worker_free(w);
+}

@@ -1,0 +1,361 @@
+/* Tasks in hand.
+ *
+ *   QUEUED ──▶ IN_HANDLER ──▶ ANSWERED ──▶ forgotten
+ *      │         (or with whoever the handler gave it to)     when the cluster accepted or refused
+ * the answer └──────────────────────────────────────▶ forgotten     when its lease was revoked
+ * before a handler took it
+ *
+ * A task stays in hand, and its token in the list that a new leader is told, until the cluster has
+ * decided about its answer. */
+#include <stdio.h>
+#include <string.h>
+
+#include "../base/alloc.h"
+#include "../codec/utf8.h"
+#include "../spec/spec.h"
+#include "call.h"
+#include "worker_internal.h"
+
+#define EXTEND_MIN_MS 100
+#define EXTEND_MAX_MS 86400000
+
+static const uint32_t allowed[] = {
+    [PO__TASK_QUEUED] = PO__TO(PO__TASK_IN_HANDLER),
+    [PO__TASK_IN_HANDLER] = PO__TO(PO__TASK_ANSWERED),
+    [PO__TASK_ANSWERED] = 0,
+};
+
+/* ---- the table of tasks ---- */
+
+static int cmp_token(const struct po__tree_node *a, const struct po__tree_node *b)
+{
+    uint64_t x = po__container_of(a, struct po_task, by_token)->token;
+    uint64_t y = po__container_of(b, struct po_task, by_token)->token;
+    return x < y ? -1 : x > y;
+}
+
+static int cmp_key(const void *key, const struct po__tree_node *n)
+{
+    uint64_t x = *(const uint64_t *)key;
+    uint64_t y = po__container_of(n, struct po_task, by_token)->token;
+    return x < y ? -1 : x > y;
+}
+
+struct po_task *po__worker_find(struct po_worker *w, uint64_t token)
+{
+    struct po__tree_node *n = po__tree_find(&w->tasks, &token, cmp_key);
+    return n ? po__container_of(n, struct po_task, by_token) : NULL;
+}
+
+static void forget(struct po_worker *w, struct po_task *t)
+{
+    w->unanswered_count -= t->state != PO__TASK_ANSWERED;
+    w->in_handler_count -= t->state == PO__TASK_IN_HANDLER;
+    po__tree_remove(&w->tasks, &t->by_token);
+    po__list_remove(&t->link);
+    po__free(t->input);
+    po__free(t);
+}
+
+static const struct po__offered *offered(const struct po_worker *w, struct po__slice name)
+{
+    for (size_t i = 0; i < w->offered_count; i++)
+        if (po__slice_eq(name, po__str(w->offered[i].capability.name)))
+            return &w->offered[i];
+    return NULL;
+}
+
+int po__worker_take(struct po_worker *w, const struct po__task_offer *offer)
+{
+    const struct po__offered *o = offered(w, offer->capability);
+    if (po__worker_find(w, offer->token))
+        return 0; /* repeated */
+    if (!o) {
+        po__error(&w->log, "worker.capability",
+                  "task %llu needs %.*s, which this worker never "
+                  "offered; its lease will expire",
+                  (unsigned long long)offer->task_id, (int)offer->capability.len,
+                  offer->capability.data);
+        return 0;
+    }
+    struct po__slice input = offer->input.len ? offer->input : po__str("null");
+    struct po_task *t = po__calloc(1, sizeof *t);
+    if (!t)
+        return PO_ENOMEM;
+    t->input = po__strndup(input.data, input.len);
+    if (!t->input) {
+        po__free(t);
+        return PO_ENOMEM;
+    }
+    t->worker = w;
+    t->state = PO__TASK_QUEUED;
+    t->id = offer->task_id;
+    t->token = offer->token;
+    t->attempt = offer->attempt;
+    t->timeout_ms = offer->timeout_ms;
+    t->offered = o;
+    t->input_len = input.len;
+    po__tree_node_init(&t->by_token);
+    PO_INVARIANT(po__tree_insert(&w->tasks, &t->by_token, cmp_token) == NULL);
+    po__list_push(&w->queue, &t->link);
+    w->unanswered_count++;
+    pthread_cond_signal(&w->work);
+    return 0;
+}
+
+void po__worker_revoke(struct po_worker *w, uint64_t token)
+{
+    struct po_task *t = po__worker_find(w, token);
+    if (!t)
+        return;
+    po__info(&w->log, "worker.revoked", "the lease of task %llu (token %llu) is lost",
+             (unsigned long long)t->id, (unsigned long long)token);
+    atomic_store(&t->cancelled, 1);
+    if (t->state == PO__TASK_QUEUED)
+        forget(w, t);
+}
+
+void po__worker_outcome_over(struct po_worker *w, struct po__outcome_out *o)
+{
+    po__list_remove(&o->link);
+    if (o->task)
+        forget(w, o->task);
+    po__free(o);
+}
+
+void po__worker_forget_all(struct po_worker *w)
+{
+    struct po__list *l;
+    struct po__tree_node *n;
+    while ((l = po__list_first(&w->done)))
+        po__worker_outcome_over(w, po__container_of(l, struct po__outcome_out, link));
+    while ((n = po__tree_first(&w->tasks)))
+        forget(w, po__container_of(n, struct po_task, by_token));
+}
+
+/* ---- handler threads ---- */
+
+static void *handler_thread(void *arg)
+{
+    struct po_worker *w = arg;
+    pthread_mutex_lock(&w->lock);
+    for (;;) {
+        while (!w->threads_end && (po__list_empty(&w->queue) || w->phase >= PO__WORKER_DRAIN))
+            pthread_cond_wait(&w->work, &w->lock);
+        if (w->threads_end)
+            break;
+        struct po_task *t = po__container_of(po__list_pop(&w->queue), struct po_task, link);
+        po__fsm_move(&t->state, PO__TASK_IN_HANDLER, allowed);
+        const struct po__offered *o = t->offered;
+        w->in_handler_count++;
+        pthread_mutex_unlock(&w->lock);
+        o->handler(o->arg, t); /* t may be gone when it returns */
+        pthread_mutex_lock(&w->lock);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+int po__worker_start_threads(struct po_worker *w)
+{
+    unsigned count = w->threads_max;
+    if (count == 0)
+        count =
+            w->slots < PO__WORKER_THREADS_DEFAULT_MAX ? w->slots : PO__WORKER_THREADS_DEFAULT_MAX;
+    w->threads = po__calloc(count, sizeof *w->threads);
+    if (!w->threads)
+        return PO_ENOMEM;
+    for (; w->threads_count < count; w->threads_count++)
+        if (pthread_create(&w->threads[w->threads_count], NULL, handler_thread, w))
+            break;
+    if (w->threads_count == 0)
+        return PO_ENOMEM;
+    if (w->threads_count < count)
+        po__warn(&w->log, "worker.threads", "only %u of %u handler threads could be started",
+                 w->threads_count, count);
+    return 0;
+}
+
+void po__worker_end_threads(struct po_worker *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->threads_end = true;
+    pthread_cond_broadcast(&w->work);
+    pthread_mutex_unlock(&w->lock);
+    for (unsigned i = 0; i < w->threads_count; i++)
+        pthread_join(w->threads[i], NULL);
+    po__free(w->threads);
+    w->threads = NULL;
+    w->threads_count = 0;
+}
+
+/* ---- answers ---- */
+
+static struct po__outcome_out *outcome_new(const struct po_task *t, uint32_t kind, uint64_t flag,
+                                           const void *payload, size_t len)
+{
+    struct po__outcome_out *o = po__malloc(sizeof *o + len);
+    if (!o)
+        return NULL;
+    *o = (struct po__outcome_out){
+        .task_id = t->id, .token = t->token, .kind = kind, .flag = flag, .len = len};
+    if (len)
+        memcpy(o->payload, payload, len);
+    return o;
+}
+
+/* The task is the library's again, and its answer on its way. */
+static int answer(struct po_task *t, uint32_t kind, uint64_t flag, const void *payload, size_t len)
+{
+    struct po_worker *w = t->worker;
+    struct po__outcome_out *o = outcome_new(t, kind, flag, payload, len);
+    if (!o)
+        return po__client_fail(PO_ENOMEM, "out of memory for the answer of task %llu; try again",
+                               (unsigned long long)t->id);
+    pthread_mutex_lock(&w->lock);
+    po__fsm_move(&t->state, PO__TASK_ANSWERED, allowed);
+    w->unanswered_count--;
+    w->in_handler_count--;
+    o->task = t;
+    po__free(t->input);
+    t->input = NULL;
+    if (atomic_load(&t->cancelled) || w->phase == PO__WORKER_STOPPED) {
+        po__list_init(&o->link);
+        po__worker_outcome_over(w, o); /* the cluster would refuse it, or cannot be told any more */
+    } else {
+        po__list_push(&w->done, &o->link);
+        po__worker_poll(w);
+        po__worker_wake_if_due(w);
+    }
+    if (w->phase == PO__WORKER_DRAIN)
+        po__worker_wake(w);
+    pthread_mutex_unlock(&w->lock);
+    return 0;
+}
+
+int po_task_complete(po_task *task, const void *result, size_t len)
+{
+    if (!task)
+        return po__client_fail(PO_EINVAL, "the task is NULL");
+    if (!result) {
+        result = "null";
+        len = 4;
+    }
+    if (len > PO_PAYLOAD_MAX_BYTES)
+        return po__client_fail(PO_ETOOBIG, "the result of task %llu has %zu bytes; at most %d",
+                               (unsigned long long)task->id, len, PO_PAYLOAD_MAX_BYTES);
+    if (!po__spec_json_ok(result, len))
+        return po__client_fail(PO_EINVAL,
+                               "the result of task %llu is not a JSON text; expected exactly one "
+                               "JSON value in UTF-8",
+                               (unsigned long long)task->id);
+    return answer(task, PO__DONE_COMPLETE, 0, result, len);
+}
+
+/* Length of text cut at max bytes, not within a UTF-8 character. */
+static size_t cut(const char *text, size_t max)
+{
+    size_t len = strnlen(text, max + 1);
+    if (len <= max)
+        return len;
+    for (len = max; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80;)
+        len--;
+    return len;
+}
+
+/* What a program writes to stderr may be anything; the cluster keeps text. */
+static void mend_utf8(char *text, size_t len)
+{
+    for (size_t i = 0, n; i < len; i += n) {
+        for (n = 1; n <= 4 && i + n <= len && !po__utf8_ok(po__slice(text + i, n)); n++)
+            ;
+        if (n <= 4 && i + n <= len)
+            continue;
+        text[i] = '?';
+        n = 1;
+    }
+}
+
+int po_task_fail(po_task *task, const char *error, int retryable)
+{
+    if (!task)
+        return po__client_fail(PO_EINVAL, "the task is NULL");
+    if (!error)
+        error = "";
+    char text[PO_ERROR_TEXT_MAX_BYTES + 1];
+    size_t len = cut(error, PO_ERROR_TEXT_MAX_BYTES);
+    memcpy(text, error, len);
+    mend_utf8(text, len);
+    return answer(task, PO__DONE_FAIL, retryable != 0, text, len);
+}
+
+int po_task_extend(po_task *task, uint32_t extend_ms)
+{
+    if (!task || extend_ms < EXTEND_MIN_MS || extend_ms > EXTEND_MAX_MS)
+        return po__client_fail(PO_EINVAL, "the task is NULL, or extend_ms is %u; expected %d..%d",
+                               extend_ms, EXTEND_MIN_MS, EXTEND_MAX_MS);
+    struct po_worker *w = task->worker;
+    struct po__outcome_out *o = outcome_new(task, PO__DONE_EXTEND, extend_ms, NULL, 0);
+    struct po__list *it;
+    if (!o)
+        return po__client_fail(PO_ENOMEM, "out of memory for an extension");
+    pthread_mutex_lock(&w->lock);
+    bool replaced = false; /* one that waits to be sent: only the newest counts */
+    po__list_each(it, &w->done)
+    {
+        struct po__outcome_out *old = po__container_of(it, struct po__outcome_out, link);
+        if (old->kind == PO__DONE_EXTEND && old->token == task->token) {
+            old->flag = extend_ms;
+            replaced = true;
+            break;
+        }
+    }
+    if (replaced || w->phase == PO__WORKER_STOPPED) {
+        po__free(o);
+    } else {
+        po__list_push(&w->done, &o->link);
+        po__worker_poll(w);
+        po__worker_wake_if_due(w);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return 0;
+}
+
+/* ---- properties ---- */
+
+uint64_t po_task_id(const po_task *task)
+{
+    return task->id;
+}
+
+uint32_t po_task_attempt(const po_task *task)
+{
+    return task->attempt;
+}
+
+uint64_t po_task_token(const po_task *task)
+{
+    return task->token;
+}
+
+const char *po_task_capability(const po_task *task)
+{
+    return task->offered->capability.name;
+}
+
+const void *po_task_input(const po_task *task, size_t *len)
+{
+    if (len)
+        *len = task->input_len;
+    return task->input;
+}
+
+uint32_t po_task_timeout_ms(const po_task *task)
+{
+    return task->timeout_ms;
+}
+
+int po_task_cancelled(const po_task *task)
+{
+    return atomic_load(&((po_task *)task)->cancelled);
+}
