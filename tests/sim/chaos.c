@@ -246,6 +246,7 @@ void chaos_draw(struct sim *s)
     s->disk_max_us = sim_percent(s, 70) ? 6000 : 60000;
     s->snapshot_bytes = sim_random(s, 500, 20000);
     s->trailing_bytes = sim_percent(s, 30) ? 0 : sim_random(s, 0, 8000);
+    machine_ballast_per_command = sim_percent(s, 10) ? 8000 : (size_t)sim_random(s, 0, 60);
     s->inflight_max = (uint32_t)sim_random(s, 1, 16);
     s->command_bytes_max = sim_percent(s, 80) ? 64 : 4000;
     s->membership = sim_percent(s, 60);

@@ -216,7 +216,9 @@ static int on_snapshot_step(void *arg, struct po__buf *out, size_t budget_bytes)
 {
     struct sim_node *n = arg;
     (void)budget_bytes; /* far below what the replica asks for, so that there are many slices */
-    return machine_snapshot_step(&n->snapshot, out, (size_t)sim_random(the_sim, 100, 8000));
+    size_t slice = n->snapshot.size / 4 + 1;
+    return machine_snapshot_step(&n->snapshot, out,
+                                 (size_t)sim_random(the_sim, slice / 2, 2 * slice));
 }
 
 static void on_snapshot_abort(void *arg)

@@ -1,11 +1,14 @@
+#include <string.h>
+
 #include "sim.h"
 
 #include "consensus/le.h"
 
 /* Ballast: so many bytes per command applied, up to a bound; a function of the digest, so that a
- * wrong byte shows. */
-#define BALLAST_PER_COMMAND 32
-#define BALLAST_MAX         (48 * 1024)
+ * wrong byte shows. Some runs draw enough of it for snapshots of many chunks. */
+#define BALLAST_MAX (3 * PO__SNAPSHOT_CHUNK_MAX_BYTES)
+
+size_t machine_ballast_per_command;
 
 static uint64_t mix(uint64_t a, uint64_t b)
 {
@@ -28,28 +31,37 @@ void machine_apply(struct machine *m, uint64_t index, uint64_t command)
 
 size_t machine_snapshot_size(const struct machine *m)
 {
-    size_t ballast = (size_t)m->commands * BALLAST_PER_COMMAND;
+    size_t ballast = (size_t)m->commands * machine_ballast_per_command;
     return MACHINE_HEAD_BYTES + (ballast < BALLAST_MAX ? ballast : BALLAST_MAX);
 }
 
-static uint8_t byte_at(const struct machine *m, size_t i)
+/* Bytes [from, from + len) of the snapshot of m. */
+static void bytes_at(const struct machine *m, size_t from, uint8_t *to, size_t len)
 {
-    uint8_t head[MACHINE_HEAD_BYTES];
-    if (i >= MACHINE_HEAD_BYTES)
-        return (uint8_t)(mix(m->digest, i / 8) >> (i % 8 * 8));
-    po__le64_put(head, m->index);
-    po__le64_put(head + 8, m->commands);
-    po__le64_put(head + 16, m->digest);
-    return head[i];
+    uint8_t word[8];
+    size_t loaded = SIZE_MAX;
+
+    for (size_t i = from; i < from + len; i++) {
+        if (i / 8 != loaded) {
+            loaded = i / 8;
+            po__le64_put(word, loaded == 0   ? m->index
+                               : loaded == 1 ? m->commands
+                               : loaded == 2 ? m->digest
+                                             : mix(m->digest, loaded));
+        }
+        *to++ = word[i % 8];
+    }
 }
 
 int machine_snapshot_step(struct machine_snapshot *s, struct po__buf *out, size_t budget)
 {
-    for (size_t i = 0; i < budget && s->offset < s->size; i++, s->offset++) {
-        uint8_t b = byte_at(&s->frozen, s->offset);
-        if (po__buf_append(out, &b, 1))
-            return out->err;
-    }
+    size_t left = s->size - s->offset, len = left < budget ? left : budget;
+
+    if (po__buf_reserve(out, len))
+        return out->err;
+    bytes_at(&s->frozen, s->offset, out->data + out->len, len);
+    out->len += len;
+    s->offset += len;
     if (s->offset < s->size)
         return 0;
     s->active = false;
@@ -58,17 +70,22 @@ int machine_snapshot_step(struct machine_snapshot *s, struct po__buf *out, size_
 
 int machine_restore_chunk(struct machine_restore *r, const uint8_t *data, size_t len)
 {
-    for (size_t i = 0; i < len; i++, r->offset++) {
-        if (r->offset < MACHINE_HEAD_BYTES) {
-            r->head[r->offset] = data[i];
-            if (r->offset + 1 == MACHINE_HEAD_BYTES) {
-                r->fresh.index = po__le64_get(r->head);
-                r->fresh.commands = po__le64_get(r->head + 8);
-                r->fresh.digest = po__le64_get(r->head + 16);
-            }
-        } else if (data[i] != byte_at(&r->fresh, r->offset)) {
-            r->bad = true;
-        }
+    uint8_t expected[4096];
+
+    for (; len && r->offset < MACHINE_HEAD_BYTES; len--)
+        r->head[r->offset++] = *data++;
+    if (r->offset == MACHINE_HEAD_BYTES) {
+        r->fresh.index = po__le64_get(r->head);
+        r->fresh.commands = po__le64_get(r->head + 8);
+        r->fresh.digest = po__le64_get(r->head + 16);
+    }
+    while (len) {
+        size_t n = len < sizeof expected ? len : sizeof expected;
+        bytes_at(&r->fresh, r->offset, expected, n);
+        r->bad |= memcmp(expected, data, n) != 0;
+        r->offset += n;
+        data += n;
+        len -= n;
     }
     return 0;
 }

@@ -43,6 +43,7 @@ struct machine_restore {
     size_t offset;
     bool bad;
 };
+extern size_t machine_ballast_per_command; /* drawn per run */
 void machine_init(struct machine *m);
 void machine_apply(struct machine *m, uint64_t index, uint64_t command);
 size_t machine_snapshot_size(const struct machine *m);
