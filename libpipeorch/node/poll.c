@@ -235,7 +235,7 @@ void po__session_poll(struct po__node *n, struct po__call *c, const struct po__r
             return;
         }
     } else if (!s->synced && req->poll.done_count == 0) {
-        po__call_error(n, c, PO_ESTALE,
+        po__call_error(n, c, PO_ESTATE,
                        "this node does not know what the worker holds; poll again with resync");
         return;
     } else if (s->synced) {

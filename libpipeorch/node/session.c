@@ -4,7 +4,7 @@
  * The replicated state says who runs what; a session makes sure that the worker hears of it. Every
  * grant gets a sequence number and stays in the outbox until a poll acknowledges it, so a lost
  * reply loses nothing. A session that does not know what the worker holds (new leader, new
- * registration, offline in between) is not synced: the first poll is answered PO_ESTALE, and the
+ * registration, offline in between) is not synced: the first poll is answered PO_ESTATE, and the
  * worker's next one brings the tokens that it holds.
  *
  *                registered / new leader                     poll(resync)
@@ -172,7 +172,7 @@ static void tell(struct po__node *n, struct po__session *s, int rv)
 {
     if (rv) {
         po__session_forget(s);
-        unpark(n, s, PO_ESTALE,
+        unpark(n, s, PO_ESTATE,
                "the node lost track of the worker's tasks; poll again with resync");
     } else {
         mark_dirty(n, s);
@@ -202,7 +202,7 @@ static void worker_changed(struct po__node *n, uint64_t number)
     s->going_online = false;
     if (w->status == PO_WORKER_OFFLINE) {
         po__session_forget(s);
-        unpark(n, s, PO_ESTALE, "the worker was marked offline; poll again with resync");
+        unpark(n, s, PO_ESTATE, "the worker was marked offline; poll again with resync");
         set_deadline(n, s, UINT64_MAX);
     } else if (s->incarnation != w->incarnation) {
         po__session_forget(s);

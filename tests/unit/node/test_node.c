@@ -326,7 +326,7 @@ static void test_poll_protocol(void **state)
     assert_int_equal(read_poll(&a).code, PO_ENOTREGISTERED);
     register_worker(client, "w1", 7);
     send_poll(ch, &a, &q);
-    assert_int_equal(read_poll(&a).code, PO_ESTALE); /* the node does not know what it holds */
+    assert_int_equal(read_poll(&a).code, PO_ESTATE); /* the node does not know what it holds */
     q.poll.resync = true;
     send_poll(ch, &a, &q); /* parked */
     uint64_t id = submit(client);
