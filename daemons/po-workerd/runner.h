@@ -3,7 +3,8 @@
  *
  * The command gets a process group of its own. When runner_run returns, the command has been waited
  * for and its whole group is gone, whatever it did: nothing that stayed in the group is left
- * behind. Any number of threads at once. */
+ * behind. Any number of threads at once. SIGPIPE must be ignored: a command may leave its input
+ * unread. */
 #ifndef PO_WORKERD_RUNNER_H
 #define PO_WORKERD_RUNNER_H
 

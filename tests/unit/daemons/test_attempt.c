@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "common/logging.h"
+#include "common/service.h"
 #include "po-workerd/attempt.h"
 #include "po-workerd/runner.h"
 
@@ -175,6 +176,7 @@ static void a_stop_hands_the_attempt_back(void **state)
 
 int main(void)
 {
+    service_init(); /* as the daemon does: a command may leave its input unread */
     logging_init("text", "error", "test");
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(input_environment_and_result),
