@@ -107,7 +107,7 @@ void po__peer_conn_close(struct po__peer_conn *c, const char *fmt, ...)
     uv_close((uv_handle_t *)&c->tcp, freed);
     if (stranger) {
         p->pending_count--;
-        if (!p->closing)
+        if (!p->closing && !c->spare)
             po__peers_log_stranger(p, c->remote, why);
     }
     if (dial) {
@@ -369,8 +369,10 @@ static void on_hello(struct po__peer_conn *c, const void *data, size_t len)
     }
     const char *why = mismatch(c, &hello, text, sizeof text);
     struct po__peer *peer = po__peers_find(p, hello.node_id);
-    if (!why && !c->dialled && peer && ours_wins(p, peer, &hello))
+    if (!why && !c->dialled && peer && ours_wins(p, peer, &hello)) {
+        c->spare = true; /* everyday, and no stranger */
         why = "both nodes dialled at once, and the dial of the higher id is kept";
+    }
     if (!why && p->opts.hello(p->opts.arg, &hello, text, sizeof text) != 0)
         why = text;
     if (!why && !peer && !(peer = po__peers_find_or_add(p, hello.node_id)))

@@ -48,6 +48,7 @@ struct po__peer_conn {
     struct po__peer_dial *dial; /* dialled and not yet UP */
     int state;
     bool dialled;
+    bool spare; /* refused because the other dial of a pair is kept */
     bool broken;  /* a write failed; the timer closes it, so that sending never calls back */
     bool writing; /* `write` is under way and covers the first write_bytes of `out` */
     uint64_t deadline_ms; /* CONNECTING, HELLO */
