@@ -40,23 +40,23 @@ static int zone_key(const void *key, const struct po__tree_node *n)
     return po__slice_cmp(*(const struct po__slice *)key, zone_of(n)->name);
 }
 
-static int load_cmp(const struct po__worker *a, const struct po__worker *b)
+static int load_cmp(const struct po__offer *a, const struct po__offer *b)
 {
-    int c = po__cmp_u64(a->running, b->running);
-    c = c ? c : po__cmp_u64(a->last_token, b->last_token);
-    return c ? c : po__cmp_u64(a->number, b->number);
+    int c = po__cmp_u64(a->load_running, b->load_running);
+    c = c ? c : po__cmp_u64(a->load_token, b->load_token);
+    return c ? c : po__cmp_u64(a->load_number, b->load_number);
 }
 
 static int free_any_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
 {
-    return load_cmp(po__container_of(a, struct po__offer, free_any)->worker,
-                    po__container_of(b, struct po__offer, free_any)->worker);
+    return load_cmp(po__container_of(a, struct po__offer, free_any),
+                    po__container_of(b, struct po__offer, free_any));
 }
 
 static int free_zone_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
 {
-    return load_cmp(po__container_of(a, struct po__offer, free_zone)->worker,
-                    po__container_of(b, struct po__offer, free_zone)->worker);
+    return load_cmp(po__container_of(a, struct po__offer, free_zone),
+                    po__container_of(b, struct po__offer, free_zone));
 }
 
 static int by_worker_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
@@ -186,6 +186,9 @@ void po__offers_link(struct po__worker *w)
         struct po__offer *o = &w->offers[i];
         if (o->running >= o->slots)
             continue;
+        o->load_running = w->running;
+        o->load_token = w->last_token;
+        o->load_number = w->number;
         PO_INVARIANT(!po__tree_insert(&o->cap->free, &o->free_any, free_any_cmp));
         PO_INVARIANT(!po__tree_insert(&o->zone->free, &o->free_zone, free_zone_cmp));
     }

@@ -44,13 +44,16 @@ struct po__capability { /* exists as long as a task or an offer names it */
 };
 
 struct po__offer { /* one capability of one worker */
-    struct po__tree_node free_any, free_zone; /* linked while the worker is online and a slot is free */
+    struct po__tree_node free_any; /* linked while the worker is online and a slot is free */
+    uint64_t load_token, load_number; /* what the worker's place is decided by, beside the nodes that are compared; */
+    uint32_t load_running;            /* copied whenever they are linked */
+    uint32_t slots, running;
+    bool requires_gpu;
+    struct po__tree_node free_zone; /* as free_any */
     struct po__tree_node by_worker;
     struct po__worker *worker;
     struct po__capability *cap;
     struct po__cap_zone *zone;
-    uint32_t slots, running;
-    bool requires_gpu;
     struct po__slice version, input_schema, output_schema; /* in worker->text */
 };
 
@@ -99,7 +102,13 @@ struct po__member {
     char text[];
 };
 
-/* ---- application keys ---- */
+/* ---- keys ---- */
+
+struct po__key_index { /* of tasks; see key_index.c */
+    struct po__tree **segments;
+    uint32_t buckets, base; /* base: largest power of two that is not above buckets */
+    uint64_t count;
+};
 
 struct po__app_key {
     uint64_t seq;
@@ -156,7 +165,8 @@ struct po__model {
     uint64_t next_worker, next_task, next_run, next_def; /* numbers to give next; start at 1 */
 
     struct po__tree workers, workers_by_number;
-    struct po__tree tasks, task_keys, due, finished;
+    struct po__tree tasks, due, finished;
+    struct po__key_index task_keys;
     struct po__tree caps, origins;
     struct po__tree defs, pipelines;
     struct po__tree runs, run_keys, runs_finished;
@@ -239,6 +249,12 @@ struct po__task *po__task_start(struct po__model *m, const struct po__task_spec 
 void po__task_finish(struct po__model *m, struct po__task *t, uint32_t state);
 void po__tasks_prune(struct po__model *m);
 void po__cmd_task_submit(struct po__model *m, const struct po__cmd *cmd);
+
+/* key_index.c */
+struct po__task *po__key_find(const struct po__key_index *x, struct po__slice key); /* NULL also for the empty key */
+int po__key_add(struct po__key_index *x, struct po__task *t); /* 0, PO_EEXISTS, PO_ENOMEM */
+void po__key_remove(struct po__key_index *x, struct po__task *t);
+void po__key_index_fini(struct po__key_index *x);
 
 /* attempts.c */
 void po__attempt_lost(struct po__model *m, struct po__task *t);

@@ -41,6 +41,7 @@ void po__model_close(struct po__model *m)
         po__tree_remove(&m->members, n);
         po__free(po__container_of(n, struct po__member, by_id));
     }
+    po__key_index_fini(&m->task_keys);
     po__app_keys_fini(&m->app_keys);
     po__buf_fini(&m->scratch);
     po__buf_fini(&m->snap.header);

@@ -273,8 +273,10 @@ static int read_task(struct po__model *m, struct po__mpr *r)
     if (!own(&t->result, payload(r)) || !own(&t->error, error_text(r)))
         err = PO_ENOMEM;
     if (!err && (r->err || t->state < PO_TASK_PENDING || t->token > m->last_token ||
-                 (t->state == PO_TASK_RUNNING) != (worker != 0) || !po__task_link(m, t)))
+                 (t->state == PO_TASK_RUNNING) != (worker != 0)))
         err = PO_ECORRUPT;
+    if (!err && !po__task_link(m, t))
+        err = m->err ? m->err : PO_ECORRUPT;
     if (err) {
         po__task_free(m, t);
         return err;

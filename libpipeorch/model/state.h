@@ -26,17 +26,19 @@ struct po__worker {
     struct po__slice labels;  /* canonical msgpack map */
 };
 
+/* Fields stand in the order in which walks over the indexes touch them. */
 struct po__task {
     struct po__tree_node by_id;
-    struct po__list worker_link;
     uint64_t id;
-    uint32_t state; /* PO_TASK_* */
+    uint64_t deadline_ms; /* running: of the attempt; scheduled: when it becomes pending; finished: when it finished */
+    struct po__tree_node queue; /* model/ only: pending: of its capability; scheduled, running: due; finished: in order of end */
+    uint32_t state;             /* PO_TASK_* */
     uint32_t attempt;
+    uint64_t token;              /* of the current or last grant */
+    struct po__worker *worker;   /* running: who runs it */
+    struct po__list worker_link; /* running: in po__worker.tasks */
     uint32_t attempts_max, timeout_ms;
-    uint64_t token;            /* of the current or last grant */
-    uint64_t deadline_ms;      /* running: of the attempt; scheduled: when it becomes pending; finished: when it finished */
-    struct po__worker *worker; /* running: who runs it */
-    uint64_t run_id;           /* 0: no pipeline */
+    uint64_t run_id; /* 0: no pipeline */
     struct po__slice capability, input, result, error, zone, key; /* owned by the task or its run; result or error may be empty */
     uint64_t created_ms;
     uint64_t granted_ms; /* of its first attempt; 0: none yet */
@@ -44,7 +46,6 @@ struct po__task {
     /* model/ only */
     struct po__tree_node by_key; /* linked if it has a key */
     uint64_t key_hash;
-    struct po__tree_node queue; /* pending: of its capability; scheduled, running: due; finished: in order of their end */
     struct po__capability *cap;
     struct po__origin *origin; /* worker of the current or last attempt; NULL: none yet */
     uint32_t epoch;

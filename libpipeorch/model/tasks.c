@@ -49,37 +49,6 @@ int po__task_due_cmp(const struct po__tree_node *a, const struct po__tree_node *
     return c ? c : po__cmp_u64(queued(a)->id, queued(b)->id);
 }
 
-/* By hash, then bytes: one comparison of integers beside the node instead of a string elsewhere at
- * each level. Nothing that can be observed depends on this order. */
-struct key {
-    uint64_t hash;
-    struct po__slice key;
-};
-
-static int key_key(const void *key, const struct po__tree_node *n)
-{
-    const struct key *k = key;
-    const struct po__task *t = po__container_of(n, struct po__task, by_key);
-    int c = po__cmp_u64(k->hash, t->key_hash);
-    return c ? c : po__slice_cmp(k->key, t->key);
-}
-
-static int key_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
-{
-    const struct po__task *t = po__container_of(a, struct po__task, by_key);
-    struct key key = {t->key_hash, t->key};
-    return key_key(&key, b);
-}
-
-static struct po__task *find_key(const struct po__model *m, struct po__slice key)
-{
-    if (key.len == 0)
-        return NULL;
-    struct key k = {po__hash(key), key};
-    struct po__tree_node *n = po__tree_find(&m->task_keys, &k, key_key);
-    return n ? po__container_of(n, struct po__task, by_key) : NULL;
-}
-
 struct po__task *po__task_find(const struct po__model *m, uint64_t id)
 {
     struct po__tree_node *n = po__tree_find(&m->tasks, &id, id_key);
@@ -192,7 +161,10 @@ bool po__task_link(struct po__model *m, struct po__task *t)
 {
     if (po__tree_insert(&m->tasks, &t->by_id, id_cmp))
         return false;
-    if (t->key.len && po__tree_insert(&m->task_keys, &t->by_key, key_cmp)) {
+    int rv = t->key.len ? po__key_add(&m->task_keys, t) : 0;
+    if (rv == PO_ENOMEM)
+        po__oom(m);
+    if (rv) {
         po__tree_remove(&m->tasks, &t->by_id);
         return false;
     }
@@ -204,7 +176,7 @@ void po__task_drop(struct po__model *m, struct po__task *t)
 {
     dequeue(m, t);
     if (po__tree_linked(&t->by_key))
-        po__tree_remove(&m->task_keys, &t->by_key);
+        po__key_remove(&m->task_keys, t);
     po__tree_remove(&m->tasks, &t->by_id);
     po__task_free(m, t);
 }
@@ -249,8 +221,11 @@ struct po__task *po__task_start(struct po__model *m, const struct po__task_spec 
         return NULL;
     t->id = m->next_task++;
     t->created_ms = m->now_ms;
-    PO_INVARIANT(po__task_link(m, t));
-    return t;
+    if (po__task_link(m, t))
+        return t;
+    PO_INVARIANT(m->err); /* the id is new and the key was looked for */
+    po__task_free(m, t);
+    return NULL;
 }
 
 /* The lease, if there was one, is released. */
@@ -275,7 +250,7 @@ void po__tasks_prune(struct po__model *m)
 
 void po__cmd_task_submit(struct po__model *m, const struct po__cmd *cmd)
 {
-    struct po__task *t = find_key(m, cmd->submit.key);
+    struct po__task *t = po__key_find(&m->task_keys, cmd->submit.key);
     if (t) { /* a repeat */
         struct po__slice input = cmd->submit.input.len ? cmd->submit.input : po__str("null");
         m->result.id = t->id;
