@@ -5,6 +5,7 @@
  * after --drain-ms their commands are ended and the attempts handed back, so that the library's own
  * wait (longer by HAND_BACK_MS) is never used up. */
 #include <errno.h>
+#include <pipeorch/client.h>
 #include <pipeorch/worker.h>
 #include <pthread.h>
 #include <signal.h>
@@ -122,8 +123,7 @@ static int run_worker(const struct workerd_settings *s, const struct capabilitie
     service_notify("READY=1");
     rv = po_worker_run(stopper.worker);
     if (rv)
-        po__error(logging(), "workerd.fault", "the worker stopped: %s (%s)", po_strerror(rv),
-                  po_err_name(rv));
+        po__error(logging(), "workerd.fault", "%s (%s)", po_client_error(), po_err_name(rv));
     else
         po__info(logging(), "workerd.stopped", "stopped");
     code = rv ? EXIT_FAULT : EXIT_OK;

@@ -96,6 +96,7 @@ static struct po__session *get(struct po__node *n, const struct po__worker *w)
     if (!s)
         return NULL;
     s->number = w->number;
+    s->incarnation = w->incarnation; /* a new leader has seen no registration of it */
     s->next_seq = 1;
     po__list_init(&s->dirty);
     po__tree_node_init(&s->by_deadline);
