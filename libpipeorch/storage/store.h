@@ -5,7 +5,8 @@
  *
  * What it promises: what a callback reported as durable is found again after a crash at any instant. A torn tail is cut; damage that
  * cannot be a torn tail is PO_ECORRUPT with file and offset. After a failed write or sync the store is broken for good: every
- * call returns PO_EIO / PO_ENOSPACE and `fault` is called once; it never retries an fsync.
+ * call returns PO_EIO / PO_ENOSPACE (PO_ENOMEM if memory ran out where nothing could wait for it) and `fault` is called once; it
+ * never retries an fsync.
  *
  * One owner thread. Callbacks run inside po__store_poll on it, never inside the call that asked. */
 #ifndef PO__STORE_H
@@ -58,7 +59,7 @@ struct po__snapshot_meta {
 struct po__store;
 
 struct po__store_opts {
-    uint64_t segment_bytes;
+    uint64_t segment_bytes;  /* a multiple of 4096, at least 32 KiB */
     uint32_t segments_spare; /* ready ones to keep; 0: 2 */
     struct po__logger log;
     void (*fault)(void *arg, int code, const char *message); /* broken for good; called once, from po__store_poll or the failing call */
@@ -99,14 +100,17 @@ int po__store_append(struct po__store *s, const struct po__rec *r, po__store_cb 
 void po__store_flush(struct po__store *s);
 size_t po__store_queued_bytes(const struct po__store *s);
 
-/* Forget records with an index <= index (a snapshot covers them): recycles whole segments in the background. */
+/* Forget records with an index <= index (a snapshot covers them; never more than the current one does): recycles whole segments in the
+ * background. Does nothing while a reset is not yet durable. */
 void po__store_trim(struct po__store *s, uint64_t index);
 /* Discard the whole log (after a snapshot install); the next append may begin anywhere. Ordered with appends; durable before any of
  * those. */
 void po__store_reset_log(struct po__store *s, uint64_t next_index);
 
 /* Write a snapshot in the background, in chunks of any size (copied). finish makes it durable and current, removes older ones, then calls
- * cb(arg, token) (token: index). One at a time of each kind (own, installed). cb is not called after abort. */
+ * cb(arg, token) (token: index). Two at a time (own, installed), PO_EBUSY beyond; if they end in the wrong order, the one with the lower
+ * index is dropped, and its cb called all the same: what it covers is durable. If meta gives size_bytes or crc, finish checks the
+ * content against them: PO_ECORRUPT, abort it then. cb is not called after abort; the writer is gone after cb or abort. */
 struct po__snapshot_writer;
 int po__store_snapshot_begin(struct po__store *s, struct po__snapshot_writer **w, const struct po__snapshot_meta *meta);
 int po__store_snapshot_write(struct po__snapshot_writer *w, const void *data, size_t len); /* PO_EBUSY: too much queued, go on after poll */
