@@ -170,6 +170,24 @@ void po__stage_drop(struct po__node *n)
     n->tick_staged = false;
 }
 
+void po__batch_answer(struct po__node *n, struct po__call *c)
+{
+    po__buf_reset(&n->body);
+    po__mpw_array(&n->body, c->results_count);
+    for (uint32_t i = 0; i < c->results_count; i++) {
+        const struct po__batch_result *br = &c->results[i];
+        po__mpw_array(&n->body, 4);
+        po__mpw_int(&n->body, br->code);
+        po__mpw_uint(&n->body, br->id);
+        po__mpw_cstr(&n->body, br->message ? br->message : "");
+        po__mpw_bin(&n->body, po__slice(br->data, br->len));
+    }
+    if (n->body.err)
+        po__call_error(n, c, n->body.err, "the results do not fit into one answer");
+    else
+        po__call_answer(n, c, 0, "", c->index, po__buf_slice(&n->body), 1);
+}
+
 /* One outcome of a request that carries several. */
 static void batch_result(struct po__node *n, struct po__call *c, uint32_t sub, uint64_t index,
                          const struct po__cmd_result *r)
@@ -180,8 +198,8 @@ static void batch_result(struct po__node *n, struct po__call *c, uint32_t sub, u
     br->id = r->id;
     if (c->type == PO__REQ_BATCH) {
         if (r->code && r->message)
-            br->message = po__strndup(r->message,
-                                      strlen(r->message)); /* only text: its absence is no fault */
+            br->message =
+                po__strndup(r->message, strlen(r->message)); /* text only: none is no fault */
         if (r->data.len && (br->data = po__memdup(r->data.data, r->data.len)))
             br->len = r->data.len;
         else if (r->data.len)
@@ -190,24 +208,10 @@ static void batch_result(struct po__node *n, struct po__call *c, uint32_t sub, u
     c->index = index;
     if (--c->pending)
         return;
-    if (c->type == PO__REQ_POLL) {
+    if (c->type == PO__REQ_POLL)
         po__session_poll_done(n, c);
-        return;
-    }
-    po__buf_reset(&n->body);
-    po__mpw_array(&n->body, c->results_count);
-    for (uint32_t i = 0; i < c->results_count; i++) {
-        br = &c->results[i];
-        po__mpw_array(&n->body, 4);
-        po__mpw_int(&n->body, br->code);
-        po__mpw_uint(&n->body, br->id);
-        po__mpw_cstr(&n->body, br->message ? br->message : "");
-        po__mpw_bin(&n->body, po__slice(br->data, br->len));
-    }
-    if (n->body.err)
-        po__call_error(n, c, n->body.err, "the results do not fit into one answer");
     else
-        po__call_answer(n, c, 0, "", index, po__buf_slice(&n->body), 1);
+        po__batch_answer(n, c);
 }
 
 static void give_result(struct po__node *n, const struct po__slot *s, uint64_t index,

@@ -80,23 +80,6 @@ static int begin_results(struct po__call *c, uint32_t count)
     return 0;
 }
 
-static void answer_refused_batch(struct po__node *n, struct po__call *c)
-{
-    po__buf_reset(&n->body);
-    po__mpw_array(&n->body, c->results_count);
-    for (uint32_t i = 0; i < c->results_count; i++) {
-        po__mpw_array(&n->body, 4);
-        po__mpw_int(&n->body, c->results[i].code);
-        po__mpw_uint(&n->body, 0);
-        po__mpw_cstr(&n->body, c->results[i].message ? c->results[i].message : "");
-        po__mpw_bin(&n->body, po__slice(NULL, 0));
-    }
-    if (n->body.err)
-        po__call_error(n, c, n->body.err, "the results do not fit into one answer");
-    else
-        po__call_answer(n, c, 0, "", 0, po__buf_slice(&n->body), 1);
-}
-
 static void serve_batch(struct po__node *n, struct po__call *c, const struct po__request *req)
 {
     struct po__mpr r;
@@ -120,7 +103,7 @@ static void serve_batch(struct po__node *n, struct po__call *c, const struct po_
             refuse_one(c, i, rv, message);
     }
     if (c->pending == 0)
-        answer_refused_batch(n, c);
+        po__batch_answer(n, c); /* every one was refused */
 }
 
 static void serve(struct po__node *n, struct po__call *c, const struct po__request *req)

@@ -249,6 +249,8 @@ void po__stage_drop(struct po__node *n); /* leadership lost: nothing of it was p
 int po__commit_apply(struct po__node *n, uint64_t index, const void *data, size_t len,
                      struct po__batch *batch);
 void po__commit_dropped(struct po__node *n, struct po__batch *batch);
+/* Answer a BATCH whose outcomes are all in. */
+void po__batch_answer(struct po__node *n, struct po__call *c);
 uint64_t po__stamp_ms(struct po__node *n);
 
 /* session.c */
