@@ -8,6 +8,13 @@ static bool finished(uint32_t state)
     return state >= PO_TASK_SUCCEEDED;
 }
 
+/* Of the current step; 0 if the run's own numbers are impossible, which check_run reports. */
+static uint64_t current_task(const struct po__run *r)
+{
+    bool possible = r->started_count > 0 && r->started_count <= r->def->steps_count;
+    return possible ? r->steps[r->started_count - 1].task_id : 0;
+}
+
 static int check_history(const struct po__checker *c, const struct po__task *t)
 {
     bool started = t->attempt > 0;
@@ -49,7 +56,7 @@ static int check_state(const struct po__checker *c, const struct po__task *t)
         return po__broken(c, "task %" PRIu64 " is missing in an index", t->id);
     if (t->run_id && !finished(t->state)) {
         const struct po__run *r = po__run_find(m, t->run_id);
-        if (!r || r->state != PO_RUN_RUNNING || r->steps[r->started_count - 1].task_id != t->id)
+        if (!r || r->state != PO_RUN_RUNNING || current_task(r) != t->id)
             return po__broken(c, "task %" PRIu64 " is not the current step of run %" PRIu64, t->id,
                               t->run_id);
     }
@@ -173,7 +180,7 @@ static int check_run(const struct po__checker *c, const struct po__run *r)
         return -1;
     if (!running)
         return 0;
-    const struct po__task *t = po__task_find(c->m, r->steps[r->started_count - 1].task_id);
+    const struct po__task *t = po__task_find(c->m, current_task(r));
     if (!t || finished(t->state) || t->run_id != r->id)
         return po__broken(c, "run %" PRIu64 " is running without a task", r->id);
     return 0;

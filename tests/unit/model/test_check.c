@@ -1,0 +1,156 @@
+/* The whole-state check itself: every number that it relies on is falsified once, and it must say
+ * so. And the bound on workers, which needs as many of them. */
+#include "fixture.h"
+
+#include "model/impl.h"
+
+static struct world w;
+
+static int setup(void **state)
+{
+    static const char *const caps[] = {"a:x", "b:y"};
+    (void)state;
+    world_open(&w, NULL);
+    do_register(&w, "w1", 1, "aws", "a:x b:y", 3);
+    do_register(&w, "w2", 1, "gcp", "a:x", 1);
+    do_submit(&w, "k", "a:x", "1", "", 0, 0);
+    do_submit(&w, "", "a:x", "1", "", 0, 0);
+    do_submit(&w, "", "a:x", "1", "", 0, 0);
+    do_complete(&w, 1, po__model_task(w.m, 1)->token, po__model_task(w.m, 1)->worker->id, "1");
+    do_submit(&w, "", "none:here", "1", "", 0, 0);
+    do_define(&w, "p", caps, 2, "");
+    do_run(&w, "r", "p", "1", "");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    world_close(&w);
+    return 0;
+}
+
+static void expect_broken(const char *what)
+{
+    char message[300] = "";
+    if (po__model_check(w.m, message, sizeof message) != -1)
+        fail_msg("%s was falsified and the check saw nothing", what);
+    if (strlen(message) < 10)
+        fail_msg("%s: \"%s\" is not a sentence", what, message);
+}
+
+#define FALSIFY(lvalue, wrong)                                                                     \
+    do {                                                                                           \
+        __typeof__(lvalue) was = (lvalue);                                                         \
+        (lvalue) = (wrong);                                                                        \
+        expect_broken(#lvalue);                                                                    \
+        (lvalue) = was;                                                                            \
+        world_check(&w);                                                                           \
+    } while (0)
+
+static void test_tasks(void **state)
+{
+    (void)state;
+    struct po__task *done = po__task_find(w.m, 1), *running = po__task_find(w.m, 2),
+                    *pending = po__task_find(w.m, 4);
+    FALSIFY(done->state, PO_TASK_FAILED);
+    FALSIFY(done->outcome, PO__OUTCOME_NONE);
+    FALSIFY(done->result.len, done->result.len + 1);
+    FALSIFY(done->deadline_ms, w.now_ms + 1);
+    FALSIFY(running->state, PO_TASK_SCHEDULED);
+    FALSIFY(running->worker, NULL);
+    FALSIFY(running->token, w.m->last_token + 1);
+    FALSIFY(running->attempt, 0);
+    FALSIFY(running->attempts_max, 0);
+    FALSIFY(running->timeout_ms, 1);
+    FALSIFY(running->lost, 5);
+    FALSIFY(running->created_ms, w.now_ms + 1);
+    FALSIFY(running->run_id, 1);
+    FALSIFY(running->deadline_ms, UINT64_MAX);
+    FALSIFY(pending->state, 0);
+    FALSIFY(pending->origin, done->origin);
+    FALSIFY(w.m->unfinished_bytes, 0);
+    FALSIFY(w.m->finished_bytes, 0);
+    FALSIFY(w.m->tasks_count[PO_TASK_PENDING], 0);
+    FALSIFY(w.m->task_keys.count, 0);
+    FALSIFY(w.m->next_task, 2);
+    FALSIFY(w.m->due.count, 1);
+    FALSIFY(w.m->finished.count, 0);
+}
+
+static void test_workers(void **state)
+{
+    (void)state;
+    struct po__worker *x = (struct po__worker *)po__model_worker(w.m, po__str("w1"));
+    struct po__offer *o = &x->offers[0];
+    FALSIFY(x->running, 0);
+    FALSIFY(x->number, 77);
+    FALSIFY(x->status, PO_WORKER_OFFLINE);
+    FALSIFY(x->incarnation, 0);
+    FALSIFY(x->last_token, 0);
+    FALSIFY(x->last_token, UINT64_MAX);
+    FALSIFY(x->bytes, 0);
+    FALSIFY(o->running, 3);
+    FALSIFY(o->slots, 0);
+    FALSIFY(o->zone->offers_count, 9);
+    FALSIFY(o->cap->refs, 1);
+    FALSIFY(o->cap->offers.count, 9);
+    FALSIFY(o->cap->free.count, 9);
+    FALSIFY(w.m->workers_online, 0);
+    FALSIFY(w.m->workers_bytes, 0);
+    FALSIFY(w.m->last_token, 1);
+}
+
+static void test_runs(void **state)
+{
+    (void)state;
+    struct po__run *r = po__run_find(w.m, 1);
+    FALSIFY(r->state, PO_RUN_FAILED);
+    FALSIFY(r->started_count, 0);
+    FALSIFY(r->started_count, 3);
+    FALSIFY(r->steps[0].task_id, 1);
+    FALSIFY(r->steps[0].finished_ms, 1);
+    FALSIFY(r->steps[0].state, PO_TASK_FAILED);
+    FALSIFY(r->def->refs, 1);
+    FALSIFY(r->def->number, 9);
+    FALSIFY(w.m->runs_active, 0);
+    FALSIFY(w.m->next_run, 1);
+    FALSIFY(w.m->err, PO_ENOMEM);
+}
+
+static void test_pending_beside_free_slots(void **state)
+{
+    (void)state;
+    struct po__capability *none = po__cap_find(w.m, po__str("none:here"));
+    struct po__capability *free = po__cap_find(w.m, po__str("b:y"));
+    FALSIFY(none->free, free->free);
+}
+
+static void test_workers_are_bounded(void **state)
+{
+    (void)state;
+    char id[16];
+    w.unchecked = true;
+    for (uint32_t i = 2; i < PO__WORKERS_MAX; i++) {
+        snprintf(id, sizeof id, "x%u", i);
+        assert_int_equal(do_register(&w, id, 1, "aws", "a:x", 1), 0);
+    }
+    assert_int_equal(do_register(&w, "one-more", 1, "aws", "a:x", 1), PO_EQUOTA);
+    assert_int_equal(do_register(&w, "w1", 2, "aws", "a:x", 1), 0); /* a known one may come again */
+    assert_int_equal(do_deregister(&w, "w2", 0), 0);
+    assert_int_equal(do_register(&w, "one-more", 1, "aws", "a:x", 1), 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_tasks),
+        TEST(test_workers),
+        TEST(test_runs),
+        TEST(test_pending_beside_free_slots),
+        TEST(test_workers_are_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
