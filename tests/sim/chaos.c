@@ -100,7 +100,7 @@ static int change_server(struct sim *s, struct sim_node *n, struct change *c, ui
 {
     const struct po__conf *conf = &n->replica->servers;
     const struct po__conf_server *v = &conf->servers[sim_random(s, 0, conf->count - 1)];
-    unsigned what = (unsigned)sim_random(s, 0, 9);
+    unsigned what = (unsigned)sim_random(s, 0, s->growth ? 5 : 9);
 
     if (what <= 3) {
         struct sim_node *other = &s->nodes[sim_random(s, 0, s->count - 1)];
@@ -144,7 +144,9 @@ static void administrators(struct sim *s)
     if (rv) {
         n->changing = false;
         free(c);
-    } else if (sim_percent(s, 25)) { /* the moments around a CHANGE are the dangerous ones */
+    } else if (sim_percent(s, s->growth
+                                  ? 50
+                                  : 25)) { /* the moments around a CHANGE are the dangerous ones */
         sim_at(s, s->now_us + sim_random(s, 0, 30000), SIM_KILL, n, 0);
     }
     sim_settle(s, n);
@@ -251,6 +253,11 @@ void chaos_draw(struct sim *s)
     s->command_bytes_max = sim_percent(s, 80) ? 64 : 4000;
     s->membership = sim_percent(s, 60);
     s->admin_us = sim_percent(s, 50) ? 400000 : sim_random(s, 30000, 1500000);
+    s->growth = sim_percent(s, 25);
+    if (s->growth) {
+        s->membership = true;
+        s->admin_us = sim_random(s, 20000, 400000);
+    }
     s->next_command = 1;
 }
 
@@ -318,8 +325,8 @@ void sim_run(uint64_t seed, bool verbose, struct sim_stats *total)
     for (int i = 0; i < 5; i++)
         sim_random(s, 0, 1);
     chaos_draw(s);
-    unsigned voters = sizes[sim_random(s, 0, 4)];
-    sim_boot(s, voters, s->membership ? 2 : 0);
+    unsigned voters = s->growth ? 1 : sizes[sim_random(s, 0, 4)];
+    sim_boot(s, voters, s->growth ? (unsigned)sim_random(s, 2, 4) : s->membership ? 2 : 0);
     chaos_begin(s);
     sim_run_until(s, CHAOS_US);
     sim_trace(s, "healing");

@@ -107,6 +107,7 @@ struct sim {
     uint64_t snapshot_bytes, trailing_bytes;
     uint32_t inflight_max;
     unsigned command_bytes_max;
+    bool growth;       /* from one node to several, with the leader killed around each CHANGE */
     bool membership;   /* administrators at work */
     uint64_t admin_us; /* mean pause between their calls */
     uint64_t next_command;
