@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import unittest
 
 import harness
 from harness import BUILD, ENERGY
@@ -84,4 +83,4 @@ class Quickstart(harness.ClusterCase):
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    harness.main()
