@@ -5,7 +5,6 @@
 #include <pipeorch/pipeorch.h>
 
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -74,15 +73,15 @@ struct Node { // RAII around one control node
 
 int main(int argc, char **argv)
 try {
-    int port = argc > 1 ? std::atoi(argv[1]) : 7301;
-    auto dir = std::filesystem::temp_directory_path() / ("embed_cluster." + std::to_string(port));
+    const std::string port = argc > 3 ? argv[1] : "7301"; // embed_cluster [PORT PORT PORT]: the peers' ports
+    auto dir = std::filesystem::temp_directory_path() / ("embed_cluster." + port);
     std::filesystem::remove_all(dir);
     std::filesystem::create_directories(dir);
     std::string addresses[3];
     const char *names[3] = {"alpha", "beta", "gamma"};
     std::vector<po_member> members;
     for (int i = 0; i < 3; i++)
-        members.push_back({names[i], (addresses[i] = "127.0.0.1:" + std::to_string(port + i)).c_str()});
+        members.push_back({names[i], (addresses[i] = "127.0.0.1:" + (argc > 3 ? argv[1 + i] : std::to_string(7301 + i))).c_str()});
 
     std::string worker_addresses;
     {
