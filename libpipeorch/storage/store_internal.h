@@ -10,13 +10,15 @@
 #include "store.h"
 #include "store_format.h"
 
-#define PO__BATCH_BYTES ((size_t)1 << 20) /* bytes of one log write, unless one record is longer   \
-                                           */
-#define PO__BATCH_RECORDS_MAX 4096        /* records of one log write */
+#define PO__BATCH_BYTES                                                                            \
+    ((size_t)1 << 20)              /* bytes of one log write, unless one record is longer          \
+                                    */
+#define PO__BATCH_RECORDS_MAX 4096 /* records of one log write */
 #define PO__BATCH_BYTES_MAX                                                                        \
     (PO__RECORD_MAX_BYTES + PO__BLOCK_BYTES) /* of any batch on disk, in whole blocks */
-#define PO__SEGMENT_BYTES_MIN        (8 * PO__BLOCK_BYTES)
-#define PO__SPARES_KEPT_FACTOR 4 /* recycled segments are kept as spares up to this multiple of segments_spare */
+#define PO__SEGMENT_BYTES_MIN (8 * PO__BLOCK_BYTES)
+#define PO__SPARES_KEPT_FACTOR                                                                     \
+    4 /* recycled segments are kept as spares up to this multiple of segments_spare */
 #define PO__ZERO_CHUNK_BYTES         ((size_t)64 * 1024) /* one write of the zero-fill */
 #define PO__SNAPSHOT_WRITERS_MAX     2                   /* one of our own, one installed */
 #define PO__SNAPSHOT_QUEUE_MAX_BYTES ((size_t)4 << 20)
@@ -108,7 +110,7 @@ struct po__store {
     bool reset_wanted; /* the next batch voids everything before it */
     uint64_t reset_next;
     unsigned resets_pending; /* not yet durable */
-    size_t queued_bytes; /* of queue and in_flight */
+    size_t queued_bytes;     /* of queue and in_flight */
     uint64_t sequence_next;
     uint64_t last_index; /* of the last record appended */
     bool log_empty;      /* the next index may be anything */

@@ -1,4 +1,4 @@
-#include "disk_sim.h"
+#include "disk_medium.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,62 +7,6 @@
 #include <pipeorch/error.h>
 #include "base/alloc.h"
 #include "base/assert.h"
-
-#define NAME_BYTES 64
-#define SECTOR     512u
-#define BLOCK      4096u
-
-/* A write that a power cut may still undo. */
-struct pending {
-    struct pending *next;
-    uint64_t offset;
-    size_t len;
-    uint8_t data[];
-};
-
-struct bytes {
-    uint8_t *data;
-    size_t len, cap;
-};
-
-struct inode {
-    unsigned refs;      /* names (visible, durable, in pending changes) and open handles */
-    struct inode *twin; /* while cloning */
-    struct bytes now, durable;
-    struct pending *pending, **pending_tail;
-};
-
-struct entry {
-    char name[NAME_BYTES];
-    struct inode *inode;
-};
-
-struct names {
-    struct entry *entries;
-    unsigned count, cap;
-};
-
-enum change_kind { CREATE, RENAME, UNLINK };
-
-struct change { /* of names, not yet followed by sync_dir */
-    enum change_kind kind;
-    char from[NAME_BYTES], to[NAME_BYTES];
-    struct inode *inode;
-};
-
-struct disk_sim {
-    uint64_t rng;
-    struct names now, durable;
-    struct change *changes;
-    unsigned changes_count, changes_cap;
-    unsigned attached;
-    struct sim *locked_by;
-    uint64_t calls, fail_at, cut_at;
-    int fail_code;
-    bool off;
-    disk_sim_call_hook on_change;
-    void *on_change_arg;
-};
 
 struct sim {
     struct po__disk disk;
@@ -79,328 +23,6 @@ struct po__file {
     int flags;
     char name[NAME_BYTES];
 };
-
-static void *must(void *p)
-{
-    if (!p)
-        abort();
-    return p;
-}
-
-static uint64_t draw(uint64_t *rng) /* splitmix64 */
-{
-    uint64_t z = (*rng += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-/* Bytes and inodes */
-
-static void bytes_write(struct bytes *b, const uint8_t *data, size_t len, uint64_t offset)
-{
-    size_t end = (size_t)offset + len;
-    if (end > b->cap) {
-        size_t cap = b->cap ? b->cap : BLOCK;
-        while (cap < end)
-            cap *= 2;
-        b->data = must(realloc(b->data, cap));
-        b->cap = cap;
-    }
-    if (end > b->len) {
-        memset(b->data + b->len, 0, end - b->len);
-        b->len = end;
-    }
-    memcpy(b->data + offset, data, len);
-}
-
-static struct inode *inode_new(void)
-{
-    struct inode *i = must(calloc(1, sizeof *i));
-    i->pending_tail = &i->pending;
-    return i;
-}
-
-static void inode_drop_pending(struct inode *i)
-{
-    while (i->pending) {
-        struct pending *p = i->pending;
-        i->pending = p->next;
-        free(p);
-    }
-    i->pending_tail = &i->pending;
-}
-
-static struct inode *inode_ref(struct inode *i)
-{
-    i->refs++;
-    return i;
-}
-
-static void inode_unref(struct inode *i)
-{
-    if (--i->refs)
-        return;
-    inode_drop_pending(i);
-    free(i->now.data);
-    free(i->durable.data);
-    free(i);
-}
-
-static void inode_add_pending(struct inode *i, const uint8_t *data, size_t len, uint64_t offset)
-{
-    struct pending *p = must(malloc(sizeof *p + len));
-    *p = (struct pending){.offset = offset, .len = len};
-    memcpy(p->data, data, len);
-    *i->pending_tail = p;
-    i->pending_tail = &p->next;
-}
-
-/* The last pending write becomes durable alone. Older ones that it covers must not come back over
- * it. */
-static void inode_commit_last(struct inode *i)
-{
-    struct pending **link = &i->pending;
-    while ((*link)->next)
-        link = &(*link)->next;
-    struct pending *last = *link;
-    for (struct pending *p = i->pending; p != last; p = p->next) {
-        uint64_t from = p->offset > last->offset ? p->offset : last->offset;
-        uint64_t p_end = p->offset + p->len, last_end = last->offset + last->len;
-        uint64_t to = p_end < last_end ? p_end : last_end;
-        if (from < to)
-            memcpy(p->data + (from - p->offset), last->data + (from - last->offset),
-                   (size_t)(to - from));
-    }
-    bytes_write(&i->durable, last->data, last->len, last->offset);
-    *link = NULL;
-    i->pending_tail = link;
-    free(last);
-}
-
-static void inode_sync(struct inode *i)
-{
-    for (struct pending *p = i->pending; p; p = p->next)
-        bytes_write(&i->durable, p->data, p->len, p->offset);
-    inode_drop_pending(i);
-}
-
-/* Each pending write survives in whole, not at all, or in parts; a sector that was being written
- * may be neither old nor new. */
-static void inode_decide(struct inode *i, uint64_t *rng)
-{
-    unsigned mode = (unsigned)(draw(rng) % 5); /* 4: also garbage */
-    for (struct pending *p = i->pending; p; p = p->next) {
-        if (mode == 0)
-            continue;
-        size_t unit = mode == 1 ? p->len : mode == 3 ? BLOCK : SECTOR;
-        for (size_t at = 0; at < p->len; at += unit) {
-            size_t len = p->len - at < unit ? p->len - at : unit;
-            uint64_t fate = draw(rng);
-            if (mode == 4 && fate % 16 == 0)
-                memset(p->data + at, (int)(fate >> 8 & 0xff), len);
-            if (mode == 1 || fate & 1 || (mode == 4 && fate % 16 == 0))
-                bytes_write(&i->durable, p->data + at, len, p->offset + at);
-        }
-    }
-    inode_drop_pending(i);
-    i->now.len = 0;
-    if (i->durable.len)
-        bytes_write(&i->now, i->durable.data, i->durable.len, 0);
-}
-
-/* Names */
-
-static struct entry *names_find(const struct names *n, const char *name)
-{
-    for (unsigned i = 0; i < n->count; i++)
-        if (!strcmp(n->entries[i].name, name))
-            return &n->entries[i];
-    return NULL;
-}
-
-static void names_remove(struct names *n, const char *name)
-{
-    struct entry *e = names_find(n, name);
-    if (!e)
-        return;
-    inode_unref(e->inode);
-    *e = n->entries[--n->count];
-}
-
-static void names_set(struct names *n, const char *name, struct inode *inode)
-{
-    inode_ref(inode);
-    names_remove(n, name);
-    if (n->count == n->cap) {
-        n->cap = n->cap ? n->cap * 2 : 16;
-        n->entries = must(realloc(n->entries, n->cap * sizeof *n->entries));
-    }
-    struct entry *e = &n->entries[n->count++];
-    snprintf(e->name, sizeof e->name, "%s", name);
-    e->inode = inode;
-}
-
-static void names_clear(struct names *n)
-{
-    while (n->count)
-        inode_unref(n->entries[--n->count].inode);
-}
-
-static void change_apply(struct names *n, const struct change *c)
-{
-    struct entry *e = names_find(n, c->from);
-    bool was_there = e && e->inode == c->inode;
-    switch (c->kind) {
-    case CREATE:
-        names_set(n, c->from, c->inode);
-        break;
-    case RENAME:
-        names_set(n, c->to, c->inode);
-        if (was_there)
-            names_remove(n, c->from);
-        break;
-    case UNLINK:
-        if (was_there)
-            names_remove(n, c->from);
-        break;
-    }
-}
-
-static void changes_clear(struct disk_sim *m)
-{
-    while (m->changes_count)
-        inode_unref(m->changes[--m->changes_count].inode);
-}
-
-static void change_add(struct disk_sim *m, enum change_kind kind, const char *from, const char *to,
-                       struct inode *inode)
-{
-    if (m->changes_count == m->changes_cap) {
-        m->changes_cap = m->changes_cap ? m->changes_cap * 2 : 16;
-        m->changes = must(realloc(m->changes, m->changes_cap * sizeof *m->changes));
-    }
-    struct change *c = &m->changes[m->changes_count++];
-    *c = (struct change){.kind = kind, .inode = inode_ref(inode)};
-    snprintf(c->from, sizeof c->from, "%s", from);
-    snprintf(c->to, sizeof c->to, "%s", to);
-}
-
-static void names_decide(struct disk_sim *m, uint64_t *rng)
-{
-    /* 0: none, 1: all, 2: those up to some instant, 3: any (file systems without a journal) */
-    unsigned mode = (unsigned)(draw(rng) % 4);
-    unsigned prefix = m->changes_count ? (unsigned)(draw(rng) % (m->changes_count + 1)) : 0;
-    for (unsigned i = 0; i < m->changes_count; i++)
-        if (mode == 1 || (mode == 2 && i < prefix) || (mode == 3 && (draw(rng) & 1)))
-            change_apply(&m->durable, &m->changes[i]);
-    changes_clear(m);
-    names_clear(&m->now);
-    for (unsigned i = 0; i < m->durable.count; i++)
-        names_set(&m->now, m->durable.entries[i].name, m->durable.entries[i].inode);
-}
-
-/* The medium */
-
-struct disk_sim *disk_sim_new(uint64_t seed)
-{
-    struct disk_sim *m = must(calloc(1, sizeof *m));
-    m->rng = seed;
-    return m;
-}
-
-void disk_sim_free(struct disk_sim *m)
-{
-    if (!m)
-        return;
-    PO_PRE(m->attached == 0);
-    changes_clear(m);
-    names_clear(&m->now);
-    names_clear(&m->durable);
-    free(m->now.entries);
-    free(m->durable.entries);
-    free(m->changes);
-    free(m);
-}
-
-static struct inode *inode_twin(struct inode *i)
-{
-    if (i->twin)
-        return i->twin;
-    struct inode *t = i->twin = inode_new();
-    if (i->now.len)
-        bytes_write(&t->now, i->now.data, i->now.len, 0);
-    if (i->durable.len)
-        bytes_write(&t->durable, i->durable.data, i->durable.len, 0);
-    for (struct pending *p = i->pending; p; p = p->next)
-        inode_add_pending(t, p->data, p->len, p->offset);
-    return t;
-}
-
-struct disk_sim *disk_sim_clone(const struct disk_sim *m)
-{
-    struct disk_sim *c = disk_sim_new(m->rng);
-    for (unsigned i = 0; i < m->now.count; i++)
-        names_set(&c->now, m->now.entries[i].name, inode_twin(m->now.entries[i].inode));
-    for (unsigned i = 0; i < m->durable.count; i++)
-        names_set(&c->durable, m->durable.entries[i].name, inode_twin(m->durable.entries[i].inode));
-    for (unsigned i = 0; i < m->changes_count; i++) {
-        const struct change *h = &m->changes[i];
-        change_add(c, h->kind, h->from, h->to, inode_twin(h->inode));
-    }
-    for (unsigned i = 0; i < m->now.count; i++)
-        m->now.entries[i].inode->twin = NULL;
-    for (unsigned i = 0; i < m->durable.count; i++)
-        m->durable.entries[i].inode->twin = NULL;
-    for (unsigned i = 0; i < m->changes_count; i++)
-        m->changes[i].inode->twin = NULL;
-    return c;
-}
-
-void disk_sim_power_on(struct disk_sim *m, uint64_t seed)
-{
-    PO_PRE(m->attached == 0);
-    uint64_t rng = seed;
-    for (unsigned i = 0; i < 8; i++) /* neighbouring seeds differ from the first draw on */
-        draw(&rng);
-    names_decide(m, &rng);
-    for (unsigned i = 0; i < m->now.count; i++)
-        inode_decide(m->now.entries[i].inode, &rng);
-    m->off = false;
-    m->cut_at = m->fail_at = 0;
-}
-
-uint64_t disk_sim_calls(const struct disk_sim *m)
-{
-    return m->calls;
-}
-
-void disk_sim_fail_at(struct disk_sim *m, uint64_t n, int code)
-{
-    m->fail_at = n ? m->calls + n : 0;
-    m->fail_code = code;
-}
-
-void disk_sim_cut_at(struct disk_sim *m, uint64_t n)
-{
-    m->cut_at = n ? m->calls + n : 0;
-}
-
-void disk_sim_cut(struct disk_sim *m)
-{
-    m->off = true;
-}
-
-bool disk_sim_is_off(const struct disk_sim *m)
-{
-    return m->off;
-}
-
-void disk_sim_on_change(struct disk_sim *m, disk_sim_call_hook hook, void *arg)
-{
-    m->on_change = hook;
-    m->on_change_arg = arg;
-}
 
 /* Calls */
 
@@ -487,23 +109,23 @@ static int sim_open(struct po__disk *d, struct po__file **out, const char *name,
     struct po__file *f = po__malloc(sizeof *f);
     if (!f)
         return fail(s, "open", name, PO_ENOMEM);
-    struct entry *e = names_find(&m->now, name);
+    struct entry *e = medium_names_find(&m->now, name);
     if (e && flags & PO__FILE_CREATE && flags & PO__FILE_EXCL)
         rv = fail(s, "open", name, PO_EEXISTS);
     else if (!e && !(flags & PO__FILE_CREATE))
         rv = fail(s, "open", name, PO_ENOTFOUND);
     else if (!e) {
-        struct inode *inode = inode_new();
-        names_set(&m->now, name, inode);
-        change_add(m, CREATE, name, "", inode);
-        e = names_find(&m->now, name);
+        struct inode *inode = medium_inode_new();
+        medium_names_set(&m->now, name, inode);
+        medium_change_add(m, CREATE, name, "", inode);
+        e = medium_names_find(&m->now, name);
         rv = under_way(s, "open", name, cut);
     }
     if (rv) {
         po__free(f);
         return rv;
     }
-    *f = (struct po__file){.sim = s, .inode = inode_ref(e->inode), .flags = flags};
+    *f = (struct po__file){.sim = s, .inode = medium_inode_ref(e->inode), .flags = flags};
     memcpy(f->name, name, strlen(name) + 1);
     *out = f;
     return 0;
@@ -511,7 +133,7 @@ static int sim_open(struct po__disk *d, struct po__file **out, const char *name,
 
 static void sim_close(struct po__file *f)
 {
-    inode_unref(f->inode);
+    medium_inode_unref(f->inode);
     po__free(f);
 }
 
@@ -548,15 +170,16 @@ static int sim_write(struct po__file *f, const void *buf, size_t len, uint64_t o
     int rv = enter(f->sim, "write", f->name, &cut);
     if (rv && f->sim->medium->off)
         return rv;
-    inode_add_pending(f->inode, buf, len, offset); /* a failed write may have done anything */
+    medium_inode_add_pending(f->inode, buf, len,
+                             offset); /* a failed write may have done anything */
     if (rv)
         return rv;
     rv = under_way(f->sim, "write", f->name, cut);
     if (rv)
         return rv;
-    bytes_write(&f->inode->now, buf, len, offset);
+    medium_bytes_write(&f->inode->now, buf, len, offset);
     if (f->flags & PO__FILE_DURABLE)
-        inode_commit_last(f->inode);
+        medium_inode_commit_last(f->inode);
     return 0;
 }
 
@@ -567,7 +190,7 @@ static int sim_sync(struct po__file *f)
     if (!rv)
         rv = under_way(f->sim, "sync", f->name, cut);
     if (!rv)
-        inode_sync(f->inode);
+        medium_inode_sync(f->inode);
     return rv;
 }
 
@@ -579,11 +202,11 @@ static int sim_rename(struct po__disk *d, const char *from, const char *to)
     int rv = enter(s, "rename", from, &cut);
     if (rv)
         return rv;
-    struct entry *e = names_find(&m->now, from);
+    struct entry *e = medium_names_find(&m->now, from);
     if (!e)
         return fail(s, "rename", from, PO_ENOTFOUND);
-    change_add(m, RENAME, from, to, e->inode);
-    change_apply(&m->now, &m->changes[m->changes_count - 1]);
+    medium_change_add(m, RENAME, from, to, e->inode);
+    medium_change_apply(&m->now, &m->changes[m->changes_count - 1]);
     return under_way(s, "rename", from, cut);
 }
 
@@ -595,11 +218,11 @@ static int sim_unlink(struct po__disk *d, const char *name)
     int rv = enter(s, "unlink", name, &cut);
     if (rv)
         return rv;
-    struct entry *e = names_find(&m->now, name);
+    struct entry *e = medium_names_find(&m->now, name);
     if (!e)
         return fail(s, "unlink", name, PO_ENOTFOUND);
-    change_add(m, UNLINK, name, "", e->inode);
-    names_remove(&m->now, name);
+    medium_change_add(m, UNLINK, name, "", e->inode);
+    medium_names_remove(&m->now, name);
     return under_way(s, "unlink", name, cut);
 }
 
@@ -614,8 +237,8 @@ static int sim_sync_dir(struct po__disk *d)
     if (rv)
         return rv;
     for (unsigned i = 0; i < m->changes_count; i++)
-        change_apply(&m->durable, &m->changes[i]);
-    changes_clear(m);
+        medium_change_apply(&m->durable, &m->changes[i]);
+    medium_changes_clear(m);
     return 0;
 }
 
@@ -667,7 +290,7 @@ static const struct po__disk_ops sim_ops = {
 
 void disk_sim_attach(struct disk_sim *m, struct po__disk **d)
 {
-    struct sim *s = must(calloc(1, sizeof *s));
+    struct sim *s = medium_must(calloc(1, sizeof *s));
     s->disk.ops = &sim_ops;
     s->medium = m;
     for (int c = 0; c < PO__CHANNELS; c++)
@@ -724,28 +347,28 @@ const char *disk_sim_file_name(const struct disk_sim *m, unsigned i)
 
 uint64_t disk_sim_file_size(const struct disk_sim *m, const char *name)
 {
-    struct entry *e = names_find(&m->now, name);
+    struct entry *e = medium_names_find(&m->now, name);
     return e ? e->inode->now.len : 0;
 }
 
 const uint8_t *disk_sim_file_data(const struct disk_sim *m, const char *name)
 {
-    struct entry *e = names_find(&m->now, name);
+    struct entry *e = medium_names_find(&m->now, name);
     return e ? e->inode->now.data : NULL;
 }
 
 void disk_sim_put(struct disk_sim *m, const char *name, uint64_t offset, const void *data,
                   size_t len)
 {
-    struct entry *e = names_find(&m->now, name);
+    struct entry *e = medium_names_find(&m->now, name);
     PO_PRE(e && offset + len <= e->inode->now.len);
-    bytes_write(&e->inode->now, data, len, offset);
-    bytes_write(&e->inode->durable, data, len, offset);
+    medium_bytes_write(&e->inode->now, data, len, offset);
+    medium_bytes_write(&e->inode->durable, data, len, offset);
 }
 
 void disk_sim_flip(struct disk_sim *m, const char *name, uint64_t offset, unsigned bit)
 {
-    struct entry *e = names_find(&m->now, name);
+    struct entry *e = medium_names_find(&m->now, name);
     PO_PRE(e && offset < e->inode->now.len);
     uint8_t byte = (uint8_t)(e->inode->now.data[offset] ^ (1u << bit));
     disk_sim_put(m, name, offset, &byte, 1);
@@ -755,6 +378,6 @@ void disk_sim_remove(struct disk_sim *m, const char *name)
 {
     char copy[NAME_BYTES]; /* name may be disk_sim_file_name's */
     snprintf(copy, sizeof copy, "%s", name);
-    names_remove(&m->now, copy);
-    names_remove(&m->durable, copy);
+    medium_names_remove(&m->now, copy);
+    medium_names_remove(&m->durable, copy);
 }
