@@ -138,10 +138,11 @@ void attempt_handle(void *arg, po_task *task)
         .arg = &a,
     };
     spec.input = po_task_input(task, &spec.input_len);
+    uint32_t limit_ms = a.own_limit ? c->command->timeout_ms : po_task_timeout_ms(task);
     struct runner_result result;
     char error[PO_ERROR_TEXT_MAX_BYTES + 1];
     runner_run(&spec, &result);
-    enum verdict verdict = verdict_of(&result, c->command, spec.timeout_ms, error);
+    enum verdict verdict = verdict_of(&result, c->command, limit_ms, error);
     log_end(task, c, verdict, error);
     answer(task, verdict, &result.output, error);
     runner_result_fini(&result);

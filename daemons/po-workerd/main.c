@@ -17,6 +17,7 @@
 #include "../common/service.h"
 #include "attempt.h"
 #include "base/alloc.h"
+#include "guard.h"
 #include "runner.h"
 #include "settings.h"
 
@@ -163,7 +164,11 @@ int main(int argc, char **argv)
         code = EXIT_OK;
     if (code < 0) {
         logging_init(s.log_format, s.log_level, s.id);
-        code = run_worker(&s, &c);
+        int error = guard_start();
+        if (error)
+            po__error(logging(), "workerd.start", "no guard process: %s", strerror(error));
+        code = error ? EXIT_FAULT : run_worker(&s, &c);
+        guard_stop();
     }
     capabilities_fini(&c);
     opt_fini(&run);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <pipeorch/error.h>
+#include "guard.h"
 #include "spawn.h"
 
 #define CHUNK_BYTES 65536
@@ -230,6 +231,7 @@ void runner_run(const struct runner_spec *spec, struct runner_result *result)
         close_fd(&r.child.in);
     while (r.phase != EXITED || r.child.out >= 0 || r.child.err >= 0)
         turn(&r);
+    guard_remove(r.child.pid);
     while (waitpid(r.child.pid, NULL, 0) < 0 && errno == EINTR)
         ;
     result->err[result->err_len] = '\0';

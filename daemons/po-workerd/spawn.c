@@ -16,6 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "guard.h"
+
 enum step { STEP_SETUP, STEP_CWD, STEP_EXEC };
 
 struct report {
@@ -95,6 +97,7 @@ _Noreturn static void child(const struct pipes *p, pid_t parent, char *const *ar
     int err = out_of_the_way(p->err[1]);
     if (report < 0 || in < 0 || out < 0 || err < 0 || setpgid(0, 0))
         child_fail(report, STEP_SETUP);
+    guard_add(getpid());
     if (prctl(PR_SET_PDEATHSIG, SIGKILL))
         child_fail(report, STEP_SETUP);
     if (getppid() != parent) /* it died before the line above */
@@ -186,6 +189,7 @@ int spawn(struct spawned *c, char *const *argv, char *const *envp, const char *c
     return 0;
 err_after_fork:
     kill(c->pid, SIGKILL);
+    guard_remove(c->pid);
     while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
         ;
 err_after_pipes:

@@ -104,7 +104,6 @@ static int print_run(const struct ctl *ctl, const json_t *run)
         rv = -1;
     print_value("params", json_object_get(run, "params"));
     print_value("result", json_object_get(run, "result"));
-    print_text(stdout, "error", text_of(run, "error"));
     return ctl_out(ctl, rv);
 }
 
@@ -248,6 +247,8 @@ static int show(struct ctl *ctl)
     if (rv)
         return rv;
     rv = digits ? print_run(ctl, a) : print_definition(ctl, a);
+    if (!rv && digits && !ctl_json(ctl))
+        print_text(stdout, "error", text_of(a, "error"));
     json_decref(a);
     return rv;
 }

@@ -32,7 +32,6 @@ static int print_task(const struct ctl *ctl, const json_t *task)
     int rv = table_close(&t, stdout);
     print_value("input", json_object_get(task, "input"));
     print_value("result", json_object_get(task, "result"));
-    print_text(stdout, "error", text_of(task, "error"));
     return ctl_out(ctl, rv);
 }
 
@@ -51,6 +50,8 @@ static int show(struct ctl *ctl)
     if (rv)
         return rv;
     rv = print_task(ctl, task);
+    if (!rv && !ctl_json(ctl))
+        print_text(stdout, "error", text_of(task, "error"));
     json_decref(task);
     return rv;
 }

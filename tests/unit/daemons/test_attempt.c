@@ -139,12 +139,12 @@ static void the_lease_is_held_while_an_overdue_command_is_killed(void **state)
 {
     (void)state;
     po_task t = run("exec sleep 1000", (po_task){.timeout_ms = 200}, 0);
-    assert_string_equal(t.error, "timed out after 190 ms and was killed");
+    assert_string_equal(t.error, "took longer than its limit of 200 ms and was killed");
     assert_int_equal(t.retryable, 1);
     assert_true(t.extended_ms > RUNNER_GRACE_MS);
     t = run("exec sleep 1000", (po_task){.timeout_ms = 60000},
             150); /* its own limit is far from the lease's */
-    assert_string_equal(t.error, "timed out after 150 ms and was killed");
+    assert_string_equal(t.error, "took longer than its limit of 150 ms and was killed");
     assert_int_equal(t.extended_ms, 0);
 }
 

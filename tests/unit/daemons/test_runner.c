@@ -8,11 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
 #include "common/service.h"
+#include "po-workerd/guard.h"
 #include "po-workerd/runner.h"
 
 static void run_with(struct runner_spec spec, const char *script, struct runner_result *r)
@@ -230,6 +232,36 @@ static void what_cannot_start_is_named(void **state)
     runner_result_fini(&r);
 }
 
+/* A process that plays the worker is killed while its command and what that started run. */
+static void the_death_of_the_worker_ends_its_groups(void **state)
+{
+    (void)state;
+    int out[2];
+    assert_int_equal(pipe(out), 0);
+    pid_t worker = fork();
+    if (worker == 0) {
+        struct runner_result r;
+        char script[128];
+        if (guard_start())
+            _exit(1);
+        shell("exit 0", &r); /* comes and goes: its number is not the guard's business any more */
+        snprintf(script, sizeof script, "sleep 1000 & echo $! $$ >/proc/%d/fd/%d; wait",
+                 (int)getpid(), out[1]);
+        shell(script, &r);
+        _exit(0);
+    }
+    assert_true(worker > 0);
+    close(out[1]);
+    FILE *f = fdopen(out[0], "r");
+    int grandchild = 0, child = 0;
+    assert_int_equal(fscanf(f, "%d %d", &grandchild, &child), 2);
+    fclose(f);
+    assert_int_equal(kill(worker, SIGKILL), 0);
+    assert_int_equal(waitpid(worker, NULL, 0), worker);
+    assert_gone(child);
+    assert_gone(grandchild);
+}
+
 static void no_descriptor_and_no_child_is_left_here(void **state)
 {
     (void)state;
@@ -243,7 +275,8 @@ static void no_descriptor_and_no_child_is_left_here(void **state)
     after = dup(0);
     close(after);
     assert_int_equal(before, after);
-    assert_int_equal(kill(-getpid(), 0) == 0 || errno == ESRCH, 1);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    assert_int_equal(errno, ECHILD);
 }
 
 int main(void)
@@ -261,6 +294,7 @@ int main(void)
         cmocka_unit_test(a_process_that_left_the_group_is_not_waited_for),
         cmocka_unit_test(a_stop_ends_the_command),
         cmocka_unit_test(what_cannot_start_is_named),
+        cmocka_unit_test(the_death_of_the_worker_ends_its_groups),
         cmocka_unit_test(no_descriptor_and_no_child_is_left_here),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,7 +47,7 @@ static void every_end_has_its_verdict(void **state)
     expect(ended(RUNNER_EXITED, 1, "", "\n"), VERDICT_RETRY, "exit code 1");
     expect(ended(RUNNER_SIGNALLED, SIGSEGV, "", ""), VERDICT_RETRY, "killed by signal 11 (SEGV)");
     expect(ended(RUNNER_TIMED_OUT, 0, "", "slow"), VERDICT_RETRY,
-           "timed out after 1500 ms and was killed; standard error:\nslow");
+           "took longer than its limit of 1500 ms and was killed; standard error:\nslow");
     expect(ended(RUNNER_STOPPED, RUNNER_CANCELLED, "", ""), VERDICT_RETRY, "cancelled");
     expect(ended(RUNNER_STOPPED, RUNNER_SHUTDOWN, "", ""), VERDICT_RETRY,
            "the worker was stopped before the command had ended");
