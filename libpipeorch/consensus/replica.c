@@ -182,7 +182,15 @@ static int on_append(void *arg, const struct po__core_entry *entries, unsigned c
     struct po__replica *r = arg;
     uint64_t first = entries[0].rec->index;
 
-    PO_INVARIANT(first > r->applied && first <= po__log_last(&r->log) + 1);
+    PO_INVARIANT(first <= po__log_last(&r->log) + 1);
+    if (first <= r->applied) {
+        po__fault(r, PO_ECORRUPT,
+                  "the leader's log contradicts the entry %llu, which is committed here: its data "
+                  "or ours is damaged; "
+                  "do not restart this node before that is understood",
+                  (unsigned long long)first);
+        return PO_ECORRUPT;
+    }
     if (first <= po__log_last(&r->log)) {
         po__log_truncate(&r->log, first);
         r->servers_stale = true;

@@ -408,6 +408,15 @@ int po__snapshot_chunk(struct po__replica *r, uint64_t peer, const struct po__ms
         return 0;
     }
     if (m->snapshot.index <= r->applied) {
+        const struct po__log_slot *own = po__log_get(&r->log, m->snapshot.index);
+        if (own && own->rec->term != m->snapshot.last_term) {
+            po__error(&r->o.log, "raft.snapshot",
+                      "%llu sends a snapshot that contradicts the entry %llu, which is committed "
+                      "here: its data or "
+                      "ours is damaged",
+                      (unsigned long long)peer, (unsigned long long)m->snapshot.index);
+            return PO_EPROTO;
+        }
         in_abort(r);
         return in_offer(r, peer, m);
     }
