@@ -163,6 +163,13 @@ static void give(void *to, const void *from, size_t from_size)
            (size < from_size ? size : from_size) - sizeof size);
 }
 
+static bool knows(const void *to, size_t field_end)
+{
+    size_t size;
+    memcpy(&size, to, sizeof size);
+    return size >= field_end;
+}
+
 static int check_size(const void *to, const char *what)
 {
     size_t size = 0;
@@ -282,12 +289,15 @@ int po_task_wait(po_client *client, uint64_t task_id, const struct po_call_opts 
     rv = read_task(&a, &t);
     int malformed = close_answer(&a);
     rv = rv ? rv : malformed;
-    if (!rv && info) {
+    bool given = !rv && info;
+    if (given)
         give(info, &t, sizeof t);
-        return 0;
-    }
-    po__free(t.error);
-    po__free(t.result);
+#define FIELD_END(field) (offsetof(struct po_task_info, field) + sizeof t.field)
+    if (!given || !knows(info, FIELD_END(error)))
+        po__free(t.error);
+    if (!given || !knows(info, FIELD_END(result)))
+        po__free(t.result);
+#undef FIELD_END
     return rv;
 }
 
