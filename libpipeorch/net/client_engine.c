@@ -1,0 +1,435 @@
+/* The engine of a network client: calls on their way.
+ *
+ * Every call is kept with its bytes until it is answered or its deadline passes:
+ *
+ *     call() ──▶ READY ──▶ SENT ──▶ answered
+ *                  ▲  ▲      │
+ *                  │  └──────┤ redirected, connection lost, no answer in time
+ *                  └─BACKOFF◀┘ nobody leads, busy, or redirected too often
+ *
+ * All calls go to `current`, the target that is believed to lead: a redirect moves it, an answer
+ * keeps it, a lost connection or a silence moves it on. So what one call learns serves all, and the
+ * leader is remembered between calls. All given addresses are kept connected, so that moving on
+ * costs nothing.
+ *
+ * A call whose request was handed to a connection and got no answer may have been executed:
+ * `maybe`. Sending it again is safe (its bytes carry its idempotency key), but if its deadline
+ * passes the outcome is unknown and said so. A refusal that says that nothing was done (not the
+ * leader, busy) leaves `maybe` as it was.
+ *
+ * Threads: nng's threads bring answers, the channel's own thread watches the deadlines; both run
+ * callbacks, one at a time
+ * (`callbacks` is held meanwhile), and never with `lock` held. */
+#include <pipeorch/client.h>
+#include <time.h>
+
+#include "../base/alloc.h"
+#include "client_internal.h"
+
+#define TRY_MS            5000 /* without an answer for so long, the request is sent elsewhere */
+#define TRY_GRACE_MS      3000 /* the same for requests that a node parks, beyond the time it may */
+#define BACKOFF_MIN_MS    10   /* doubles with each try */
+#define BACKOFF_MAX_MS    500
+#define REDIRECTS_FREE    3    /* redirects in a row that are followed at once */
+#define PATIENCE_MS       1000 /* for the first connection to an address that a redirect named */
+#define REFUSAL_MAX_BYTES 1024 /* a refusal is kept for the caller if it is not longer */
+
+static _Thread_local struct po__nng_channel *calling_back;
+
+uint64_t po__net_now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static struct po__net_call *call_of(struct po__list *l)
+{
+    return po__container_of(l, struct po__net_call, link);
+}
+
+/* ---- time ---- */
+
+static int due_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
+{
+    const struct po__net_call *x = po__container_of(a, struct po__net_call, due);
+    const struct po__net_call *y = po__container_of(b, struct po__net_call, due);
+    if (x->due_ms != y->due_ms)
+        return x->due_ms < y->due_ms ? -1 : 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static struct po__net_call *first_due(struct po__nng_channel *ch)
+{
+    struct po__tree_node *n = po__tree_first(&ch->due);
+    return n ? po__container_of(n, struct po__net_call, due) : NULL;
+}
+
+/* The call is looked at again at `at_ms`, or at its deadline. */
+static void set_due(struct po__nng_channel *ch, struct po__net_call *c, uint64_t at_ms)
+{
+    if (po__tree_linked(&c->due))
+        po__tree_remove(&ch->due, &c->due);
+    c->due_ms = at_ms < c->deadline_ms ? at_ms : c->deadline_ms;
+    PO_INVARIANT(po__tree_insert(&ch->due, &c->due, due_cmp) == NULL);
+    if (first_due(ch) == c)
+        pthread_cond_signal(&ch->wake);
+}
+
+static uint64_t backoff_ms(struct po__nng_channel *ch, unsigned tries)
+{
+    uint64_t ms = BACKOFF_MIN_MS;
+    for (unsigned i = 1; i < tries && ms < BACKOFF_MAX_MS; i++)
+        ms *= 2;
+    if (ms > BACKOFF_MAX_MS)
+        ms = BACKOFF_MAX_MS;
+    ch->random ^= ch->random << 13;
+    ch->random ^= ch->random >> 7;
+    ch->random ^= ch->random << 17;
+    return ms / 2 + ch->random % (ms / 2 + 1);
+}
+
+/* ---- calls ---- */
+
+static struct po__net_call *find_call(struct po__nng_channel *ch, uint32_t id)
+{
+    uint32_t index = id & 0xffff;
+    if (index >= ch->slots_count)
+        return NULL;
+    struct po__net_call *c = ch->slots[index].call;
+    return c && c->id == id ? c : NULL;
+}
+
+static void leave_lane(struct po__net_call *c)
+{
+    if (c->state == PO__CALL_SENT)
+        c->lane->calls_count--;
+    c->lane = NULL;
+    po__list_remove(&c->link);
+}
+
+/* Ends the bookkeeping; the call belongs to who called this. */
+static void detach(struct po__nng_channel *ch, struct po__net_call *c)
+{
+    leave_lane(c);
+    po__tree_remove(&ch->due, &c->due);
+    ch->slots[c->id & 0xffff].call = NULL;
+    ch->free_slots[ch->free_count++] = c->id & 0xffff;
+}
+
+static void make_ready(struct po__nng_channel *ch, struct po__net_call *c)
+{
+    leave_lane(c);
+    c->state = PO__CALL_READY;
+    po__list_push(&ch->ready, &c->link);
+    set_due(ch, c, c->deadline_ms);
+}
+
+static void back_off(struct po__nng_channel *ch, struct po__net_call *c, uint64_t now)
+{
+    leave_lane(c);
+    c->state = PO__CALL_BACKOFF;
+    set_due(ch, c, now + backoff_ms(ch, ++c->tries));
+}
+
+/* Sends what is ready, as long as there is room. */
+static void pump(struct po__nng_channel *ch, uint64_t now)
+{
+    struct po__list *l;
+    while ((l = po__list_first(&ch->ready)) && !ch->closing) {
+        struct po__net_call *c = call_of(l);
+        struct po__lane *lane = po__target_lane(ch, now);
+        if (!lane)
+            return;
+        if (po__lane_send(lane, c->id, c->bytes, c->len)) {
+            back_off(ch, c, now);
+            continue;
+        }
+        po__list_remove(&c->link);
+        c->state = PO__CALL_SENT;
+        c->connected = true;
+        c->lane = lane;
+        lane->calls_count++;
+        po__list_push(&lane->calls, &c->link);
+        set_due(ch, c, now + c->try_ms);
+    }
+}
+
+/* Runs the callback and frees the call. Without the lock. */
+static void finish(struct po__nng_channel *ch, struct po__net_call *c, int code, const void *resp,
+                   size_t len)
+{
+    struct po__nng_channel *outer = calling_back;
+    pthread_mutex_lock(&ch->callbacks);
+    calling_back = ch;
+    c->cb(c->arg, code, resp, len);
+    calling_back = outer;
+    pthread_mutex_unlock(&ch->callbacks);
+    po__free(c->refusal);
+    po__free(c);
+}
+
+/* What to tell the caller of a call that got no answer in time (or whose channel closes). */
+static void finish_unanswered(struct po__nng_channel *ch, struct po__net_call *c, bool closing)
+{
+    if (c->maybe && !c->read_only)
+        finish(ch, c, PO_EUNKNOWN, NULL, 0);
+    else if (closing)
+        finish(ch, c, PO_ECLOSED, NULL, 0);
+    else if (c->refusal)
+        finish(ch, c, 0, c->refusal, c->refusal_len);
+    else
+        finish(ch, c, c->connected ? PO_ETIMEDOUT : PO_EUNREACHABLE, NULL, 0);
+}
+
+/* ---- answers ---- */
+
+static void redirected(struct po__nng_channel *ch, struct po__net_call *c, struct po__slice leader,
+                       uint64_t now)
+{
+    const struct po__target *from = c->lane->target;
+    int i = leader.len ? po__target_index(ch, leader) : -1;
+    struct po__target *to = i >= 0 ? ch->targets[i] : NULL;
+    /* A leader that we lost the connection to is the one that just died: the others do not know
+     * yet. */
+    bool reachable = to && to != from && (po__target_up(to) || !to->was_up);
+    if (!reachable) {
+        po__target_move_on(ch, from);
+        back_off(ch, c, now);
+        return;
+    }
+    if (ch->current != (unsigned)i) {
+        po__debug(&ch->log, "client.leader", "%s says that %s leads", from->address, to->address);
+        ch->current = (unsigned)i;
+        ch->patience_until_ms = po__target_up(to) ? 0 : now + PATIENCE_MS;
+        pthread_cond_signal(&ch->wake);
+    }
+    if (c->tries++ < REDIRECTS_FREE)
+        make_ready(ch, c);
+    else
+        back_off(ch, c, now);
+}
+
+/* Whether the answer is one for the caller. If not, the call was put on its way again. */
+static bool is_final(struct po__nng_channel *ch, struct po__net_call *c,
+                     const struct po__response *resp, uint64_t now)
+{
+    struct po__target *from = c->lane->target;
+    switch (resp->code) {
+    case PO_ENOTLEADER:
+        redirected(ch, c, resp->leader_address, now);
+        return false;
+    case PO_EUNKNOWN: /* it may have been executed; the same bytes are safe to repeat */
+        c->maybe = true;
+        po__target_move_on(ch, from);
+        break;
+    case PO_ENOLEADER:
+    case PO_ECLOSED:
+    case PO_EFAULT:
+        po__target_move_on(ch, from);
+        break;
+    case PO_EBUSY:
+        if (c->busy_is_answer)
+            return true;
+        break;
+    case PO_ETIMEDOUT:
+        if (c->parks)
+            return true;
+        break;
+    default:
+        return true;
+    }
+    back_off(ch, c, now);
+    return false;
+}
+
+static void keep_refusal(struct po__net_call *c, const void *data, size_t len)
+{
+    po__free(c->refusal);
+    c->refusal = len <= REFUSAL_MAX_BYTES ? po__memdup(data, len) : NULL;
+    c->refusal_len = c->refusal ? len : 0;
+}
+
+void po__channel_on_reply(struct po__lane *lane, uint32_t id, const void *data, size_t len)
+{
+    struct po__nng_channel *ch = lane->channel;
+    struct po__response resp;
+    uint64_t now = po__net_now_ms();
+    int rv = po__response_decode(data, len, &resp);
+    pthread_mutex_lock(&ch->lock);
+    struct po__net_call *c = find_call(ch, id);
+    /* An answer to an earlier try counts as well, unless it would only be a reason to try again. */
+    if (c && c->state == PO__CALL_SENT && c->lane == lane) {
+        if (rv) {
+            po__warn(&ch->log, "client.answer", "%s sent a malformed answer of %zu bytes",
+                     lane->target->address, len);
+            c->maybe = true;
+            po__target_move_on(ch, lane->target);
+            back_off(ch, c, now);
+            c = NULL;
+        } else if (!is_final(ch, c, &resp, now)) {
+            keep_refusal(c, data, len);
+            c = NULL;
+        }
+    } else if (c && (rv || resp.code != 0)) {
+        c = NULL;
+    }
+    if (c)
+        detach(ch, c);
+    pump(ch, now);
+    pthread_mutex_unlock(&ch->lock);
+    if (c)
+        finish(ch, c, 0, data, len);
+}
+
+void po__channel_on_up(struct po__lane *lane, uint32_t pipe)
+{
+    struct po__nng_channel *ch = lane->channel;
+    pthread_mutex_lock(&ch->lock);
+    lane->up = true;
+    lane->pipe = pipe;
+    lane->target->was_up = true;
+    pump(ch, po__net_now_ms());
+    pthread_mutex_unlock(&ch->lock);
+}
+
+void po__channel_on_down(struct po__lane *lane, uint32_t pipe)
+{
+    struct po__nng_channel *ch = lane->channel;
+    struct po__list *l;
+    pthread_mutex_lock(&ch->lock);
+    if (lane->pipe == pipe) {
+        lane->up = false;
+        lane->pipe = 0;
+        while ((l = po__list_first(&lane->calls))) {
+            struct po__net_call *c = call_of(l);
+            c->maybe = true;
+            make_ready(ch, c);
+        }
+        if (!po__target_up(lane->target))
+            po__target_move_on(ch, lane->target);
+        pump(ch, po__net_now_ms());
+    }
+    pthread_mutex_unlock(&ch->lock);
+}
+
+/* ---- the thread: deadlines, retries ---- */
+
+/* Something of this call is due. True: its deadline passed, and it was detached. */
+static bool call_due(struct po__nng_channel *ch, struct po__net_call *c, uint64_t now)
+{
+    if (c->state ==
+        PO__CALL_SENT) { /* no answer in time: earlier refusals explain nothing any more */
+        c->maybe = true;
+        po__free(c->refusal);
+        c->refusal = NULL;
+    }
+    if (now >= c->deadline_ms) {
+        detach(ch, c);
+        return true;
+    }
+    if (c->state == PO__CALL_SENT) {
+        po__debug(&ch->log, "client.silence", "no answer from %s in %u ms",
+                  c->lane->target->address, c->try_ms);
+        po__target_move_on(ch, c->lane->target);
+    }
+    make_ready(ch, c);
+    return false;
+}
+
+static void wait_for_work(struct po__nng_channel *ch)
+{
+    uint64_t at_ms = UINT64_MAX;
+    struct po__net_call *c = first_due(ch);
+    if (c)
+        at_ms = c->due_ms;
+    if (!po__list_empty(&ch->ready) && ch->patience_until_ms && ch->patience_until_ms < at_ms)
+        at_ms = ch->patience_until_ms;
+    if (at_ms == UINT64_MAX) {
+        pthread_cond_wait(&ch->wake, &ch->lock);
+        return;
+    }
+    struct timespec ts = {.tv_sec = (time_t)(at_ms / 1000),
+                          .tv_nsec = (long)(at_ms % 1000) * 1000000};
+    pthread_cond_timedwait(&ch->wake, &ch->lock, &ts);
+}
+
+void *po__net_run(void *arg)
+{
+    struct po__nng_channel *ch = arg;
+    struct po__list over;
+    struct po__list *l;
+    po__list_init(&over);
+    pthread_mutex_lock(&ch->lock);
+    while (!ch->closing) {
+        struct po__net_call *c;
+        uint64_t now = po__net_now_ms();
+        while ((c = first_due(ch)) && c->due_ms <= now)
+            if (call_due(ch, c, now))
+                po__list_push(&over, &c->link);
+        if (ch->patience_until_ms && now >= ch->patience_until_ms)
+            ch->patience_until_ms = 0;
+        pump(ch, now);
+        if (po__list_empty(&over)) {
+            wait_for_work(ch);
+            continue;
+        }
+        pthread_mutex_unlock(&ch->lock);
+        while ((l = po__list_pop(&over)))
+            finish_unanswered(ch, call_of(l), false);
+        pthread_mutex_lock(&ch->lock);
+    }
+    pthread_mutex_unlock(&ch->lock);
+    return NULL;
+}
+
+/* ---- beginning and end ---- */
+
+/* How long this request may go unanswered before it is sent elsewhere, and what its silence means.
+ */
+int po__net_call_classify(struct po__net_call *c)
+{
+    struct po__request req;
+    int rv = po__request_decode(c->bytes, c->len, &req);
+    if (rv)
+        return rv;
+    c->read_only = req.type != PO__REQ_COMMAND && req.type != PO__REQ_BATCH;
+    c->parks = req.type == PO__REQ_WAIT || req.type == PO__REQ_POLL;
+    c->busy_is_answer = req.type == PO__REQ_QUERY && req.query.what == PO_QUERY_ROUTE;
+    c->try_ms = TRY_MS;
+    if (c->parks) {
+        uint32_t parked_ms = req.type == PO__REQ_POLL ? req.poll.wait_ms : req.timeout_ms;
+        c->try_ms = (parked_ms < PO_TIMEOUT_MAX_MS ? parked_ms : PO_TIMEOUT_MAX_MS) + TRY_GRACE_MS;
+    }
+    return 0;
+}
+
+void po__net_call_begin(struct po__nng_channel *ch, struct po__net_call *c, uint64_t now)
+{
+    c->state = PO__CALL_READY;
+    po__tree_node_init(&c->due);
+    po__list_init(&c->link);
+    make_ready(ch, c);
+    pump(ch, now);
+}
+
+void po__net_abandon(struct po__nng_channel *ch)
+{
+    struct po__list over;
+    struct po__list *l;
+    po__list_init(&over);
+    pthread_mutex_lock(&ch->lock);
+    for (struct po__net_call *c; (c = first_due(ch));) {
+        c->maybe |= c->state == PO__CALL_SENT;
+        detach(ch, c);
+        po__list_push(&over, &c->link);
+    }
+    pthread_mutex_unlock(&ch->lock);
+    while ((l = po__list_pop(&over)))
+        finish_unanswered(ch, call_of(l), true);
+}
+
+bool po__net_calling_back(const struct po__nng_channel *ch)
+{
+    return calling_back == ch;
+}
