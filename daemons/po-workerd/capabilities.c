@@ -234,6 +234,27 @@ static void check_duplicates(struct po__doc *d, const json_t *caps)
     }
 }
 
+/* Each slot is a thread of the worker: a task in a slot without one would wait while its time runs.
+ */
+static void check_slots(struct po__doc *d, const json_t *caps)
+{
+    size_t i;
+    const json_t *cap;
+    json_int_t slots = 0;
+    json_array_foreach(caps, i, cap)
+    {
+        const json_t *n = json_object_get(cap, "max_concurrency");
+        slots += json_is_integer(n) && json_integer_value(n) <= PO_CONCURRENCY_MAX
+                     ? json_integer_value(n)
+                     : 1;
+    }
+    if (slots > COMMANDS_AT_ONCE_MAX)
+        po__doc_problem(d, "/capabilities",
+                        "max_concurrency adds up to %lld; one worker runs at most %d commands at "
+                        "once, so lower some or start another worker",
+                        (long long)slots, COMMANDS_AT_ONCE_MAX);
+}
+
 static void check_labels(struct po__doc *d, json_t *labels)
 {
     const char *key;
@@ -271,6 +292,7 @@ static int check_file(struct po__doc *d, json_t *root)
             return PO_ENOMEM;
     }
     check_duplicates(d, caps);
+    check_slots(d, caps);
     check_labels(d, typed(root, "labels", JSON_OBJECT));
     return d->problems.err ? PO_ENOMEM : d->count ? PO_EINVAL : 0;
 }

@@ -7,7 +7,8 @@
 #include "../common/task_env.h"
 #include "spec/spec.h"
 
-#define COMMAND_ARGS_MAX      256 /* program included */
+#define COMMANDS_AT_ONCE_MAX  1024 /* of one worker: the sum of max_concurrency */
+#define COMMAND_ARGS_MAX      256  /* program included */
 #define COMMAND_ARG_MAX_BYTES 4096
 #define COMMAND_ENV_MAX       128 /* variables that a capability sets */
 #define FINAL_CODES_MAX       64

@@ -24,7 +24,6 @@
 #define HAND_BACK_MS (RUNNER_GRACE_MS + 500) /* ending the commands and reporting that */
 #define EXIT_SPARE_S 2                       /* beyond both; then the process ends itself */
 #define WAIT_MS      200
-#define THREADS_MAX  1024
 
 enum { EXIT_OK = 0, EXIT_FAULT = 1, EXIT_USAGE = 2 };
 
@@ -82,7 +81,7 @@ static int open_worker(po_worker **worker, const struct workerd_settings *s,
         .labels = c->labels,
         .labels_count = c->labels_count,
         .heartbeat_ms = (uint32_t)s->heartbeat_ms,
-        .threads = threads < THREADS_MAX ? threads : THREADS_MAX,
+        .threads = threads, /* at most COMMANDS_AT_ONCE_MAX */
         .drain_ms = (uint32_t)s->drain_ms + HAND_BACK_MS,
         .log = logging_opts(),
     };

@@ -138,6 +138,23 @@ static void every_problem_at_once(void **state)
     unlink(path);
 }
 
+static void more_slots_than_threads(void **state)
+{
+    (void)state;
+    struct capabilities c;
+    struct po__doc d = {0};
+    write_file("{\"capabilities\": [{\"name\": \"a:a\", \"command\": [\"sh\"], "
+               "\"max_concurrency\": 1024},\n"
+               "{\"name\": \"a:b\", \"command\": [\"sh\"]}]}");
+    assert_int_equal(capabilities_load(&c, &d, path, inherited), PO_EINVAL);
+    assert_int_equal(d.count, 1);
+    po__buf_append(&d.problems, "", 1);
+    assert_non_null(
+        strstr((char *)d.problems.data, ":1:2: /capabilities: max_concurrency adds up to 1025"));
+    po__buf_fini(&d.problems);
+    unlink(path);
+}
+
 static void a_missing_file(void **state)
 {
     (void)state;
@@ -174,6 +191,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_file),
         cmocka_unit_test(every_problem_at_once),
+        cmocka_unit_test(more_slots_than_threads),
         cmocka_unit_test(a_missing_file),
         cmocka_unit_test(allocation_failures),
     };
