@@ -1,7 +1,9 @@
-// Three control nodes in one C++ program, with a replicated counter of its own, and a worker that serves tasks: everything that a cluster
-// has, in one process. In production each node is in a process of its own; nothing else changes.
+// Three control nodes in one C++ program, with a replicated counter of its own, and a worker that
+// serves tasks: everything that a cluster has, in one process. In production each node is in a
+// process of its own; nothing else changes.
 //
-//   c++ -std=c++17 embed_cluster.cc $(pkg-config --cflags --libs pipeorch) -o embed_cluster && ./embed_cluster
+//   c++ -std=c++17 embed_cluster.cc $(pkg-config --cflags --libs pipeorch) -o embed_cluster &&
+//   ./embed_cluster
 #include <pipeorch/pipeorch.h>
 
 #include <cstdio>
@@ -17,7 +19,8 @@ struct Counter { // the application's replicated state: the same on every node
     long value = 0;
     po_state_machine sm{sizeof sm, this, apply, snapshot, restore};
 
-    static int apply(void *self, uint64_t, const void *cmd, size_t len, void *result, size_t *result_len)
+    static int apply(void *self, uint64_t, const void *cmd, size_t len, void *result,
+                     size_t *result_len)
     {
         long delta = 0;
         std::memcpy(&delta, cmd, len < sizeof delta ? len : sizeof delta);
@@ -67,13 +70,17 @@ struct Node { // RAII around one control node
         opts.state_machine = &counter.sm;
         check(po_node_start(&handle, &opts, error, sizeof error), "start", error);
     }
-    ~Node() { po_node_stop(handle); }
+    ~Node()
+    {
+        po_node_stop(handle);
+    }
     Node(const Node &) = delete;
 };
 
 int main(int argc, char **argv)
 try {
-    const std::string port = argc > 3 ? argv[1] : "7301"; // embed_cluster [PORT PORT PORT]: the peers' ports
+    const std::string port =
+        argc > 3 ? argv[1] : "7301"; // embed_cluster [PORT PORT PORT]: the peers' ports
     auto dir = std::filesystem::temp_directory_path() / ("embed_cluster." + port);
     std::filesystem::remove_all(dir);
     std::filesystem::create_directories(dir);
@@ -81,7 +88,10 @@ try {
     const char *names[3] = {"alpha", "beta", "gamma"};
     std::vector<po_member> members;
     for (int i = 0; i < 3; i++)
-        members.push_back({names[i], (addresses[i] = "127.0.0.1:" + (argc > 3 ? argv[1 + i] : std::to_string(7301 + i))).c_str()});
+        members.push_back(
+            {names[i],
+             (addresses[i] = "127.0.0.1:" + (argc > 3 ? argv[1 + i] : std::to_string(7301 + i)))
+                 .c_str()});
 
     std::string worker_addresses;
     {
@@ -89,16 +99,19 @@ try {
         for (size_t i = 0; i < 3; i++) {
             char address[PO_ADDRESS_MAX_BYTES + 1];
             nodes.push_back(std::make_unique<Node>((dir / names[i]).string(), members, i));
-            check(po_node_worker_address(nodes[i]->handle, address, sizeof address), "address", names[i]);
+            check(po_node_worker_address(nodes[i]->handle, address, sizeof address), "address",
+                  names[i]);
             worker_addresses += (i ? "," : "") + std::string(address);
         }
         for (auto &node : nodes) // commands may be given to any node; the library finds the leader
             for (long delta = 1; delta <= 10; delta++) {
                 long now = 0;
                 size_t len = sizeof now;
-                check(po_apply(node->handle, &delta, sizeof delta, nullptr, &now, &len), "apply", names[0]);
+                check(po_apply(node->handle, &delta, sizeof delta, nullptr, &now, &len), "apply",
+                      names[0]);
                 if (delta == 10)
-                    std::printf("counter after ten commands through %s: %ld\n", names[&node - nodes.data()], now);
+                    std::printf("counter after ten commands through %s: %ld\n",
+                                names[&node - nodes.data()], now);
             }
 
         char error[256];
@@ -131,7 +144,8 @@ try {
         po_client *client = po_node_client(nodes[2]->handle);
         check(po_submit_task(client, &task, nullptr, &id), "submit", po_client_error());
         check(po_task_wait(client, id, nullptr, &info), "wait", po_client_error());
-        std::printf("task %llu ran on %s: %s\n", static_cast<unsigned long long>(id), info.worker_id, info.result ? info.result : info.error);
+        std::printf("task %llu ran on %s: %s\n", static_cast<unsigned long long>(id),
+                    info.worker_id, info.result ? info.result : info.error);
         po_free(info.result);
         po_free(info.error);
 

@@ -1,12 +1,13 @@
 /* Calls on the control plane. SPDX-License-Identifier: MIT
  *
- * One set of calls, two ways to reach the cluster: po_client_open() over the network, po_node_client() in-process. Both
- * follow redirects to the leader by themselves and retry safely (each mutating call carries an idempotency key) until the
- * timeout of the call.
+ * One set of calls, two ways to reach the cluster: po_client_open() over the network,
+ * po_node_client() in-process. Both follow redirects to the leader by themselves and retry
+ * safely (each mutating call carries an idempotency key) until the timeout of the call.
  *
- * Each blocking call has an _async twin whose callback runs on a thread of the library (the node thread for an in-process
- * client, the client's own thread otherwise) and must not block. Blocking calls must not be made from callbacks. A client may
- * be used from any number of threads. Inputs are copied before return. JSON is UTF-8 text. */
+ * Each blocking call has an _async twin whose callback runs on a thread of the library (the node
+ * thread for an in-process client, the client's own thread otherwise) and must not block.
+ * Blocking calls must not be made from callbacks. A client may be used from any number of
+ * threads. Inputs are copied before return. JSON is UTF-8 text. */
 #ifndef PIPEORCH_CLIENT_H
 #define PIPEORCH_CLIENT_H
 
@@ -19,20 +20,23 @@ extern "C" {
 
 struct po_client_opts {
     size_t size;
-    const char *name;      /* shown in logs; NULL: "client" */
-    uint32_t calls_max;    /* calls under way at once, beyond it PO_EBUSY; 0: 1024; 1..65536 */
+    const char *name;   /* shown in logs; NULL: "client" */
+    uint32_t calls_max; /* calls under way at once, beyond it PO_EBUSY; 0: 1024; 1..65536 */
     struct po_log_opts log;
 };
 
-/* Open a client for a comma-separated list of control nodes' worker addresses ("host:port,host:port"). Does not wait for a
- * connection. Returns 0, PO_EINVAL, PO_EADDR, PO_ENOMEM. opts may be NULL. Since 0.1. */
-PO_API int po_client_open(po_client **client, const char *addresses, const struct po_client_opts *opts);
+/* Open a client for a comma-separated list of control nodes' worker addresses
+ * ("host:port,host:port"). Does not wait for a connection. Returns 0, PO_EINVAL, PO_EADDR,
+ * PO_ENOMEM. opts may be NULL. Since 0.1. */
+PO_API int po_client_open(po_client **client, const char *addresses,
+                          const struct po_client_opts *opts);
 
-/* Close; calls still waiting complete with PO_ECLOSED or PO_EUNKNOWN. Not from a callback. NULL is allowed. Since 0.1. */
+/* Close; calls still waiting complete with PO_ECLOSED or PO_EUNKNOWN. Not from a callback. NULL
+ * is allowed. Since 0.1. */
 PO_API void po_client_close(po_client *client);
 
-/* The message that belongs to the last non-zero return of a blocking call of this thread (any client). Valid until the
- * thread's next blocking call. Never NULL. Since 0.1. */
+/* The message that belongs to the last non-zero return of a blocking call of this thread (any
+ * client). Valid until the thread's next blocking call. Never NULL. Since 0.1. */
 PO_API const char *po_client_error(void);
 
 /* Release what a call returned through a char ** argument. NULL is allowed. Since 0.1. */
@@ -42,41 +46,49 @@ PO_API void po_free(void *ptr);
 
 struct po_worker_info {
     size_t size;
-    const char *id;      /* required; unique, [A-Za-z0-9._-]+ */
-    const char *address; /* where the worker can be reached, for information; may be NULL */
-    const char *zone;    /* NULL: "default" */
-    uint64_t incarnation; /* changes whenever the worker process starts anew; 0 is refused */
-    uint32_t heartbeat_ms; /* promised interval between heartbeats; 0: 5000; 100..60000. Offline after three missed ones */
+    const char *id;        /* required; unique, [A-Za-z0-9._-]+ */
+    const char *address;   /* where the worker can be reached, for information; may be NULL */
+    const char *zone;      /* NULL: "default" */
+    uint64_t incarnation;  /* changes whenever the worker process starts anew; 0 is refused */
+    uint32_t heartbeat_ms; /* promised interval between heartbeats; 0: 5000; 100..60000. Offline
+                              after three missed ones */
     const struct po_label *labels;
     size_t labels_count; /* 0..PO_LABELS_MAX */
     const struct po_capability *capabilities;
     size_t capabilities_count; /* 1..PO_CAPABILITIES_MAX */
 };
 
-/* Register a worker, or register it again. A new incarnation of a known id takes its place and its leases are requeued.
- * This is for embedders that drive a worker themselves; po_worker_run() does all of it. Returns 0, PO_EINVAL, PO_ESTALE (an
- * older incarnation), PO_EQUOTA, or as po_apply. Since 0.1. */
-PO_API int po_register_worker(po_client *client, const struct po_worker_info *worker, const struct po_call_opts *opts);
-PO_API int po_register_worker_async(po_client *client, const struct po_worker_info *worker, const struct po_call_opts *opts,
-                                    po_result_cb cb, void *arg);
+/* Register a worker, or register it again. A new incarnation of a known id takes its place and
+ * its leases are requeued. This is for embedders that drive a worker themselves; po_worker_run()
+ * does all of it. Returns 0, PO_EINVAL, PO_ESTALE (an older incarnation), PO_EQUOTA, or as
+ * po_apply. Since 0.1. */
+PO_API int po_register_worker(po_client *client, const struct po_worker_info *worker,
+                              const struct po_call_opts *opts);
+PO_API int po_register_worker_async(po_client *client, const struct po_worker_info *worker,
+                                    const struct po_call_opts *opts, po_result_cb cb, void *arg);
 
-/* Say that the worker lives. Costs no log entry. Returns 0, PO_ENOTREGISTERED (register again), PO_ESTALE (a newer incarnation
- * took its place). Since 0.1. */
-PO_API int po_heartbeat(po_client *client, const char *worker_id, uint64_t incarnation, const struct po_call_opts *opts);
+/* Say that the worker lives. Costs no log entry. Returns 0, PO_ENOTREGISTERED (register again),
+ * PO_ESTALE (a newer incarnation took its place). Since 0.1. */
+PO_API int po_heartbeat(po_client *client, const char *worker_id, uint64_t incarnation,
+                        const struct po_call_opts *opts);
 PO_API int po_heartbeat_async(po_client *client, const char *worker_id, uint64_t incarnation,
                               const struct po_call_opts *opts, po_result_cb cb, void *arg);
 
-/* Set a worker's status to PO_WORKER_ONLINE or PO_WORKER_DRAINING (it finishes what it runs and gets nothing new). Since 0.1. */
-PO_API int po_update_worker_status(po_client *client, const char *worker_id, int status, const struct po_call_opts *opts);
+/* Set a worker's status to PO_WORKER_ONLINE or PO_WORKER_DRAINING (it finishes what it runs and
+ * gets nothing new). Since 0.1. */
+PO_API int po_update_worker_status(po_client *client, const char *worker_id, int status,
+                                   const struct po_call_opts *opts);
 PO_API int po_update_worker_status_async(po_client *client, const char *worker_id, int status,
-                                         const struct po_call_opts *opts, po_result_cb cb, void *arg);
+                                         const struct po_call_opts *opts, po_result_cb cb,
+                                         void *arg);
 
-/* Remove a worker; its leases are requeued. incarnation 0 removes whichever is registered. Returns 0, PO_ENOTFOUND, PO_ESTALE,
- * or as po_apply. Since 0.1. */
+/* Remove a worker; its leases are requeued. incarnation 0 removes whichever is registered.
+ * Returns 0, PO_ENOTFOUND, PO_ESTALE, or as po_apply. Since 0.1. */
 PO_API int po_deregister_worker(po_client *client, const char *worker_id, uint64_t incarnation,
                                 const struct po_call_opts *opts);
-PO_API int po_deregister_worker_async(po_client *client, const char *worker_id, uint64_t incarnation,
-                                      const struct po_call_opts *opts, po_result_cb cb, void *arg);
+PO_API int po_deregister_worker_async(po_client *client, const char *worker_id,
+                                      uint64_t incarnation, const struct po_call_opts *opts,
+                                      po_result_cb cb, void *arg);
 
 struct po_route_info {
     size_t size; /* in */
@@ -84,18 +96,19 @@ struct po_route_info {
     char address[PO_ADDRESS_MAX_BYTES + 1];
     char zone[PO_NAME_MAX_BYTES + 1];
     char version[PO_NAME_MAX_BYTES + 1];
-    uint32_t running;         /* tasks that it runs */
-    uint32_t free_slots;      /* of this capability */
-    uint64_t index;           /* state that the answer was read from */
+    uint32_t running;    /* tasks that it runs */
+    uint32_t free_slots; /* of this capability */
+    uint64_t index;      /* state that the answer was read from */
 };
 
-/* Which worker would a task for `capability` get now? zone (may be NULL) breaks ties. Linearizable; nothing is reserved.
- * Returns 0, PO_ENOCAPABILITY (none registered or all offline), PO_EBUSY (all offers are full), or as po_apply. Since 0.1. */
-PO_API int po_route(po_client *client, const char *capability, const char *zone, const struct po_call_opts *opts,
-                    struct po_route_info *route);
+/* Which worker would a task for `capability` get now? zone (may be NULL) breaks ties.
+ * Linearizable; nothing is reserved. Returns 0, PO_ENOCAPABILITY (none registered or all
+ * offline), PO_EBUSY (all offers are full), or as po_apply. Since 0.1. */
+PO_API int po_route(po_client *client, const char *capability, const char *zone,
+                    const struct po_call_opts *opts, struct po_route_info *route);
 /* result->data is the JSON of po_query(PO_QUERY_ROUTE). */
-PO_API int po_route_async(po_client *client, const char *capability, const char *zone, const struct po_call_opts *opts,
-                          po_result_cb cb, void *arg);
+PO_API int po_route_async(po_client *client, const char *capability, const char *zone,
+                          const struct po_call_opts *opts, po_result_cb cb, void *arg);
 
 /* ---- tasks ---- */
 
@@ -104,17 +117,18 @@ struct po_task_opts {
     const char *capability; /* required, "verb:name"; a worker may register it later */
     const void *input;      /* JSON text; NULL: "null". At most PO_PAYLOAD_MAX_BYTES */
     size_t input_len;
-    const char *zone;       /* preferred among equally loaded workers; may be NULL */
-    uint32_t attempts_max;  /* 0: 3; 1..100 */
-    uint32_t timeout_ms;    /* of one attempt; 0: 600000; 100..86400000 */
+    const char *zone;      /* preferred among equally loaded workers; may be NULL */
+    uint32_t attempts_max; /* 0: 3; 1..100 */
+    uint32_t timeout_ms;   /* of one attempt; 0: 600000; 100..86400000 */
 };
 
-/* Submit a durable task. *task_id (may be NULL) receives its id. With the same opts->key the same task is answered again.
- * Returns 0, PO_EINVAL, PO_ETOOBIG, PO_EQUOTA (too many unfinished tasks), or as po_apply. Since 0.1. */
-PO_API int po_submit_task(po_client *client, const struct po_task_opts *task, const struct po_call_opts *opts,
-                          uint64_t *task_id);
-PO_API int po_submit_task_async(po_client *client, const struct po_task_opts *task, const struct po_call_opts *opts,
-                                po_result_cb cb, void *arg);
+/* Submit a durable task. *task_id (may be NULL) receives its id. With the same opts->key the
+ * same task is answered again. Returns 0, PO_EINVAL, PO_ETOOBIG, PO_EQUOTA (too many unfinished
+ * tasks), or as po_apply. Since 0.1. */
+PO_API int po_submit_task(po_client *client, const struct po_task_opts *task,
+                          const struct po_call_opts *opts, uint64_t *task_id);
+PO_API int po_submit_task_async(po_client *client, const struct po_task_opts *task,
+                                const struct po_call_opts *opts, po_result_cb cb, void *arg);
 
 struct po_task_info {
     size_t size; /* in */
@@ -125,66 +139,79 @@ struct po_task_info {
     char zone[PO_NAME_MAX_BYTES + 1];      /* of that worker */
     char *result;                          /* release with po_free; NULL if none */
     size_t result_len;
-    char *error;                           /* release with po_free; NULL if none */
+    char *error; /* release with po_free; NULL if none */
     uint64_t index;
 };
 
-/* Wait until the task is finished (succeeded, failed, cancelled), at most the timeout, and fetch it. info may be NULL; its
- * result and error are the caller's. Returns 0 (look at info->state), PO_ETIMEDOUT, PO_ENOTFOUND, or as po_apply. Since 0.1. */
-PO_API int po_task_wait(po_client *client, uint64_t task_id, const struct po_call_opts *opts, struct po_task_info *info);
+/* Wait until the task is finished (succeeded, failed, cancelled), at most the timeout, and fetch
+ * it. info may be NULL; its result and error are the caller's. Returns 0 (look at info->state),
+ * PO_ETIMEDOUT, PO_ENOTFOUND, or as po_apply. Since 0.1. */
+PO_API int po_task_wait(po_client *client, uint64_t task_id, const struct po_call_opts *opts,
+                        struct po_task_info *info);
 /* result->data is the JSON of po_query(PO_QUERY_TASK). */
-PO_API int po_task_wait_async(po_client *client, uint64_t task_id, const struct po_call_opts *opts, po_result_cb cb,
-                              void *arg);
+PO_API int po_task_wait_async(po_client *client, uint64_t task_id, const struct po_call_opts *opts,
+                              po_result_cb cb, void *arg);
 
-/* Cancel a task that is not finished; a running attempt is told at its worker's next poll and its result refused. Returns 0,
- * PO_ENOTFOUND, PO_ESTATE (finished already), or as po_apply. Since 0.1. */
+/* Cancel a task that is not finished; a running attempt is told at its worker's next poll and
+ * its result refused. Returns 0, PO_ENOTFOUND, PO_ESTATE (finished already), or as po_apply.
+ * Since 0.1. */
 PO_API int po_task_cancel(po_client *client, uint64_t task_id, const struct po_call_opts *opts);
-PO_API int po_task_cancel_async(po_client *client, uint64_t task_id, const struct po_call_opts *opts, po_result_cb cb,
-                                void *arg);
+PO_API int po_task_cancel_async(po_client *client, uint64_t task_id,
+                                const struct po_call_opts *opts, po_result_cb cb, void *arg);
 
 /* ---- pipelines ---- */
 
-/* Check a pipeline document without a cluster. Returns 0, or PO_EINVAL with *problems set to one problem per line, each with
- * its place ("line:column: /pointer: what was wrong; what to do"); release with po_free. file_name (may be NULL) is put in front
- * of each place. Any thread. Since 0.1. */
-PO_API int po_pipeline_validate(const char *json, size_t len, const char *file_name, char **problems);
+/* Check a pipeline document without a cluster. Returns 0, or PO_EINVAL with *problems set to one
+ * problem per line, each with its place ("line:column: /pointer: what was wrong; what to do");
+ * release with po_free. file_name (may be NULL) is put in front of each place. Any thread. Since
+ * 0.1. */
+PO_API int po_pipeline_validate(const char *json, size_t len, const char *file_name,
+                                char **problems);
 
-/* Define a pipeline from its JSON document (see examples/energy/pipeline.json), or replace the definition of that name: runs
- * under way keep theirs. Returns 0, PO_EINVAL (po_client_error lists every problem), PO_EQUOTA, or as po_apply. Since 0.1. */
-PO_API int po_pipeline_define(po_client *client, const char *json, size_t len, const struct po_call_opts *opts);
-PO_API int po_pipeline_define_async(po_client *client, const char *json, size_t len, const struct po_call_opts *opts,
-                                    po_result_cb cb, void *arg);
+/* Define a pipeline from its JSON document (see examples/energy/pipeline.json), or replace the
+ * definition of that name: runs under way keep theirs. Returns 0, PO_EINVAL (po_client_error
+ * lists every problem), PO_EQUOTA, or as po_apply. Since 0.1. */
+PO_API int po_pipeline_define(po_client *client, const char *json, size_t len,
+                              const struct po_call_opts *opts);
+PO_API int po_pipeline_define_async(po_client *client, const char *json, size_t len,
+                                    const struct po_call_opts *opts, po_result_cb cb, void *arg);
 
-/* Start a run. params is JSON text handed to every step (NULL: "null"); zone is preferred for the first step (may be NULL).
- * Returns 0, PO_ENOTFOUND, PO_EINVAL, PO_EQUOTA, or as po_apply. Since 0.1. */
-PO_API int po_run_start(po_client *client, const char *pipeline, const char *params, const char *zone,
-                        const struct po_call_opts *opts, uint64_t *run_id);
-PO_API int po_run_start_async(po_client *client, const char *pipeline, const char *params, const char *zone,
-                              const struct po_call_opts *opts, po_result_cb cb, void *arg);
+/* Start a run. params is JSON text handed to every step (NULL: "null"); zone is preferred for
+ * the first step (may be NULL). Returns 0, PO_ENOTFOUND, PO_EINVAL, PO_EQUOTA, or as po_apply.
+ * Since 0.1. */
+PO_API int po_run_start(po_client *client, const char *pipeline, const char *params,
+                        const char *zone, const struct po_call_opts *opts, uint64_t *run_id);
+PO_API int po_run_start_async(po_client *client, const char *pipeline, const char *params,
+                              const char *zone, const struct po_call_opts *opts, po_result_cb cb,
+                              void *arg);
 
-/* Cancel a run and its current step. Returns 0, PO_ENOTFOUND, PO_ESTATE, or as po_apply. Since 0.1. */
+/* Cancel a run and its current step. Returns 0, PO_ENOTFOUND, PO_ESTATE, or as po_apply. Since
+ * 0.1. */
 PO_API int po_run_cancel(po_client *client, uint64_t run_id, const struct po_call_opts *opts);
-PO_API int po_run_cancel_async(po_client *client, uint64_t run_id, const struct po_call_opts *opts, po_result_cb cb,
-                               void *arg);
+PO_API int po_run_cancel_async(po_client *client, uint64_t run_id, const struct po_call_opts *opts,
+                               po_result_cb cb, void *arg);
 
-/* Wait until the run is finished, at most the timeout. *json (may be NULL) receives the JSON of po_query(PO_QUERY_RUN), to be
- * released with po_free; *state (may be NULL) its PO_RUN_*. Returns 0, PO_ETIMEDOUT, PO_ENOTFOUND, or as po_apply. Since 0.1. */
-PO_API int po_run_wait(po_client *client, uint64_t run_id, const struct po_call_opts *opts, int *state, char **json);
-PO_API int po_run_wait_async(po_client *client, uint64_t run_id, const struct po_call_opts *opts, po_result_cb cb,
-                             void *arg);
+/* Wait until the run is finished, at most the timeout. *json (may be NULL) receives the JSON of
+ * po_query(PO_QUERY_RUN), to be released with po_free; *state (may be NULL) its PO_RUN_*.
+ * Returns 0, PO_ETIMEDOUT, PO_ENOTFOUND, or as po_apply. Since 0.1. */
+PO_API int po_run_wait(po_client *client, uint64_t run_id, const struct po_call_opts *opts,
+                       int *state, char **json);
+PO_API int po_run_wait_async(po_client *client, uint64_t run_id, const struct po_call_opts *opts,
+                             po_result_cb cb, void *arg);
 
 /* ---- queries ---- */
 
-/* What to ask. All answers are JSON objects; every answer has "index", "term" and "staleness_ms" (0: linearizable). */
+/* What to ask. All answers are JSON objects; every answer has "index", "term" and "staleness_ms"
+ * (0: linearizable). */
 #define PO_QUERY_STATUS       1 /* cluster: members, leader, counts */
 #define PO_QUERY_WORKERS      2
 #define PO_QUERY_CAPABILITIES 3
 #define PO_QUERY_ROUTE        4 /* name: capability, name2: zone */
 #define PO_QUERY_TASK         5 /* id */
-#define PO_QUERY_TASKS        6 /* id: only after this id; limit; name: only this state ("running", ...) */
+#define PO_QUERY_TASKS        6 /* id: after this id; limit; name: a state ("running", ...) */
 #define PO_QUERY_PIPELINES    7
-#define PO_QUERY_PIPELINE     8 /* name */
-#define PO_QUERY_RUN          9 /* id */
+#define PO_QUERY_PIPELINE     8  /* name */
+#define PO_QUERY_RUN          9  /* id */
 #define PO_QUERY_RUNS         10 /* id: only after this id; limit */
 
 struct po_query {
@@ -196,11 +223,12 @@ struct po_query {
     uint32_t limit; /* 0: 100; 1..1000 */
 };
 
-/* Ask for the state of the cluster as JSON text; *json is released with po_free. Linearizable. Returns 0, PO_EINVAL,
- * PO_ENOTFOUND, PO_ENOCAPABILITY, or as po_apply. Since 0.1. */
-PO_API int po_query(po_client *client, const struct po_query *query, const struct po_call_opts *opts, char **json);
-PO_API int po_query_async(po_client *client, const struct po_query *query, const struct po_call_opts *opts, po_result_cb cb,
-                          void *arg);
+/* Ask for the state of the cluster as JSON text; *json is released with po_free. Linearizable.
+ * Returns 0, PO_EINVAL, PO_ENOTFOUND, PO_ENOCAPABILITY, or as po_apply. Since 0.1. */
+PO_API int po_query(po_client *client, const struct po_query *query,
+                    const struct po_call_opts *opts, char **json);
+PO_API int po_query_async(po_client *client, const struct po_query *query,
+                          const struct po_call_opts *opts, po_result_cb cb, void *arg);
 
 #ifdef __cplusplus
 }

@@ -1,10 +1,11 @@
 /* Error codes of libpipeorch. SPDX-License-Identifier: MIT
  *
- * Every int-returning function of the library returns 0 on success or one of these negative codes. The numbers are frozen:
- * they appear on the wire and in logs, are never reused, and new ones are only appended.
+ * Every int-returning function of the library returns 0 on success or one of these negative
+ * codes. The numbers are frozen: they appear on the wire and in logs, are never reused, and new
+ * ones are only appended.
  *
- * PO_ERRORS(X) lists them once as X(name, number, retryable, text). `retryable` is 1 if the same call may succeed later
- * without anything being changed by the caller. */
+ * PO_ERRORS(X) lists them once as X(name, number, retryable, text). `retryable` is 1 if the same
+ * call may succeed later without anything being changed by the caller. */
 #ifndef PIPEORCH_ERROR_H
 #define PIPEORCH_ERROR_H
 
@@ -52,13 +53,15 @@ enum po_error {
 extern "C" {
 #endif
 
-/* The symbolic name of a code ("PO_EBUSY"), "0" for 0, "PO_E?" for an unknown one. Static storage. Any thread. Since 0.1. */
+/* The symbolic name of a code ("PO_EBUSY"), "0" for 0, "PO_E?" for an unknown one. Static
+ * storage. Any thread. Since 0.1. */
 PO_API const char *po_err_name(int code);
 
 /* One sentence saying what the code means. Static storage. Any thread. Since 0.1. */
 PO_API const char *po_strerror(int code);
 
-/* 1 if the same call may succeed later unchanged, 0 otherwise (and for unknown codes). Any thread. Since 0.1. */
+/* 1 if the same call may succeed later unchanged, 0 otherwise (and for unknown codes). Any
+ * thread. Since 0.1. */
 PO_API int po_err_retryable(int code);
 
 #ifdef __cplusplus

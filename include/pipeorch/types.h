@@ -1,7 +1,8 @@
 /* Types shared by the public headers. SPDX-License-Identifier: MIT
  *
- * Option structs begin with `size_t size`: set it to sizeof the struct and zero the rest. They grow only at the end; a
- * library newer than its caller treats the missing tail as zero, and zero always means "the documented default". */
+ * Option structs begin with `size_t size`: set it to sizeof the struct and zero the rest. They
+ * grow only at the end; a library newer than its caller treats the missing tail as zero, and
+ * zero always means "the documented default". */
 #ifndef PIPEORCH_TYPES_H
 #define PIPEORCH_TYPES_H
 
@@ -11,18 +12,21 @@
 #include <pipeorch/error.h>
 #include <pipeorch/version.h>
 
-/* Limits. Everything the library queues, stores or sends is bounded; these are the bounds that callers meet. */
-#define PO_NAME_MAX_BYTES        128              /* names: nodes, workers, zones, pipelines, steps, capabilities */
-#define PO_ADDRESS_MAX_BYTES     256              /* "host:port" */
-#define PO_KEY_MAX_BYTES         64               /* idempotency keys */
-#define PO_PAYLOAD_MAX_BYTES     (1024 * 1024)    /* task input, result, application command, application result */
-#define PO_ERROR_TEXT_MAX_BYTES  4096             /* error text of an attempt; longer text is cut, the start is kept */
-#define PO_CAPABILITIES_MAX      64               /* capabilities of one worker */
-#define PO_LABELS_MAX            32               /* labels of one worker */
-#define PO_CONCURRENCY_MAX       1024             /* max_concurrency of one capability of one worker */
-#define PO_STEPS_MAX             1024             /* steps of a pipeline */
-#define PO_TIMEOUT_MAX_MS        3600000          /* every timeout_ms of a call */
-#define PO_MEMBERS_MAX           7                /* control nodes of a cluster */
+/* Limits. Everything the library queues, stores or sends is bounded; these are the bounds that
+ * callers meet. */
+#define PO_NAME_MAX_BYTES    128 /* names: nodes, workers, zones, pipelines, steps, capabilities */
+#define PO_ADDRESS_MAX_BYTES 256 /* "host:port" */
+#define PO_KEY_MAX_BYTES     64  /* idempotency keys */
+#define PO_PAYLOAD_MAX_BYTES                                                                       \
+    (1024 * 1024) /* task input, result, application command, application result */
+#define PO_ERROR_TEXT_MAX_BYTES                                                                    \
+    4096                       /* error text of an attempt; longer text is cut, the start is kept */
+#define PO_CAPABILITIES_MAX 64 /* capabilities of one worker */
+#define PO_LABELS_MAX       32 /* labels of one worker */
+#define PO_CONCURRENCY_MAX  1024    /* max_concurrency of one capability of one worker */
+#define PO_STEPS_MAX        1024    /* steps of a pipeline */
+#define PO_TIMEOUT_MAX_MS   3600000 /* every timeout_ms of a call */
+#define PO_MEMBERS_MAX      7       /* control nodes of a cluster */
 
 /* Log levels; an event is delivered if its level is not above the level asked for. */
 #define PO_LOG_ERROR 1
@@ -39,8 +43,8 @@ struct po_log_event {
     const char *message; /* one line, no line break */
 };
 
-/* Called from any thread of the library, possibly from several at once; must not call back into the library. The event is
- * valid during the call only. */
+/* Called from any thread of the library, possibly from several at once; must not call back into
+ * the library. The event is valid during the call only. */
 typedef void (*po_log_cb)(void *arg, const struct po_log_event *event);
 
 struct po_log_opts {
@@ -52,23 +56,27 @@ struct po_log_opts {
 /* Options of one call. NULL stands for all defaults. */
 struct po_call_opts {
     size_t size;
-    uint32_t timeout_ms; /* 1..PO_TIMEOUT_MAX_MS; 0: 10000. Bounds the wait, not the outcome (see PO_EUNKNOWN) */
-    const void *key;     /* idempotency key of a mutating call, 1..PO_KEY_MAX_BYTES; NULL: one is drawn for this call */
+    uint32_t timeout_ms; /* 1..PO_TIMEOUT_MAX_MS; 0: 10000. Bounds the wait, not the outcome (see
+                            PO_EUNKNOWN) */
+    const void *key; /* idempotency key of a mutating call, 1..PO_KEY_MAX_BYTES; NULL: one is drawn
+                        for this call */
     size_t key_len;
 };
 
 /* Outcome of an asynchronous call; valid during the callback only. */
 struct po_result {
     size_t size;
-    int code;            /* 0 or PO_E* */
-    uint64_t id;         /* task id, run id; or 0 */
-    uint64_t index;      /* log index at which the call took effect, or whose state was read; 0 if none */
-    const void *data;    /* application result, or JSON text for queries; may be NULL */
+    int code;    /* 0 or PO_E* */
+    uint64_t id; /* task id, run id; or 0 */
+    uint64_t
+        index; /* log index at which the call took effect, or whose state was read; 0 if none */
+    const void *data; /* application result, or JSON text for queries; may be NULL */
     size_t len;
     const char *message; /* for code != 0: what was wrong, where, what to do; never NULL */
 };
 
-/* Runs exactly once for each call that was accepted. On which thread: see the function that takes it. Must not block. */
+/* Runs exactly once for each call that was accepted. On which thread: see the function that
+ * takes it. Must not block. */
 typedef void (*po_result_cb)(void *arg, const struct po_result *result);
 
 /* Worker status. */
@@ -93,8 +101,8 @@ typedef void (*po_result_cb)(void *arg, const struct po_result *result);
 /* One capability that a worker offers. Strings are borrowed for the call. */
 struct po_capability {
     size_t size;
-    const char *name;          /* "verb:name", each part [a-z0-9_.-]+, as "classify:image_category" */
-    const char *version;       /* semantic version "1.2.3"; NULL: "1.0.0" */
+    const char *name;    /* "verb:name", each part [a-z0-9_.-]+, as "classify:image_category" */
+    const char *version; /* semantic version "1.2.3"; NULL: "1.0.0" */
     const char *input_schema;  /* JSON Schema text or NULL; stored and listed, not enforced yet */
     const char *output_schema; /* likewise */
     int requires_gpu;

@@ -1,8 +1,9 @@
 /* A worker: this process executes tasks. SPDX-License-Identifier: MIT
  *
- * po_worker_open() sets up, po_worker_handle() names the function for each capability, po_worker_run() registers, polls,
- * executes and answers until po_worker_stop(). It follows redirects, survives the death of control nodes, and registers
- * again by itself when the cluster does not know it. */
+ * po_worker_open() sets up, po_worker_handle() names the function for each capability,
+ * po_worker_run() registers, polls, executes and answers until po_worker_stop(). It follows
+ * redirects, survives the death of control nodes, and registers again by itself when the cluster
+ * does not know it. */
 #ifndef PIPEORCH_WORKER_H
 #define PIPEORCH_WORKER_H
 
@@ -24,51 +25,65 @@ struct po_worker_opts {
     const struct po_label *labels;
     size_t labels_count;
     uint32_t heartbeat_ms; /* 0: 5000; 100..60000 */
-    uint32_t threads;      /* threads that run handlers; 0: the sum of max_concurrency, at most 64; 1..1024 */
-    uint32_t batch_max;    /* tasks carried by one poll or completion message; 0: 64; 1..1024 */
-    uint32_t drain_ms;     /* how long po_worker_stop lets running handlers finish; 0: 8000; 1..PO_TIMEOUT_MAX_MS */
+    uint32_t
+        threads; /* threads that run handlers; 0: the sum of max_concurrency, at most 64; 1..1024 */
+    uint32_t batch_max; /* tasks carried by one poll or completion message; 0: 64; 1..1024 */
+    uint32_t drain_ms;  /* how long po_worker_stop lets running handlers finish; 0:
+                           8000; 1..PO_TIMEOUT_MAX_MS */
     struct po_log_opts log;
 };
 
-/* Runs on one of the worker's threads; several at once up to the capability's max_concurrency. Answer with exactly one of
- * po_task_complete and po_task_fail, in the handler or later from any thread. A handler that returns without having answered
- * keeps the task (and its slot) until it is answered. */
+/* Runs on one of the worker's threads; several at once up to the capability's max_concurrency.
+ * Answer with exactly one of po_task_complete and po_task_fail, in the handler or later from any
+ * thread. A handler that returns without having answered keeps the task (and its slot) until it
+ * is answered. */
 typedef void (*po_task_handler)(void *arg, po_task *task);
 
-/* Set a worker up; nothing runs yet. error as in po_node_start. Returns 0, PO_EINVAL, PO_EADDR, PO_ENOMEM. Since 0.1. */
-PO_API int po_worker_open(po_worker **worker, const struct po_worker_opts *opts, char *error, size_t error_len);
+/* Set a worker up; nothing runs yet. error as in po_node_start. Returns 0, PO_EINVAL, PO_EADDR,
+ * PO_ENOMEM. Since 0.1. */
+PO_API int po_worker_open(po_worker **worker, const struct po_worker_opts *opts, char *error,
+                          size_t error_len);
 
-/* Offer a capability, served by handler(arg, task). Before po_worker_run only. Strings are copied. Returns 0, PO_EINVAL,
- * PO_EEXISTS, PO_EQUOTA (more than PO_CAPABILITIES_MAX), PO_ENOMEM. Since 0.1. */
-PO_API int po_worker_handle(po_worker *worker, const struct po_capability *capability, po_task_handler handler, void *arg);
+/* Offer a capability, served by handler(arg, task). Before po_worker_run only. Strings are
+ * copied. Returns 0, PO_EINVAL, PO_EEXISTS, PO_EQUOTA (more than PO_CAPABILITIES_MAX),
+ * PO_ENOMEM. Since 0.1. */
+PO_API int po_worker_handle(po_worker *worker, const struct po_capability *capability,
+                            po_task_handler handler, void *arg);
 
-/* Register and serve on the calling thread until po_worker_stop; then drain and deregister. Returns 0 after a stop, or the
- * error that makes going on useless: PO_ESTALE (another process took this id over), PO_EINVAL. Since 0.1. */
+/* Register and serve on the calling thread until po_worker_stop; then drain and deregister.
+ * Returns 0 after a stop, or the error that makes going on useless: PO_ESTALE (another process
+ * took this id over), PO_EINVAL. Since 0.1. */
 PO_API int po_worker_run(po_worker *worker);
 
-/* Ask po_worker_run to drain and return. Any thread, any number of times; async-signal-safe. Since 0.1. */
+/* Ask po_worker_run to drain and return. Any thread, any number of times; async-signal-safe.
+ * Since 0.1. */
 PO_API void po_worker_stop(po_worker *worker);
 
-/* Release; po_worker_run must have returned. Tasks that were never answered are given up. NULL is allowed. Since 0.1. */
+/* Release; po_worker_run must have returned. Tasks that were never answered are given up. NULL
+ * is allowed. Since 0.1. */
 PO_API void po_worker_close(po_worker *worker);
 
 /* The attempt's properties; pointers are valid until it is answered. Any thread. Since 0.1. */
 PO_API uint64_t po_task_id(const po_task *task);
 PO_API uint32_t po_task_attempt(const po_task *task); /* 1, 2, ... */
-PO_API uint64_t po_task_token(const po_task *task);   /* fencing token: hand it to every sink that can refuse older ones */
+PO_API uint64_t po_task_token(
+    const po_task *task); /* fencing token: hand it to every sink that can refuse older ones */
 PO_API const char *po_task_capability(const po_task *task);
 PO_API const void *po_task_input(const po_task *task, size_t *len); /* JSON text, NUL-terminated */
-PO_API uint32_t po_task_timeout_ms(const po_task *task);            /* of the attempt, from its grant */
-PO_API int po_task_cancelled(const po_task *task); /* 1 once the lease is known to be lost: stop, the answer will be refused */
+PO_API uint32_t po_task_timeout_ms(const po_task *task); /* of the attempt, from its grant */
+PO_API int po_task_cancelled(const po_task *task); /* 1 once the lease is known to be lost: stop,
+                                                      the answer will be refused */
 
-/* Answer. result is JSON text (NULL: "null") of at most PO_PAYLOAD_MAX_BYTES; error is UTF-8 text, cut at
- * PO_ERROR_TEXT_MAX_BYTES. retryable 0: the task fails at once, whatever its attempts. The bytes are copied; the task is the
- * library's again. Delivery goes on in the background until the cluster accepted or refused it. Any thread. Returns 0,
- * PO_EINVAL (not JSON; the task is still yours), PO_ETOOBIG (likewise), PO_ENOMEM (likewise). Since 0.1. */
+/* Answer. result is JSON text (NULL: "null") of at most PO_PAYLOAD_MAX_BYTES; error is UTF-8
+ * text, cut at PO_ERROR_TEXT_MAX_BYTES. retryable 0: the task fails at once, whatever its
+ * attempts. The bytes are copied; the task is the library's again. Delivery goes on in the
+ * background until the cluster accepted or refused it. Any thread. Returns 0, PO_EINVAL (not
+ * JSON; the task is still yours), PO_ETOOBIG (likewise), PO_ENOMEM (likewise). Since 0.1. */
 PO_API int po_task_complete(po_task *task, const void *result, size_t len);
 PO_API int po_task_fail(po_task *task, const char *error, int retryable);
 
-/* Ask for more time: the attempt's deadline becomes now + extend_ms (100..86400000). Returns at once. Any thread. Since 0.1. */
+/* Ask for more time: the attempt's deadline becomes now + extend_ms (100..86400000). Returns at
+ * once. Any thread. Since 0.1. */
 PO_API int po_task_extend(po_task *task, uint32_t extend_ms);
 
 #ifdef __cplusplus

@@ -34,7 +34,8 @@ void *po__malloc(size_t size)
 
 void *po__calloc(size_t count, size_t size)
 {
-    /* Checked here, not left to calloc: sanitizers abort the process there instead of returning NULL. */
+    /* Checked here, not left to calloc: sanitizers abort the process there instead of returning
+     * NULL. */
     if (size && count > SIZE_MAX / size)
         return NULL;
     return must_fail() ? NULL : calloc(count ? count : 1, size ? size : 1);

@@ -1,34 +1,38 @@
 /* Commands of the replicated state machine: what a log entry carries and what clients ask for.
  *
- * One encoding serves both: a client encodes a command, the leader decodes, checks and re-encodes it (canonical bytes) into
- * the entry, every node decodes it in apply. On the wire and in the log a command is the msgpack array [type, fields...] in the
- * order of the struct below. A reader skips extra trailing fields on the wire (strict = false); in the log (strict = true) an
- * unknown type or a wrong count is PO_EVERSION and stops the node. Type numbers are frozen.
+ * One encoding serves both: a client encodes a command, the leader decodes, checks and
+ * re-encodes it (canonical bytes) into the entry, every node decodes it in apply. On the wire
+ * and in the log a command is the msgpack array [type, fields...] in the order of the struct
+ * below. A reader skips extra trailing fields on the wire (strict = false); in the log (strict =
+ * true) an unknown type or a wrong count is PO_EVERSION and stops the node. Type numbers are
+ * frozen.
  *
- * An entry is [PO__ENTRY_FORMAT, now_ms, [command, ...]]; see the entry functions below. Slices are borrowed.
+ * An entry is [PO__ENTRY_FORMAT, now_ms, [command, ...]]; see the entry functions below. Slices
+ * are borrowed.
  *
- * Strings are msgpack str (UTF-8, no NUL); idempotency keys, the directory id and application data are bin; labels are a map
- * with sorted keys. */
+ * Strings are msgpack str (UTF-8, no NUL); idempotency keys, the directory id and application
+ * data are bin; labels are a map with sorted keys. */
 #ifndef PO__COMMAND_H
 #define PO__COMMAND_H
 
 #include <pipeorch/types.h>
 #include "../codec/mp.h"
 
-#define PO__DIRECTORY_ID_BYTES       16
-#define PO__SCHEMA_MAX_BYTES         (64 * 1024) /* each JSON schema of a capability */
-#define PO__LABEL_MAX_BYTES          PO_NAME_MAX_BYTES /* key, and value, of a label */
-#define PO__ATTEMPTS_MAX             100
-#define PO__ATTEMPT_MIN_MS           100      /* timeout of an attempt, and extension of a lease */
-#define PO__ATTEMPT_MAX_MS           86400000
-#define PO__HEARTBEAT_MIN_MS         100
-#define PO__HEARTBEAT_MAX_MS         60000
-#define PO__HEARTBEAT_DEFAULT_MS     5000
-#define PO__ENTRY_FORMAT             1
-#define PO__ENTRY_COMMANDS_MAX       65536
-#define PO__COMMAND_MAX_BYTES        (PO_PAYLOAD_MAX_BYTES + 16 * 1024)
-#define PO__PIPELINE_MAX_BYTES       (512 * 1024) /* an encoded pipeline definition */
-#define PO__ENTRY_TARGET_BYTES       (128 * 1024) /* group commit closes an entry at this size; one larger command goes alone */
+#define PO__DIRECTORY_ID_BYTES   16
+#define PO__SCHEMA_MAX_BYTES     (64 * 1024)       /* each JSON schema of a capability */
+#define PO__LABEL_MAX_BYTES      PO_NAME_MAX_BYTES /* key, and value, of a label */
+#define PO__ATTEMPTS_MAX         100
+#define PO__ATTEMPT_MIN_MS       100 /* timeout of an attempt, and extension of a lease */
+#define PO__ATTEMPT_MAX_MS       86400000
+#define PO__HEARTBEAT_MIN_MS     100
+#define PO__HEARTBEAT_MAX_MS     60000
+#define PO__HEARTBEAT_DEFAULT_MS 5000
+#define PO__ENTRY_FORMAT         1
+#define PO__ENTRY_COMMANDS_MAX   65536
+#define PO__COMMAND_MAX_BYTES    (PO_PAYLOAD_MAX_BYTES + 16 * 1024)
+#define PO__PIPELINE_MAX_BYTES   (512 * 1024) /* an encoded pipeline definition */
+#define PO__ENTRY_TARGET_BYTES                                                                     \
+    (128 * 1024) /* group commit closes an entry at this size; one larger command goes alone */
 
 enum po__cmd_type {
     PO__CMD_TICK = 1,
@@ -71,7 +75,8 @@ struct po__cmd {
         struct {
             uint64_t node_id;
             struct po__slice name, zone, peer_address, worker_address;
-            struct po__slice directory_id; /* 16 bytes: which data directory speaks for this node id */
+            struct po__slice
+                directory_id; /* 16 bytes: which data directory speaks for this node id */
             uint32_t feature_level;
         } member;
         struct {
@@ -116,7 +121,8 @@ struct po__cmd {
         } extend;
         struct {
             struct po__slice name, start_node;
-            struct po__slice steps; /* an encoded msgpack array of steps: read with po__step_decode; canonical */
+            struct po__slice
+                steps; /* an encoded msgpack array of steps: read with po__step_decode; canonical */
             uint32_t steps_count;
         } pipeline;
         struct {
@@ -134,25 +140,29 @@ struct po__cmd {
 /* Append the canonical encoding; errors are sticky in buf. */
 void po__cmd_encode(struct po__buf *buf, const struct po__cmd *cmd);
 
-/* Decode the next object of r. Returns 0, PO_EPROTO (malformed), PO_EVERSION (unknown type; strict: or unknown fields). */
+/* Decode the next object of r. Returns 0, PO_EPROTO (malformed), PO_EVERSION (unknown type;
+ * strict: or unknown fields). */
 int po__cmd_decode(struct po__mpr *r, struct po__cmd *cmd, bool strict);
 
-/* Check what can be checked without the state: names, ranges, sizes, chain structure of a pipeline. 0 or PO_EINVAL / PO_ETOOBIG
- * with a sentence in message. The leader calls it before a command enters the log; apply relies on it (PO_INVARIANT). */
+/* Check what can be checked without the state: names, ranges, sizes, chain structure of a
+ * pipeline. 0 or PO_EINVAL / PO_ETOOBIG with a sentence in message. The leader calls it before a
+ * command enters the log; apply relies on it (PO_INVARIANT). */
 int po__cmd_check(const struct po__cmd *cmd, char *message, size_t message_len);
 
 void po__step_encode(struct po__buf *buf, const struct po__step *step);
 int po__step_decode(struct po__mpr *r, struct po__step *step);
 
-/* Names: [A-Za-z0-9._-]+, at most PO_NAME_MAX_BYTES; capabilities: "verb:name", parts of [a-z0-9_.-]+. */
+/* Names: [A-Za-z0-9._-]+, at most PO_NAME_MAX_BYTES; capabilities: "verb:name", parts of
+ * [a-z0-9_.-]+. */
 bool po__name_ok(struct po__slice name);
 bool po__capability_ok(struct po__slice name);
 bool po__semver_ok(struct po__slice version); /* MAJOR.MINOR.PATCH with optional -pre and +build */
 
 /* ---- entries ---- */
 
-/* Begin an entry: writes its head, with the count of commands to be patched by po__entry_finish; commands are appended to buf
- * with po__cmd_encode or po__mpw_raw. Fixed-width header, so that patching moves nothing. */
+/* Begin an entry: writes its head, with the count of commands to be patched by po__entry_finish;
+ * commands are appended to buf with po__cmd_encode or po__mpw_raw. Fixed-width header, so that
+ * patching moves nothing. */
 #define PO__ENTRY_HEADER_BYTES 16
 void po__entry_begin(struct po__buf *buf, uint64_t now_ms);
 void po__entry_finish(struct po__buf *buf, size_t begin_offset, uint32_t count);
@@ -162,7 +172,8 @@ struct po__entry_reader {
     uint64_t now_ms;
     uint32_t left;
 };
-int po__entry_open(struct po__entry_reader *er, const void *data, size_t len); /* 0, PO_EPROTO, PO_EVERSION */
+int po__entry_open(struct po__entry_reader *er, const void *data,
+                   size_t len); /* 0, PO_EPROTO, PO_EVERSION */
 /* 1: *cmd is the next command; 0: no more (and the bytes ended); PO_E*. */
 int po__entry_next(struct po__entry_reader *er, struct po__cmd *cmd);
 

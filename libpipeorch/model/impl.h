@@ -1,9 +1,11 @@
 /* Inside of the model: its structures and what its files offer each other. Not for other layers.
  *
- * Memory: whatever allocates reports failure through m->err (sticky, PO_ENOMEM) and leaves the structures consistent enough to
- * be closed; po__model_apply returns it at the end of the command. So no function below has to undo half a command.
+ * Memory: whatever allocates reports failure through m->err (sticky, PO_ENOMEM) and leaves the
+ * structures consistent enough to be closed; po__model_apply returns it at the end of the
+ * command. So no function below has to undo half a command.
  *
- * Snapshots: whoever changes or frees an object calls its po__touch_* function first (see snapshot.c). */
+ * Snapshots: whoever changes or frees an object calls its po__touch_* function first (see
+ * snapshot.c). */
 #ifndef PO__MODEL_IMPL_H
 #define PO__MODEL_IMPL_H
 
@@ -12,13 +14,15 @@
 #include "../base/assert.h"
 #include "state.h"
 
-#define PO__TICK_TASKS_MAX    4096 /* tasks that one tick moves; the rest stays due for the next */
-#define PO__TASK_LOST_MAX     16   /* attempts beyond attempts_max that may end with the death of their worker */
+#define PO__TICK_TASKS_MAX 4096 /* tasks that one tick moves; the rest stays due for the next */
+#define PO__TASK_LOST_MAX                                                                          \
+    16 /* attempts beyond attempts_max that may end with the death of their worker */
 #define PO__MESSAGE_MAX_BYTES 512
 #define PO__SNAPSHOT_FORMAT   1
 #define PO__RECORD_MAX_BYTES  (8u << 20) /* one object in a snapshot */
 
-/* What ended the last attempt of a task, if it was its worker's word: the same word again is answered 0. */
+/* What ended the last attempt of a task, if it was its worker's word: the same word again is
+ * answered 0. */
 enum po__outcome { PO__OUTCOME_NONE = 0, PO__OUTCOME_COMPLETED = 1, PO__OUTCOME_FAILED = 2 };
 
 /* ---- capabilities and offers ---- */
@@ -43,9 +47,10 @@ struct po__capability { /* exists as long as a task or an offer names it */
     char text[];
 };
 
-struct po__offer { /* one capability of one worker */
-    struct po__tree_node free_any; /* linked while the worker is online and a slot is free */
-    uint64_t load_token, load_number; /* what the worker's place is decided by, beside the nodes that are compared; */
+struct po__offer {                    /* one capability of one worker */
+    struct po__tree_node free_any;    /* linked while the worker is online and a slot is free */
+    uint64_t load_token, load_number; /* what the worker's place is decided by, beside the nodes
+                                         that are compared; */
     uint32_t load_running;            /* copied whenever they are linked */
     uint32_t slots, running;
     bool requires_gpu;
@@ -129,15 +134,15 @@ struct po__app_keys {
 /* ---- snapshot in progress ---- */
 
 enum po__section { /* numbers in the snapshot format: frozen */
-    PO__SECTION_HEADER = 1,
-    PO__SECTION_MEMBERS = 2,
-    PO__SECTION_WORKERS = 3,
-    PO__SECTION_DEFS = 4,
-    PO__SECTION_RUNS = 5,
-    PO__SECTION_TASKS = 6,
-    PO__SECTION_APP_KEYS = 7,
-    PO__SECTION_APP = 8,
-    PO__SECTION_END = 9,
+                   PO__SECTION_HEADER = 1,
+                   PO__SECTION_MEMBERS = 2,
+                   PO__SECTION_WORKERS = 3,
+                   PO__SECTION_DEFS = 4,
+                   PO__SECTION_RUNS = 5,
+                   PO__SECTION_TASKS = 6,
+                   PO__SECTION_APP_KEYS = 7,
+                   PO__SECTION_APP = 8,
+                   PO__SECTION_END = 9,
 };
 
 struct po__snap {
@@ -145,9 +150,9 @@ struct po__snap {
     int err;        /* the snapshot (not the model) failed: reported by the next step */
     uint32_t epoch; /* objects with this epoch are written, saved, or younger than the view */
     uint32_t section;
-    uint64_t cursor;      /* key of the last object written in this section */
+    uint64_t cursor;                      /* key of the last object written in this section */
     uint64_t app_keys_next, app_keys_end; /* those of the view that are not written yet */
-    uint64_t records;     /* written so far */
+    uint64_t records;                     /* written so far */
     struct po__buf header;
     struct po__buf app;
     size_t app_at;
@@ -192,37 +197,49 @@ struct po__model {
 };
 
 /* model.c */
-void po__fx(struct po__model *m, enum po__fx_type type, uint64_t id, uint64_t token, uint64_t worker);
+void po__fx(struct po__model *m, enum po__fx_type type, uint64_t id, uint64_t token,
+            uint64_t worker);
 /* The command's own outcome, with a sentence. */
-void po__refuse(struct po__model *m, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void po__refuse(struct po__model *m, int code, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 void po__oom(struct po__model *m);
 uint64_t po__hash(struct po__slice key);
-struct po__slice po__put(char **at, struct po__slice s); /* copy with a final NUL into a block being filled */
+struct po__slice po__put(char **at,
+                         struct po__slice s); /* copy with a final NUL into a block being filled */
 
 /* capability.c */
 struct po__capability *po__cap_find(const struct po__model *m, struct po__slice name);
-struct po__capability *po__cap_after(const struct po__model *m, struct po__slice name); /* the first behind name */
-struct po__capability *po__cap_get(struct po__model *m, struct po__slice name); /* found or made, one more ref; NULL: no memory */
+struct po__capability *po__cap_after(const struct po__model *m,
+                                     struct po__slice name); /* the first behind name */
+struct po__capability *
+po__cap_get(struct po__model *m,
+            struct po__slice name); /* found or made, one more ref; NULL: no memory */
 void po__cap_put(struct po__model *m, struct po__capability *cap);
-int po__offer_attach(struct po__model *m, struct po__offer *o, struct po__worker *w, struct po__slice name); /* 0 or ENOMEM */
+int po__offer_attach(struct po__model *m, struct po__offer *o, struct po__worker *w,
+                     struct po__slice name); /* 0 or ENOMEM */
 void po__offer_detach(struct po__model *m, struct po__offer *o);
-struct po__offer *po__offer_of(const struct po__worker *w, const struct po__capability *cap); /* NULL: not offered */
+struct po__offer *po__offer_of(const struct po__worker *w,
+                               const struct po__capability *cap); /* NULL: not offered */
 void po__offers_unlink(struct po__worker *w); /* before its load, status or slots change */
 void po__offers_link(struct po__worker *w);   /* and after */
 struct po__offer *po__offer_best(const struct po__capability *cap, struct po__slice zone);
 
 /* assign.c */
 void po__cap_dirty(struct po__model *m, struct po__capability *cap);
-void po__assign_all(struct po__model *m);                       /* what the dirty capabilities allow */
-void po__lease_bind(struct po__task *t, struct po__worker *w, struct po__offer *o); /* count it; also used by restore */
+void po__assign_all(struct po__model *m); /* what the dirty capabilities allow */
+void po__lease_bind(struct po__task *t, struct po__worker *w,
+                    struct po__offer *o); /* count it; also used by restore */
 void po__lease_release(struct po__model *m, struct po__task *t, bool revoke);
 
 /* workers.c */
 struct po__origin *po__origin_get(struct po__model *m, struct po__slice id, struct po__slice zone);
 void po__origin_put(struct po__model *m, struct po__origin *o);
-const struct po__worker *po__worker_after(const struct po__model *m, struct po__slice id); /* the first behind id */
-struct po__worker *po__worker_make(struct po__model *m, uint64_t number, const struct po__cmd *cmd); /* offline, unlinked */
-bool po__worker_link(struct po__model *m, struct po__worker *w); /* false: its id or number is taken */
+const struct po__worker *po__worker_after(const struct po__model *m,
+                                          struct po__slice id); /* the first behind id */
+struct po__worker *po__worker_make(struct po__model *m, uint64_t number,
+                                   const struct po__cmd *cmd); /* offline, unlinked */
+bool po__worker_link(struct po__model *m,
+                     struct po__worker *w); /* false: its id or number is taken */
 void po__worker_free(struct po__model *m, struct po__worker *w); /* which has no leases */
 void po__worker_set_status(struct po__model *m, struct po__worker *w, uint32_t status);
 void po__cmd_worker_register(struct po__model *m, const struct po__cmd *cmd);
@@ -235,12 +252,16 @@ struct po__task_spec {
     uint32_t attempts_max, timeout_ms; /* 0: default */
     uint64_t run_id;
 };
-struct po__task *po__task_make(struct po__model *m, const struct po__task_spec *spec); /* unlinked; NULL: no memory */
-bool po__task_link(struct po__model *m, struct po__task *t); /* into the indexes and its queue; false: id or key is taken */
+struct po__task *po__task_make(struct po__model *m,
+                               const struct po__task_spec *spec); /* unlinked; NULL: no memory */
+bool po__task_link(
+    struct po__model *m,
+    struct po__task *t); /* into the indexes and its queue; false: id or key is taken */
 void po__task_drop(struct po__model *m, struct po__task *t); /* out of all of them, and freed */
 void po__task_free(struct po__model *m, struct po__task *t); /* one that is in none */
 void po__task_move(struct po__model *m, struct po__task *t, uint32_t state, uint64_t deadline_ms);
-int po__task_set_text(struct po__model *m, struct po__task *t, struct po__slice *field, struct po__slice text);
+int po__task_set_text(struct po__model *m, struct po__task *t, struct po__slice *field,
+                      struct po__slice text);
 uint64_t po__task_bytes(const struct po__task *t);
 struct po__task *po__task_after(const struct po__model *m, uint64_t id); /* the first above id */
 struct po__task *po__task_find(const struct po__model *m, uint64_t id);
@@ -251,7 +272,8 @@ void po__tasks_prune(struct po__model *m);
 void po__cmd_task_submit(struct po__model *m, const struct po__cmd *cmd);
 
 /* key_index.c */
-struct po__task *po__key_find(const struct po__key_index *x, struct po__slice key); /* NULL also for the empty key */
+struct po__task *po__key_find(const struct po__key_index *x,
+                              struct po__slice key);          /* NULL also for the empty key */
 int po__key_add(struct po__key_index *x, struct po__task *t); /* 0, PO_EEXISTS, PO_ENOMEM */
 void po__key_remove(struct po__key_index *x, struct po__task *t);
 void po__key_index_fini(struct po__key_index *x);
@@ -266,18 +288,22 @@ void po__cmd_task_extend(struct po__model *m, const struct po__cmd *cmd);
 void po__cmd_tick(struct po__model *m);
 
 /* pipelines.c */
-struct po__def *po__def_make(struct po__model *m, uint64_t number, const struct po__cmd *cmd); /* unlinked */
+struct po__def *po__def_make(struct po__model *m, uint64_t number,
+                             const struct po__cmd *cmd);  /* unlinked */
 void po__def_put(struct po__model *m, struct po__def *d); /* one reference less */
 void po__def_free(struct po__model *m, struct po__def *d);
 struct po__def *po__def_find(const struct po__model *m, uint64_t number);
-struct po__def *po__pipeline_after(const struct po__model *m, struct po__slice name); /* the first behind name; "": the first */
+struct po__def *
+po__pipeline_after(const struct po__model *m,
+                   struct po__slice name); /* the first behind name; "": the first */
 struct po__def *po__pipeline_find(const struct po__model *m, struct po__slice name);
-bool po__def_link(struct po__model *m, struct po__def *d, bool current); /* false: its number or name is taken */
+bool po__def_link(struct po__model *m, struct po__def *d,
+                  bool current); /* false: its number or name is taken */
 void po__cmd_pipeline_define(struct po__model *m, const struct po__cmd *cmd);
 
 /* runs.c */
-struct po__run *po__run_make(struct po__model *m, struct po__def *def, struct po__slice params, struct po__slice zone,
-                             struct po__slice key);
+struct po__run *po__run_make(struct po__model *m, struct po__def *def, struct po__slice params,
+                             struct po__slice zone, struct po__slice key);
 bool po__run_link(struct po__model *m, struct po__run *r); /* false: its id or key is taken */
 void po__run_free(struct po__model *m, struct po__run *r);
 struct po__run *po__run_after(const struct po__model *m, uint64_t id);
@@ -295,14 +321,17 @@ void po__cmd_member(struct po__model *m, const struct po__cmd *cmd);
 
 /* app.c */
 void po__cmd_app(struct po__model *m, const struct po__cmd *cmd);
-struct po__app_key *po__app_key_at(const struct po__app_keys *k, uint64_t seq); /* first <= seq < next */
+struct po__app_key *po__app_key_at(const struct po__app_keys *k,
+                                   uint64_t seq); /* first <= seq < next */
 const struct po__app_key *po__app_key_find(const struct po__app_keys *k, struct po__slice key);
 struct po__slice po__app_key_result(const struct po__app_key *e);
 int po__app_key_add(struct po__model *m, struct po__slice key, struct po__slice result);
 void po__app_keys_fini(struct po__app_keys *k);
 
-/* snapshot.c: save the object as it is for the view that is being written, if that view needs it. */
-void po__touch(struct po__model *m, enum po__section section, uint64_t key, uint32_t *epoch, const void *object);
+/* snapshot.c: save the object as it is for the view that is being written, if that view needs
+ * it. */
+void po__touch(struct po__model *m, enum po__section section, uint64_t key, uint32_t *epoch,
+               const void *object);
 static inline void po__touch_task(struct po__model *m, struct po__task *t)
 {
     if (m->snap.active && t->epoch != m->snap.epoch)
@@ -335,8 +364,10 @@ void po__record(struct po__buf *b, enum po__section section, const void *object)
 void po__record_header(struct po__buf *b, const struct po__model *m);
 
 /* sections.c: the sections MEMBERS..TASKS alike. Nodes are those of the tree in key order. */
-struct po__tree_node *po__section_after(const struct po__model *m, enum po__section section, uint64_t key);
-void *po__section_object(enum po__section section, struct po__tree_node *n, uint64_t *key, uint32_t **epoch);
+struct po__tree_node *po__section_after(const struct po__model *m, enum po__section section,
+                                        uint64_t key);
+void *po__section_object(enum po__section section, struct po__tree_node *n, uint64_t *key,
+                         uint32_t **epoch);
 struct po__tree_node *po__section_node(enum po__section section, void *object);
 struct po__tree_node *po__member_after(const struct po__model *m, uint64_t node_id);
 struct po__tree_node *po__worker_after_number(const struct po__model *m, uint64_t number);
@@ -348,7 +379,8 @@ struct po__checker {
     char *message;
     size_t message_len;
 };
-int po__broken(const struct po__checker *c, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* -1 */
+int po__broken(const struct po__checker *c, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3))); /* -1 */
 int po__check_tasks(const struct po__checker *c);
 int po__check_runs(const struct po__checker *c);
 
@@ -356,8 +388,10 @@ int po__check_runs(const struct po__checker *c);
 void po__restore_free(struct po__model *m);
 
 /* Tree orders shared by several files. */
-int po__task_due_cmp(const struct po__tree_node *a, const struct po__tree_node *b); /* po__task.queue by (deadline_ms, id) */
-int po__task_queue_cmp(const struct po__tree_node *a, const struct po__tree_node *b); /* po__task.queue by id */
+int po__task_due_cmp(const struct po__tree_node *a,
+                     const struct po__tree_node *b); /* po__task.queue by (deadline_ms, id) */
+int po__task_queue_cmp(const struct po__tree_node *a,
+                       const struct po__tree_node *b); /* po__task.queue by id */
 
 #define po__cmp_u64(a, b) (((a) > (b)) - ((a) < (b)))
 

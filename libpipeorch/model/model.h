@@ -1,16 +1,20 @@
-/* The replicated state machine: workers, capabilities, tasks, pipelines, runs, members, application commands. PURE.
+/* The replicated state machine: workers, capabilities, tasks, pipelines, runs, members,
+ * application commands. PURE.
  *
- * The same commands in the same order give the same state, results and effects on every node: no clock, no random numbers, no
- * I/O, no iteration in pointer order. Scheduling happens inside apply: whatever changes what can run (submit, completion,
- * registration, status) also assigns, in the same command. Time is the leader's stamp in the entry, never decreasing.
+ * The same commands in the same order give the same state, results and effects on every node: no
+ * clock, no random numbers, no I/O, no iteration in pointer order. Scheduling happens inside
+ * apply: whatever changes what can run (submit, completion, registration, status) also assigns,
+ * in the same command. Time is the leader's stamp in the entry, never decreasing.
  *
- * Assignment: a pending task (oldest first per capability) goes to the online worker that offers its capability, has a free slot
- * of it, and runs the fewest tasks; among equals one in the task's zone; among those the one that was assigned longest ago.
+ * Assignment: a pending task (oldest first per capability) goes to the online worker that offers
+ * its capability, has a free slot of it, and runs the fewest tasks; among equals one in the
+ * task's zone; among those the one that was assigned longest ago.
  *
- * Fencing token of a grant: max(last token + 1, index of the entry). Strictly increasing over all grants of the cluster.
+ * Fencing token of a grant: max(last token + 1, index of the entry). Strictly increasing over
+ * all grants of the cluster.
  *
- * One thread. Functions that can run out of memory return PO_ENOMEM; after that the model must not be used for anything but
- * po__model_close (the node stops). */
+ * One thread. Functions that can run out of memory return PO_ENOMEM; after that the model must
+ * not be used for anything but po__model_close (the node stops). */
 #ifndef PO__MODEL_H
 #define PO__MODEL_H
 
@@ -18,45 +22,50 @@
 #include "../base/tree.h"
 #include "command.h"
 
-#define PO__WORKERS_MAX            100000
-#define PO__WORKERS_MAX_BYTES      (UINT64_C(1) << 30) /* memory of their registrations */
-#define PO__TASKS_UNFINISHED_MAX   2000000 /* pending, scheduled or running */
-#define PO__TASKS_FINISHED_MAX     100000  /* kept for queries and for their idempotency key; the oldest go first */
-#define PO__TASKS_FINISHED_MAX_BYTES (64u * 1024 * 1024) /* payload bytes of finished tasks, likewise */
-#define PO__TASKS_MAX_BYTES        (UINT64_C(2) << 30)    /* payload bytes of unfinished tasks */
-#define PO__PIPELINES_MAX          1024
-#define PO__RUNS_ACTIVE_MAX        10000
-#define PO__RUNS_FINISHED_MAX      1000
-#define PO__APP_KEYS_MAX           65536 /* application commands whose idempotency key and result are kept */
-#define PO__APP_KEYS_MAX_BYTES     (16u * 1024 * 1024) /* result bytes of those, likewise; the oldest go first */
+#define PO__WORKERS_MAX          100000
+#define PO__WORKERS_MAX_BYTES    (UINT64_C(1) << 30) /* memory of their registrations */
+#define PO__TASKS_UNFINISHED_MAX 2000000             /* pending, scheduled or running */
+#define PO__TASKS_FINISHED_MAX                                                                     \
+    100000 /* kept for queries and for their idempotency key; the oldest go first */
+#define PO__TASKS_FINISHED_MAX_BYTES                                                               \
+    (64u * 1024 * 1024)                           /* payload bytes of finished tasks, likewise */
+#define PO__TASKS_MAX_BYTES   (UINT64_C(2) << 30) /* payload bytes of unfinished tasks */
+#define PO__PIPELINES_MAX     1024
+#define PO__RUNS_ACTIVE_MAX   10000
+#define PO__RUNS_FINISHED_MAX 1000
+#define PO__APP_KEYS_MAX      65536 /* application commands whose idempotency key and result are kept \
+                                     */
+#define PO__APP_KEYS_MAX_BYTES                                                                     \
+    (16u * 1024 * 1024) /* result bytes of those, likewise; the oldest go first */
 
 #define PO__TASK_ATTEMPTS_DEFAULT   3
 #define PO__TASK_TIMEOUT_DEFAULT_MS 600000
-#define PO__RETRY_DELAY_MIN_MS      500    /* before attempt 2; doubles for each further attempt */
+#define PO__RETRY_DELAY_MIN_MS      500 /* before attempt 2; doubles for each further attempt */
 #define PO__RETRY_DELAY_MAX_MS      60000
 
 struct po__model; /* opaque outside model/; state.h has the objects */
 
-/* The application's state machine behind PO__CMD_APP; NULL functions when there is none (an APP command then stops the node). */
+/* The application's state machine behind PO__CMD_APP; NULL functions when there is none (an APP
+ * command then stops the node). */
 struct po__app {
     const struct po_state_machine *sm;
 };
 
 /* What the leader must do because a command was applied. */
 enum po__fx_type {
-    PO__FX_ASSIGNED = 1,  /* task granted to worker: hand it out */
-    PO__FX_REVOKED,       /* worker lost the lease of task (cancelled, timed out, requeued): tell it */
-    PO__FX_TASK_FINISHED, /* answer those who wait for the task */
-    PO__FX_RUN_FINISHED,  /* answer those who wait for the run */
-    PO__FX_WORKER_CHANGED,/* registered, status changed, new incarnation */
-    PO__FX_WORKER_GONE,   /* deregistered */
-    PO__FX_MEMBER,        /* member information changed */
+    PO__FX_ASSIGNED = 1, /* task granted to worker: hand it out */
+    PO__FX_REVOKED, /* worker lost the lease of task (cancelled, timed out, requeued): tell it */
+    PO__FX_TASK_FINISHED,  /* answer those who wait for the task */
+    PO__FX_RUN_FINISHED,   /* answer those who wait for the run */
+    PO__FX_WORKER_CHANGED, /* registered, status changed, new incarnation */
+    PO__FX_WORKER_GONE,    /* deregistered */
+    PO__FX_MEMBER,         /* member information changed */
 };
 
 struct po__fx {
     enum po__fx_type type;
-    uint64_t id;    /* task id, run id, member id */
-    uint64_t token; /* ASSIGNED, REVOKED */
+    uint64_t id;     /* task id, run id, member id */
+    uint64_t token;  /* ASSIGNED, REVOKED */
     uint64_t worker; /* worker number (po__worker.number), 0 if none; numbers are never reused */
 };
 
@@ -71,57 +80,73 @@ struct po__cmd_result {
     int code;              /* 0 or PO_E* : the command's own outcome (it is committed either way) */
     uint64_t id;           /* task id, run id, worker number; 0 */
     struct po__slice data; /* application result; valid until the next apply */
-    const char *message;   /* static or model-owned sentence for code != 0; valid until the next apply; never NULL */
+    const char *message;   /* static or model-owned sentence for code != 0; valid until the next
+                              apply; never NULL */
 };
 
 int po__model_open(struct po__model **m, const struct po__app *app);
 void po__model_close(struct po__model *m);
 
-/* Apply one checked command (po__cmd_check passed). index: of its entry; now_ms: of its entry. result and fx may be NULL (followers).
- * Returns 0, or what must stop the node: PO_ENOMEM, PO_EFAULT (application apply failed or is missing). */
+/* Apply one checked command (po__cmd_check passed). index: of its entry; now_ms: of its entry.
+ * result and fx may be NULL (followers). Returns 0, or what must stop the node: PO_ENOMEM,
+ * PO_EFAULT (application apply failed or is missing). */
 int po__model_apply(struct po__model *m, uint64_t index, uint64_t now_ms, const struct po__cmd *cmd,
                     struct po__cmd_result *result, struct po__effects *fx);
 
-/* Time (in leader milliseconds) at which a TICK would change something: the next retry or attempt deadline; UINT64_MAX: none. */
+/* Time (in leader milliseconds) at which a TICK would change something: the next retry or
+ * attempt deadline; UINT64_MAX: none. */
 uint64_t po__model_next_due_ms(const struct po__model *m);
-uint64_t po__model_now_ms(const struct po__model *m);        /* highest now_ms applied */
-uint64_t po__model_index(const struct po__model *m);         /* last applied index (also set by po__model_set_index) */
-void po__model_set_index(struct po__model *m, uint64_t index); /* entries without commands advance the index too */
+uint64_t po__model_now_ms(const struct po__model *m); /* highest now_ms applied */
+uint64_t po__model_index(
+    const struct po__model *m); /* last applied index (also set by po__model_set_index) */
+void po__model_set_index(struct po__model *m,
+                         uint64_t index); /* entries without commands advance the index too */
 
 /* ---- snapshot: canonical bytes, produced in slices while commands go on being applied ----
- * begin freezes a view (cheap); step appends about budget_bytes of it to out; objects changed meanwhile are serialised as they were
- * at begin. Same state => same bytes, on every node, whatever was applied during the steps. One at a time. The application's
- * snapshot function is called in begin (it sees the frozen state) and its bytes held until written. */
-int po__model_snapshot_begin(struct po__model *m);                                             /* 0, ENOMEM, EFAULT */
-int po__model_snapshot_step(struct po__model *m, struct po__buf *out, size_t budget_bytes);    /* 1: done, 0: more, PO_E* */
+ * begin freezes a view (cheap); step appends about budget_bytes of it to out; objects changed
+ * meanwhile are serialised as they were at begin. Same state => same bytes, on every node,
+ * whatever was applied during the steps. One at a time. The application's snapshot function is
+ * called in begin (it sees the frozen state) and its bytes held until written. */
+int po__model_snapshot_begin(struct po__model *m); /* 0, ENOMEM, EFAULT */
+int po__model_snapshot_step(struct po__model *m, struct po__buf *out,
+                            size_t budget_bytes); /* 1: done, 0: more, PO_E* */
 void po__model_snapshot_abort(struct po__model *m);
-/* Restore into an empty model, chunk by chunk (any sizes); every id, reference and bound is checked (PO_ECORRUPT). */
+/* Restore into an empty model, chunk by chunk (any sizes); every id, reference and bound is
+ * checked (PO_ECORRUPT). */
 int po__model_restore_chunk(struct po__model *m, const void *data, size_t len);
-int po__model_restore_end(struct po__model *m); /* 0, PO_ECORRUPT, PO_EVERSION, PO_ENOMEM, PO_EFAULT */
+int po__model_restore_end(
+    struct po__model *m); /* 0, PO_ECORRUPT, PO_EVERSION, PO_ENOMEM, PO_EFAULT */
 /* CRC of the canonical snapshot: equal state <=> equal digest. Slow; for tests and status. */
 int po__model_digest(struct po__model *m, uint64_t *digest);
-/* Check every relation of the whole state. 0, or -1 with a sentence. For tests and the simulator. */
+/* Check every relation of the whole state. 0, or -1 with a sentence. For tests and the
+ * simulator. */
 int po__model_check(const struct po__model *m, char *message, size_t message_len);
 
 /* ---- queries: see PO_QUERY_* in client.h. Appends one msgpack map (sorted keys) to out. ----
- * Times are leader milliseconds; absent values are nil. States and statuses are words ("running", "online").
- * STATUS        counts {see po__model_counts}, members [{feature_level, id, name, peer_address, worker_address, zone}];
+ * Times are leader milliseconds; absent values are nil. States and statuses are words
+ * ("running", "online"). STATUS        counts {see po__model_counts}, members [{feature_level,
+ * id, name, peer_address, worker_address, zone}];
  *               the node adds the rest
- * WORKERS       next, workers [{address, capabilities [{max_concurrency, name, requires_gpu, running, version}], heartbeat_ms, id,
+ * WORKERS       next, workers [{address, capabilities [{max_concurrency, name, requires_gpu,
+ * running, version}], heartbeat_ms, id,
  *               incarnation, labels {}, number, running, status, zone}]; name: only after this id
- * CAPABILITIES  capabilities [{free_slots, input_schema, name, output_schema, pending, requires_gpu, running, slots, versions [],
+ * CAPABILITIES  capabilities [{free_slots, input_schema, name, output_schema, pending,
+ * requires_gpu, running, slots, versions [],
  *               workers, workers_online}], next; name: only after this name
- * ROUTE         address, capability, free_slots, running, version, worker_id, zone
- * TASK          attempts, attempts_max, capability, created_ms, deadline_ms, error, finished_ms, granted_ms, id, input,
- *               lost_attempts, preferred_zone, result, run_id, state, timeout_ms, token, worker_id, zone
- * TASKS         next, tasks [as TASK, without input and result]
- * PIPELINES     next, pipelines [{defined_ms, name, start_node, steps_count}]; name: only after this name
- * PIPELINE      defined_ms, name, start_node, steps [{attempts_max, capability, config, name, next_node, timeout_ms}]
- * RUN           error, finished_ms, id, params, pipeline, result, started_ms, state, steps [{attempts, capability, error,
+ * ROUTE         address, capability, free_slots, running, version, worker_id, zone TASK
+ * attempts, attempts_max, capability, created_ms, deadline_ms, error, finished_ms, granted_ms,
+ * id, input,
+ *               lost_attempts, preferred_zone, result, run_id, state, timeout_ms, token,
+ *                 worker_id, zone
+ * TASKS         next, tasks [as TASK, without input and result] PIPELINES     next, pipelines
+ * [{defined_ms, name, start_node, steps_count}]; name: only after this name PIPELINE
+ * defined_ms, name, start_node, steps [{attempts_max, capability, config, name, next_node,
+ * timeout_ms}] RUN           error, finished_ms, id, params, pipeline, result, started_ms,
+ * state, steps [{attempts, capability, error,
  *               finished_ms, name, started_ms, state, task_id, worker_id, zone}], zone
- * RUNS          next, runs [as RUN, without params, result and steps]
- * Lists hold at most `limit` elements and about PO__QUERY_TARGET_BYTES; `next` is what to pass as id (TASKS, RUNS) or name to go on,
- * nil at the end. A list may be shorter than its limit and still have a next. */
+ * RUNS          next, runs [as RUN, without params, result and steps] Lists hold at most `limit`
+ * elements and about PO__QUERY_TARGET_BYTES; `next` is what to pass as id (TASKS, RUNS) or name
+ * to go on, nil at the end. A list may be shorter than its limit and still have a next. */
 #define PO__QUERY_LIMIT_DEFAULT 100
 #define PO__QUERY_LIMIT_MAX     1000
 #define PO__QUERY_TARGET_BYTES  (1024 * 1024)
@@ -132,7 +157,9 @@ struct po__query {
     struct po__slice name, name2;
     uint32_t limit;
 };
-/* Returns 0, PO_EINVAL, PO_ENOTFOUND, PO_ENOCAPABILITY, PO_EBUSY (ROUTE: all offers are full), PO_ENOMEM. *message: static. */
-int po__model_query(const struct po__model *m, const struct po__query *q, struct po__buf *out, const char **message);
+/* Returns 0, PO_EINVAL, PO_ENOTFOUND, PO_ENOCAPABILITY, PO_EBUSY (ROUTE: all offers are full),
+ * PO_ENOMEM. *message: static. */
+int po__model_query(const struct po__model *m, const struct po__query *q, struct po__buf *out,
+                    const char **message);
 
 #endif

@@ -16,7 +16,8 @@ const char *po__worker_word(uint32_t status);
 const char *po__task_word(uint32_t state);
 const char *po__run_word(uint32_t state);
 
-/* One list of an answer: elements are collected in items; po__page_full is asked before each object is looked at. */
+/* One list of an answer: elements are collected in items; po__page_full is asked before each
+ * object is looked at. */
 struct po__page {
     struct po__buf items;
     uint32_t count, limit, looked_at;
@@ -33,12 +34,15 @@ void po__page_next_name(const struct po__page *p, struct po__buf *out);
 /* query_workers.c */
 int po__query_workers(const struct po__model *m, const struct po__query *q, struct po__buf *b);
 int po__query_capabilities(const struct po__model *m, const struct po__query *q, struct po__buf *b);
-int po__query_route(const struct po__model *m, const struct po__query *q, struct po__buf *b, const char **message);
+int po__query_route(const struct po__model *m, const struct po__query *q, struct po__buf *b,
+                    const char **message);
 
 /* query_runs.c */
 int po__query_pipelines(const struct po__model *m, const struct po__query *q, struct po__buf *b);
-int po__query_pipeline(const struct po__model *m, const struct po__query *q, struct po__buf *b, const char **message);
-int po__query_run(const struct po__model *m, const struct po__query *q, struct po__buf *b, const char **message);
+int po__query_pipeline(const struct po__model *m, const struct po__query *q, struct po__buf *b,
+                       const char **message);
+int po__query_run(const struct po__model *m, const struct po__query *q, struct po__buf *b,
+                  const char **message);
 int po__query_runs(const struct po__model *m, const struct po__query *q, struct po__buf *b);
 
 #endif

@@ -1,5 +1,6 @@
-/* The objects of the replicated state, for those who read them (node, queries, snapshot). Only model/ writes them.
- * Readers use the documented fields; those below "model/ only" are the model's own business. */
+/* The objects of the replicated state, for those who read them (node, queries, snapshot). Only
+ * model/ writes them. Readers use the documented fields; those below "model/ only" are the
+ * model's own business. */
 #ifndef PO__STATE_H
 #define PO__STATE_H
 
@@ -22,16 +23,18 @@ struct po__worker {
     uint64_t bytes;      /* of its registration, as counted against PO__WORKERS_MAX_BYTES */
     struct po__origin *origin;
     struct po__offer *offers; /* sorted by capability name */
-    char *text;               /* one block: what address, labels and the offers' slices point into */
-    struct po__slice labels;  /* canonical msgpack map */
+    char *text;              /* one block: what address, labels and the offers' slices point into */
+    struct po__slice labels; /* canonical msgpack map */
 };
 
 /* Fields stand in the order in which walks over the indexes touch them. */
 struct po__task {
     struct po__tree_node by_id;
     uint64_t id;
-    uint64_t deadline_ms; /* running: of the attempt; scheduled: when it becomes pending; finished: when it finished */
-    struct po__tree_node queue; /* model/ only: pending: of its capability; scheduled, running: due; finished: in order of end */
+    uint64_t deadline_ms; /* running: of the attempt; scheduled: when it becomes pending; finished:
+                             when it finished */
+    struct po__tree_node queue; /* model/ only: pending: of its capability; scheduled, running: due;
+                                   finished: in order of end */
     uint32_t state;             /* PO_TASK_* */
     uint32_t attempt;
     uint64_t token;              /* of the current or last grant */
@@ -39,7 +42,8 @@ struct po__task {
     struct po__list worker_link; /* running: in po__worker.tasks */
     uint32_t attempts_max, timeout_ms;
     uint64_t run_id; /* 0: no pipeline */
-    struct po__slice capability, input, result, error, zone, key; /* owned by the task or its run; result or error may be empty */
+    struct po__slice capability, input, result, error, zone,
+        key; /* owned by the task or its run; result or error may be empty */
     uint64_t created_ms;
     uint64_t granted_ms; /* of its first attempt; 0: none yet */
 
@@ -69,7 +73,8 @@ struct po__member_info {
 
 const struct po__worker *po__model_worker(const struct po__model *m, struct po__slice id);
 const struct po__worker *po__model_worker_by_number(const struct po__model *m, uint64_t number);
-const struct po__worker *po__model_worker_next(const struct po__model *m, const struct po__worker *w); /* NULL starts; by id */
+const struct po__worker *po__model_worker_next(const struct po__model *m,
+                                               const struct po__worker *w); /* NULL starts; by id */
 const struct po__task *po__model_task(const struct po__model *m, uint64_t id);
 /* 1 with *info filled if the node id is known, else 0. */
 int po__model_member(const struct po__model *m, uint64_t node_id, struct po__member_info *info);
@@ -77,8 +82,8 @@ int po__model_member(const struct po__model *m, uint64_t node_id, struct po__mem
 int po__model_run_state(const struct po__model *m, uint64_t run_id);
 /* Counts for status and metrics. */
 struct po__model_counts {
-    uint64_t workers, workers_online, tasks_pending, tasks_scheduled, tasks_running, tasks_finished, runs_running,
-        runs_finished, pipelines;
+    uint64_t workers, workers_online, tasks_pending, tasks_scheduled, tasks_running, tasks_finished,
+        runs_running, runs_finished, pipelines;
 };
 void po__model_counts(const struct po__model *m, struct po__model_counts *counts);
 

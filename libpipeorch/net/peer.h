@@ -1,18 +1,22 @@
-/* Peer transport: framed TCP between the control nodes of one cluster, on the owner's libuv loop (the node thread).
+/* Peer transport: framed TCP between the control nodes of one cluster, on the owner's libuv loop
+ * (the node thread).
  *
- * One connection per pair of nodes carries both directions. Both sides dial while they have none, so that a node that comes
- * back is connected at once; of two simultaneous dials the one of the higher node id is kept, otherwise a new connection of a peer
- * replaces its old one (peer_conn.c says why this cannot lose both). A connection begins with a hello of both sides: {protocol
- * version, cluster id, directory id, node id, incarnation, feature level, name, zone, advertised peer and worker addresses};
- * nothing else is read before a hello that fits. Frames: [u32 length][u32 crc32c][u8 channel][bytes], little endian, length
- * counts channel and bytes, the sum covers all but itself; a wrong length, checksum or channel closes the connection. Every
- * buffer is bounded; a stranger can make the node spend at most PO__HELLO_MAX_BYTES and PO__HELLO_MS on it, and at most
- * PO__PENDING_CONNECTIONS_MAX of them are held (the longest silent one makes room). TCP_NODELAY, keepalive and TCP_USER_TIMEOUT
- * set. Reconnect with backoff and jitter. Names are resolved anew for each dial; IPv4 and IPv6; all addresses of a name are tried.
- * Until TLS exists a non-loopback listen address is refused unless insecure.
+ * One connection per pair of nodes carries both directions. Both sides dial while they have
+ * none, so that a node that comes back is connected at once; of two simultaneous dials the one
+ * of the higher node id is kept, otherwise a new connection of a peer replaces its old one
+ * (peer_conn.c says why this cannot lose both). A connection begins with a hello of both sides:
+ * {protocol version, cluster id, directory id, node id, incarnation, feature level, name, zone,
+ * advertised peer and worker addresses}; nothing else is read before a hello that fits. Frames:
+ * [u32 length][u32 crc32c][u8 channel][bytes], little endian, length counts channel and bytes,
+ * the sum covers all but itself; a wrong length, checksum or channel closes the connection.
+ * Every buffer is bounded; a stranger can make the node spend at most PO__HELLO_MAX_BYTES and
+ * PO__HELLO_MS on it, and at most PO__PENDING_CONNECTIONS_MAX of them are held (the longest
+ * silent one makes room). TCP_NODELAY, keepalive and TCP_USER_TIMEOUT set. Reconnect with
+ * backoff and jitter. Names are resolved anew for each dial; IPv4 and IPv6; all addresses of a
+ * name are tried. Until TLS exists a non-loopback listen address is refused unless insecure.
  *
- * One thread, the loop's. Callbacks run from the loop, never from inside po__peers_send, _send_bytes, _flush or _set. All
- * functions may be called from the callbacks. */
+ * One thread, the loop's. Callbacks run from the loop, never from inside po__peers_send,
+ * _send_bytes, _flush or _set. All functions may be called from the callbacks. */
 #ifndef PO__PEER_H
 #define PO__PEER_H
 
@@ -21,10 +25,11 @@
 #include "../base/buf.h"
 #include "../consensus/replica.h"
 
-#define PO__HELLO_MAX_BYTES          2048
-#define PO__HELLO_MS                 5000
-#define PO__PENDING_CONNECTIONS_MAX  32
-#define PO__PEER_QUEUE_MAX_BYTES     (64u << 20) /* queued to one peer; beyond it frames are dropped (Raft sends again) */
+#define PO__HELLO_MAX_BYTES         2048
+#define PO__HELLO_MS                5000
+#define PO__PENDING_CONNECTIONS_MAX 32
+#define PO__PEER_QUEUE_MAX_BYTES                                                                   \
+    (64u << 20) /* queued to one peer; beyond it frames are dropped (Raft sends again) */
 
 enum po__peer_channel {
     PO__CHAN_HELLO = 0,
@@ -51,33 +56,46 @@ struct po__peers_opts {
     bool insecure;
     struct po__peer_hello self;
     struct po__logger log;
-    /* hello: return 0 to accept the peer; non-zero refuses it and logs the sentence in `why`. The peer is up when hello returned 0.
-     * frame: data of FORWARD and FORWARD_REPLY begins with the call id (8 bytes at least).
-     * down: a connection that was up ended; what was queued or under way on it is lost. If the peer connected anew before
-     * its old connection was seen to end, down comes after the new one's hello, and po__peers_up stays true. */
+    /* hello: return 0 to accept the peer; non-zero refuses it and logs the sentence in `why`.
+     * The peer is up when hello returned 0. frame: data of FORWARD and FORWARD_REPLY begins with
+     * the call id (8 bytes at least). down: a connection that was up ended; what was queued or
+     * under way on it is lost. If the peer connected anew before its old connection was seen to
+     * end, down comes after the new one's hello, and po__peers_up stays true. */
     int (*hello)(void *arg, const struct po__peer_hello *peer, char *why, size_t why_len);
-    void (*frame)(void *arg, uint64_t peer_id, enum po__peer_channel chan, const void *data, size_t len);
+    void (*frame)(void *arg, uint64_t peer_id, enum po__peer_channel chan, const void *data,
+                  size_t len);
     void (*down)(void *arg, uint64_t peer_id);
     void *arg;
 };
 
-/* 0, PO_EADDR (cannot be parsed, resolved or bound; "address in use: ..." if another process listens there), PO_EREFUSED, PO_ENOMEM, with a
- * sentence. Resolves and binds before it returns. */
-int po__peers_open(struct po__peers **p, const struct po__peers_opts *opts, char *error, size_t error_len);
-/* Asynchronous: closes all handles, then calls closed(arg) (may be NULL) on the loop, p being freed. No other callback runs any more. */
+/* 0, PO_EADDR (cannot be parsed, resolved or bound; "address in use: ..." if another process
+ * listens there), PO_EREFUSED, PO_ENOMEM, with a sentence. Resolves and binds before it returns. */
+int po__peers_open(struct po__peers **p, const struct po__peers_opts *opts, char *error,
+                   size_t error_len);
+/* Asynchronous: closes all handles, then calls closed(arg) (may be NULL) on the loop, p being
+ * freed. No other callback runs any more. */
 void po__peers_close(struct po__peers *p, void (*closed)(void *arg), void *arg);
-void po__peers_set(struct po__peers *p, const struct po__server *servers, unsigned count); /* who to be connected to (self is skipped) */
-/* Queue; takes over a reference; dropped (and counted) if the peer is down or its queue is full. Written by po__peers_flush or at the end of the loop turn. */
-void po__peers_send(struct po__peers *p, uint64_t peer_id, enum po__peer_channel chan, struct po__frame *frame);
-int po__peers_send_bytes(struct po__peers *p, uint64_t peer_id, enum po__peer_channel chan, uint64_t call_id, const void *data, size_t len); /* PO_EUNREACHABLE, PO_EBUSY, PO_ENOMEM */
-uint64_t po__peer_call_id(const void *data); /* of a FORWARD or FORWARD_REPLY frame; the rest begins 8 bytes on */
+void po__peers_set(struct po__peers *p, const struct po__server *servers,
+                   unsigned count); /* who to be connected to (self is skipped) */
+/* Queue; takes over a reference; dropped (and counted) if the peer is down or its queue is full.
+ * Written by po__peers_flush or at the end of the loop turn. */
+void po__peers_send(struct po__peers *p, uint64_t peer_id, enum po__peer_channel chan,
+                    struct po__frame *frame);
+int po__peers_send_bytes(struct po__peers *p, uint64_t peer_id, enum po__peer_channel chan,
+                         uint64_t call_id, const void *data,
+                         size_t len); /* PO_EUNREACHABLE, PO_EBUSY, PO_ENOMEM */
+uint64_t po__peer_call_id(
+    const void *data); /* of a FORWARD or FORWARD_REPLY frame; the rest begins 8 bytes on */
 void po__peers_flush(struct po__peers *p); /* one writev per peer */
 bool po__peers_up(const struct po__peers *p, uint64_t peer_id);
 size_t po__peers_queued_bytes(const struct po__peers *p, uint64_t peer_id);
-uint64_t po__peers_dropped(const struct po__peers *p, uint64_t peer_id); /* frames not sent: peer down, queue full */
+uint64_t po__peers_dropped(const struct po__peers *p,
+                           uint64_t peer_id);       /* frames not sent: peer down, queue full */
 uint16_t po__peers_port(const struct po__peers *p); /* that it listens on; 0 if it does not */
-/* Address parsing shared with the endpoint and the clients: "host:port", "[v6]:port". 0 or PO_EADDR with a sentence. */
-int po__address_parse(const char *address, char *host, size_t host_len, char *port, size_t port_len, char *error, size_t error_len);
+/* Address parsing shared with the endpoint and the clients: "host:port", "[v6]:port". 0 or
+ * PO_EADDR with a sentence. */
+int po__address_parse(const char *address, char *host, size_t host_len, char *port, size_t port_len,
+                      char *error, size_t error_len);
 bool po__address_is_loopback(const char *address);
 
 #endif

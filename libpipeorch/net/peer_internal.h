@@ -5,9 +5,10 @@
  *   peer_conn.c   one connection: handshake, frames in, frames out
  *   peer_hello.c  the bytes of a hello
  *
- * A peer is a row of a fixed table. It has at most one connection that is up and at most one dial under way. A connection belongs to
- * the transport's list until libuv has closed its handle, which is when it is freed; `peer` and `dial` are cleared as soon as
- * it is closed, so that nobody meets a dying connection through them. Everything runs on the loop's thread. */
+ * A peer is a row of a fixed table. It has at most one connection that is up and at most one
+ * dial under way. A connection belongs to the transport's list until libuv has closed its
+ * handle, which is when it is freed; `peer` and `dial` are cleared as soon as it is closed, so
+ * that nobody meets a dying connection through them. Everything runs on the loop's thread. */
 #ifndef PO__PEER_INTERNAL_H
 #define PO__PEER_INTERNAL_H
 
@@ -16,19 +17,24 @@
 #include "../base/list.h"
 #include "peer.h"
 
-#define PO__PEERS_MAX           16    /* members and those who join or leave; connections of further ids are refused */
-#define PO__PEER_HEADER_BYTES   9     /* u32 length of channel and payload, u32 crc32c, u8 channel; little endian */
-#define PO__PEER_CALL_ID_BYTES  8     /* before the bytes of a FORWARD or FORWARD_REPLY, little endian */
+#define PO__PEERS_MAX                                                                              \
+    16 /* members and those who join or leave; connections of further ids are refused */
+#define PO__PEER_HEADER_BYTES                                                                      \
+    9 /* u32 length of channel and payload, u32 crc32c, u8 channel; little endian */
+#define PO__PEER_CALL_ID_BYTES 8 /* before the bytes of a FORWARD or FORWARD_REPLY, little endian  \
+                                  */
 #define PO__PEER_PAYLOAD_MAX_BYTES (PO__FRAME_MAX_BYTES + PO__PEER_CALL_ID_BYTES)
-#define PO__PEER_READ_BYTES     (64u * 1024)   /* receive buffer of a connection that is up; a longer frame grows it */
-#define PO__PEER_READ_KEEP_BYTES (1024u * 1024) /* a receive buffer grown beyond this is given back once it is empty */
-#define PO__PEER_IOV_MAX        1024  /* parts in one writev */
-#define PO__CONNECT_MS          3000  /* per address */
-#define PO__BACKOFF_MIN_MS      50    /* before the second dial; doubles */
-#define PO__BACKOFF_MAX_MS      1000
-#define PO__KEEPALIVE_S         10
-#define PO__USER_TIMEOUT_MS     15000 /* unacknowledged data: the connection is dead */
-#define PO__STRANGER_LOG_MS     1000  /* at most one line about refused strangers in this time */
+#define PO__PEER_READ_BYTES                                                                        \
+    (64u * 1024) /* receive buffer of a connection that is up; a longer frame grows it */
+#define PO__PEER_READ_KEEP_BYTES                                                                   \
+    (1024u * 1024) /* a receive buffer grown beyond this is given back once it is empty */
+#define PO__PEER_IOV_MAX    1024 /* parts in one writev */
+#define PO__CONNECT_MS      3000 /* per address */
+#define PO__BACKOFF_MIN_MS  50   /* before the second dial; doubles */
+#define PO__BACKOFF_MAX_MS  1000
+#define PO__KEEPALIVE_S     10
+#define PO__USER_TIMEOUT_MS 15000 /* unacknowledged data: the connection is dead */
+#define PO__STRANGER_LOG_MS 1000  /* at most one line about refused strangers in this time */
 
 enum { PO__CONN_CONNECTING, PO__CONN_HELLO, PO__CONN_UP, PO__CONN_CLOSED };
 
@@ -48,7 +54,7 @@ struct po__peer_conn {
     struct po__peer_dial *dial; /* dialled and not yet UP */
     int state;
     bool dialled;
-    bool spare; /* refused because the other dial of a pair is kept */
+    bool spare;   /* refused because the other dial of a pair is kept */
     bool broken;  /* a write failed; the timer closes it, so that sending never calls back */
     bool writing; /* `write` is under way and covers the first write_bytes of `out` */
     uint64_t deadline_ms; /* CONNECTING, HELLO */
@@ -97,7 +103,7 @@ struct po__peers {
     uint16_t port;
     uv_timer_t timer;     /* dials and deadlines */
     uv_prepare_t prepare; /* writes what was queued in this turn of the loop */
-    uv_idle_t idle;       /* runs while something is queued, so that the loop does not sleep on it */
+    uv_idle_t idle; /* runs while something is queued, so that the loop does not sleep on it */
     struct po__peer peers[PO__PEERS_MAX];
     struct po__list conns;
     struct po__list dirty;
@@ -117,9 +123,10 @@ struct po__peers {
 struct po__frame *po__peer_frame_copy(const void *prefix, size_t prefix_len, const void *data,
                                       size_t len);
 struct po__peer *po__peers_find(struct po__peers *p, uint64_t id);
-struct po__peer *po__peers_find_or_add(struct po__peers *p, uint64_t id); /* NULL: the table is full */
-void po__peers_arm(struct po__peers *p); /* set the timer to what is due next */
-void po__peers_release(struct po__peers *p); /* one handle or request ended */
+struct po__peer *po__peers_find_or_add(struct po__peers *p,
+                                       uint64_t id); /* NULL: the table is full */
+void po__peers_arm(struct po__peers *p);             /* set the timer to what is due next */
+void po__peers_release(struct po__peers *p);         /* one handle or request ended */
 /* Its connection, which was up for lived_ms, is gone: dial again, or forget it. */
 void po__peer_lost(struct po__peer *peer, struct po__peers *p, uint64_t lived_ms);
 uint64_t po__peers_random(struct po__peers *p);
@@ -128,7 +135,8 @@ void po__peers_log_stranger(struct po__peers *p, const char *remote, const char 
 /* peer_dial.c */
 void po__peer_dial_later(struct po__peer *peer, struct po__peers *p); /* after the backoff */
 void po__peer_dial(struct po__peer *peer, struct po__peers *p);
-void po__peer_dial_next(struct po__peer_dial *dial); /* the current address failed; dial->why says how */
+void po__peer_dial_next(
+    struct po__peer_dial *dial); /* the current address failed; dial->why says how */
 void po__peer_dial_done(struct po__peer_dial *dial); /* its connection is up */
 void po__peer_dial_abandon(struct po__peer_dial *dial);
 
@@ -143,6 +151,7 @@ void po__peer_conn_flush(struct po__peer_conn *c);
 
 /* peer_hello.c: the payload of a hello frame. */
 void po__peer_hello_encode(struct po__buf *b, const struct po__peer_hello *hello);
-int po__peer_hello_decode(const void *data, size_t len, struct po__peer_hello *hello); /* 0, PO_EPROTO, PO_EVERSION */
+int po__peer_hello_decode(const void *data, size_t len,
+                          struct po__peer_hello *hello); /* 0, PO_EPROTO, PO_EVERSION */
 
 #endif

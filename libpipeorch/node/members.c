@@ -140,8 +140,11 @@ static void encode_member(struct po__node *n, const struct po__server *sv, struc
     struct po__slice address = po__str(sv->address);
     const struct po__node_peer_copy *p = find_peer(n, sv->id);
     bool self = sv->id == n->identity.node_id;
-    (void)po__model_member(n->model, sv->id,
-                           &info); /* unknown until it connected for the first time */
+    if (!po__model_member(n->model, sv->id, &info)) { /* not recorded yet */
+        info.name = po__str(self ? n->identity.name : p ? p->name : "");
+        info.zone = po__str(self ? n->zone : p ? p->zone : "");
+        info.worker_address = po__str(self ? n->worker_address : p ? p->worker_address : "");
+    }
     po__mpw_map(out, 8);
     po__mpw_cstr(out, "address");
     po__mpw_str(out, info.peer_address.len ? info.peer_address : address);

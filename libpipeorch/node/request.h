@@ -1,9 +1,12 @@
 /* Requests: what clients, workers and other nodes ask of a node, and its answers.
  *
- * The same bytes travel over nng, in-process, and from a follower to the leader. A request is the msgpack array
+ * The same bytes travel over nng, in-process, and from a follower to the leader. A request is
+ * the msgpack array
  *   [PO__REQUEST_VERSION, type, timeout_ms, body...]
- *   COMMAND: command                          one command of model/command.h (its idempotency key is inside where it has one)
- *   BATCH:   [command, ...]                   up to PO__BATCH_MAX commands, each with its own result
+ *   COMMAND: command                          one command of model/command.h (its idempotency
+ *     key is inside where it has one)
+ *   BATCH:   [command, ...]                   up to PO__BATCH_MAX commands, each with its own
+ *     result
  *   QUERY:   what, id, name, name2, limit     see PO_QUERY_*
  *   WAIT:    kind (1 task, 2 run), id         answers when it is finished, or PO_ETIMEDOUT
  *   HEARTBEAT: worker_id, incarnation
@@ -15,27 +18,33 @@
  *   QUERY: term, map             WAIT: term, map (as QUERY of the object)
  *   POLL: [result code of each `done`], [task, ...], [revoked token, ...]
  *     task = [seq, task_id, attempt, token, capability, input, timeout_ms, run_id]
- * With PO_ENOTLEADER, leader_address is the leader's advertised worker address exactly as configured ("" if unknown).
+ * With PO_ENOTLEADER, leader_address is the leader's advertised worker address exactly as
+ * configured ("" if unknown).
  *
- * Polling. A poll is a heartbeat. `done` = [[task_id, token, kind, payload, flag], ...]: kind 1 complete (payload: result), 2 fail (error text;
- * flag: retryable), 3 extend (flag: milliseconds). It is answered at once if it carried `done` or if there are tasks or revocations to tell; else it is
- * parked until there are, or until wait_ms passed. The node numbers the tasks that it hands to a worker incarnation (seq 1, 2, ...) and repeats
- * those above ack_seq, so that a lost reply loses nothing; the worker drops a token that it has. A node that has no session for the worker (new
- * leader) answers PO_ESTATE; the worker polls again with resync = true and `held` = the tokens that it holds, ack_seq = 0; the node then hands
- * out what the state says is the worker's and it does not hold, and revokes what it holds and is not its own. Unknown worker: PO_ENOTREGISTERED;
- * a newer incarnation: PO_ESTALE. A new poll of the same incarnation replaces a parked one (the old one is answered empty).
- * A completed result is accepted once: a repeat of an accepted `done` is answered 0 again while the task is kept, a late one PO_ESTALE. */
+ * Polling. A poll is a heartbeat. `done` = [[task_id, token, kind, payload, flag], ...]: kind 1
+ * complete (payload: result), 2 fail (error text; flag: retryable), 3 extend (flag:
+ * milliseconds). It is answered at once if it carried `done` or if there are tasks or
+ * revocations to tell; else it is parked until there are, or until wait_ms passed. The node
+ * numbers the tasks that it hands to a worker incarnation (seq 1, 2, ...) and repeats those
+ * above ack_seq, so that a lost reply loses nothing; the worker drops a token that it has. A
+ * node that has no session for the worker (new leader) answers PO_ESTATE; the worker polls again
+ * with resync = true and `held` = the tokens that it holds, ack_seq = 0; the node then hands out
+ * what the state says is the worker's and it does not hold, and revokes what it holds and is not
+ * its own. Unknown worker: PO_ENOTREGISTERED; a newer incarnation: PO_ESTALE. A new poll of the
+ * same incarnation replaces a parked one (the old one is answered empty). A completed result is
+ * accepted once: a repeat of an accepted `done` is answered 0 again while the task is kept, a
+ * late one PO_ESTALE. */
 #ifndef PO__REQUEST_H
 #define PO__REQUEST_H
 
 #include "../model/command.h"
 #include "../model/model.h"
 
-#define PO__REQUEST_VERSION 1
-#define PO__BATCH_MAX       1024
-#define PO__POLL_TASKS_MAX  1024
-#define PO__POLL_HELD_MAX   (PO_CAPABILITIES_MAX * PO_CONCURRENCY_MAX)
-#define PO__REQUEST_MAX_BYTES  (4u << 20) /* one request, and one response */
+#define PO__REQUEST_VERSION   1
+#define PO__BATCH_MAX         1024
+#define PO__POLL_TASKS_MAX    1024
+#define PO__POLL_HELD_MAX     (PO_CAPABILITIES_MAX * PO_CONCURRENCY_MAX)
+#define PO__REQUEST_MAX_BYTES (4u << 20) /* one request, and one response */
 
 enum po__request_type {
     PO__REQ_COMMAND = 1,
@@ -79,13 +88,15 @@ struct po__done {
     uint64_t flag;
 };
 
-int po__request_decode(const void *data, size_t len, struct po__request *req); /* 0, PO_EPROTO, PO_EVERSION */
+int po__request_decode(const void *data, size_t len,
+                       struct po__request *req); /* 0, PO_EPROTO, PO_EVERSION */
 void po__request_begin(struct po__buf *b, uint32_t type, uint32_t timeout_ms, uint32_t body_fields);
 /* Whole requests; for COMMAND give cmd. */
 void po__request_command(struct po__buf *b, uint32_t timeout_ms, const struct po__cmd *cmd);
 void po__request_query(struct po__buf *b, uint32_t timeout_ms, const struct po__query *q);
 void po__request_wait(struct po__buf *b, uint32_t timeout_ms, uint32_t kind, uint64_t id);
-void po__request_heartbeat(struct po__buf *b, uint32_t timeout_ms, struct po__slice worker_id, uint64_t incarnation);
+void po__request_heartbeat(struct po__buf *b, uint32_t timeout_ms, struct po__slice worker_id,
+                           uint64_t incarnation);
 void po__request_barrier(struct po__buf *b, uint32_t timeout_ms);
 void po__done_encode(struct po__buf *b, const struct po__done *d);
 int po__done_decode(struct po__mpr *r, struct po__done *d);
@@ -100,8 +111,8 @@ struct po__response {
     uint32_t body_fields;
 };
 int po__response_decode(const void *data, size_t len, struct po__response *resp);
-void po__response_begin(struct po__buf *b, int code, struct po__slice message, struct po__slice leader_address, uint64_t index,
-                        uint32_t body_fields);
+void po__response_begin(struct po__buf *b, int code, struct po__slice message,
+                        struct po__slice leader_address, uint64_t index, uint32_t body_fields);
 
 struct po__task_offer {
     uint64_t seq, task_id, token, run_id;

@@ -2,8 +2,9 @@
  *
  *   bench_model            10^5 workers, with 10^4 and with 10^6 unfinished tasks
  *
- * One JSON line per command type and size: ns_per_command (CPU time of decode and apply), decode_ns of it,
- * bytes_per_task and bytes_per_worker of the state it was measured in. Nothing here is a test. */
+ * One JSON line per command type and size: ns_per_command (CPU time of decode and apply), decode_ns
+ * of it, bytes_per_task and bytes_per_worker of the state it was measured in. Nothing here is a
+ * test. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>

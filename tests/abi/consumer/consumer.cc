@@ -23,12 +23,14 @@ int main(int argc, char **argv)
     }
     std::unique_ptr<po_node, decltype(&po_node_stop)> node(raw, po_node_stop);
 
-    struct po_query query{}; // "struct": a function has that name too
+    struct po_query query {}; // "struct": a function has that name too
     query.size = sizeof query;
     query.what = PO_QUERY_STATUS;
     std::promise<std::string> answer;
     auto done = [](void *arg, const po_result *result) {
-        std::string text = result->code ? std::string() : std::string(static_cast<const char *>(result->data), result->len);
+        std::string text = result->code
+                               ? std::string()
+                               : std::string(static_cast<const char *>(result->data), result->len);
         static_cast<std::promise<std::string> *>(arg)->set_value(text);
     };
     if (int rv = po_query_async(po_node_client(node.get()), &query, nullptr, done, &answer)) {
