@@ -17,8 +17,8 @@
 #define PO_NAME_MAX_BYTES    128 /* names: nodes, workers, zones, pipelines, steps, capabilities */
 #define PO_ADDRESS_MAX_BYTES 256 /* "host:port" */
 #define PO_KEY_MAX_BYTES     64  /* idempotency keys */
-#define PO_PAYLOAD_MAX_BYTES                                                                       \
-    (1024 * 1024) /* task input, result, application command, application result */
+/* Task input, result, application command, application result */
+#define PO_PAYLOAD_MAX_BYTES (1024 * 1024)
 #define PO_ERROR_TEXT_MAX_BYTES                                                                    \
     4096                       /* error text of an attempt; longer text is cut, the start is kept */
 #define PO_CAPABILITIES_MAX 64 /* capabilities of one worker */

@@ -39,8 +39,8 @@
     100 /* all slots taken: an answer is likely to carry the next poll, so wait for one */
 #define PO__WORKER_RETRY_MS          200 /* after a poll that failed for a reason that waiting may cure */
 #define PO__WORKER_REGISTER_RETRY_MS 1000
-#define PO__WORKER_DONE_MAX_BYTES                                                                  \
-    (3u << 20) /* payloads of answers in one poll; leaves room for the tokens of a resync */
+/* Payloads of answers in one poll; leaves room for the tokens of a resync */
+#define PO__WORKER_DONE_MAX_BYTES (3u << 20)
 #define PO__WORKER_SEQ_WINDOW                                                                      \
     4096 /* tasks received beyond the first gap in the node's numbering                            \
           */

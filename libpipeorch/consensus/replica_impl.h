@@ -22,8 +22,8 @@
  * what arrives while the next one is being written; proposals and entries from the leader are
  * refused beyond. */
 #define PO__LOG_SLACK_BYTES ((uint64_t)8 << 20)
-#define PO__STORE_BACKLOG_BYTES                                                                    \
-    ((size_t)16 << 20) /* entries wait beyond; half the store's own bound */
+/* Entries wait beyond; half the store's own bound */
+#define PO__STORE_BACKLOG_BYTES   ((size_t)16 << 20)
 #define PO__APPEND_WINDOW_BYTES   ((size_t)8 << 20) /* queued to one peer, not yet written */
 #define PO__INFLIGHT_DEFAULT      2
 #define PO__INFLIGHT_MAX          1024
@@ -33,8 +33,8 @@
 #define PO__SNAPSHOT_WINDOW_BYTES                                                                  \
     ((uint64_t)1 << 20) /* sent to a peer and not yet acknowledged                                 \
                          */
-#define PO__SNAPSHOT_PEER_BYTES                                                                    \
-    ((size_t)512 << 10) /* chunks wait while more than this is queued to the peer */
+/* Chunks wait while more than this is queued to the peer */
+#define PO__SNAPSHOT_PEER_BYTES ((size_t)512 << 10)
 
 struct po__pending { /* a proposal of this leadership */
     uint64_t index;

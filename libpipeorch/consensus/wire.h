@@ -26,8 +26,8 @@
 #define PO__WIRE_NUMBER_MAX                                                                        \
     ((uint64_t)1 << 60)            /* terms, indexes and sizes stay below: sums cannot wrap */
 #define PO__WIRE_RECORDS_MAX 65536 /* records of one frame */
-#define PO__APPEND_FRAME_BYTES                                                                     \
-    (1u << 20) /* a frame is closed when its records reach this (the last may be bigger) */
+/* A frame is closed when its records reach this (the last may be bigger) */
+#define PO__APPEND_FRAME_BYTES       (1u << 20)
 #define PO__SNAPSHOT_CHUNK_MAX_BYTES (256u << 10)
 
 enum po__msg_type {

@@ -31,8 +31,8 @@
 #define PO__ENTRY_COMMANDS_MAX   65536
 #define PO__COMMAND_MAX_BYTES    (PO_PAYLOAD_MAX_BYTES + 16 * 1024)
 #define PO__PIPELINE_MAX_BYTES   (512 * 1024) /* an encoded pipeline definition */
-#define PO__ENTRY_TARGET_BYTES                                                                     \
-    (128 * 1024) /* group commit closes an entry at this size; one larger command goes alone */
+/* Group commit closes an entry at this size; one larger command goes alone */
+#define PO__ENTRY_TARGET_BYTES (128 * 1024)
 
 enum po__cmd_type {
     PO__CMD_TICK = 1,

@@ -33,10 +33,10 @@
 #define PO__PIPELINES_MAX     1024
 #define PO__RUNS_ACTIVE_MAX   10000
 #define PO__RUNS_FINISHED_MAX 1000
-#define PO__APP_KEYS_MAX      65536 /* application commands whose idempotency key and result are kept \
-                                     */
-#define PO__APP_KEYS_MAX_BYTES                                                                     \
-    (16u * 1024 * 1024) /* result bytes of those, likewise; the oldest go first */
+/* Application commands whose idempotency key and result are kept */
+#define PO__APP_KEYS_MAX 65536
+/* Result bytes of those, likewise; the oldest go first */
+#define PO__APP_KEYS_MAX_BYTES (16u * 1024 * 1024)
 
 #define PO__TASK_ATTEMPTS_DEFAULT   3
 #define PO__TASK_TIMEOUT_DEFAULT_MS 600000

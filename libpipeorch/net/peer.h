@@ -28,8 +28,8 @@
 #define PO__HELLO_MAX_BYTES         2048
 #define PO__HELLO_MS                5000
 #define PO__PENDING_CONNECTIONS_MAX 32
-#define PO__PEER_QUEUE_MAX_BYTES                                                                   \
-    (64u << 20) /* queued to one peer; beyond it frames are dropped (Raft sends again) */
+/* Queued to one peer; beyond it frames are dropped (Raft sends again) */
+#define PO__PEER_QUEUE_MAX_BYTES (64u << 20)
 
 enum po__peer_channel {
     PO__CHAN_HELLO = 0,

@@ -21,20 +21,20 @@
     16 /* members and those who join or leave; connections of further ids are refused */
 #define PO__PEER_HEADER_BYTES                                                                      \
     9 /* u32 length of channel and payload, u32 crc32c, u8 channel; little endian */
-#define PO__PEER_CALL_ID_BYTES 8 /* before the bytes of a FORWARD or FORWARD_REPLY, little endian  \
-                                  */
+/* Before the bytes of a FORWARD or FORWARD_REPLY, little endian */
+#define PO__PEER_CALL_ID_BYTES     8
 #define PO__PEER_PAYLOAD_MAX_BYTES (PO__FRAME_MAX_BYTES + PO__PEER_CALL_ID_BYTES)
-#define PO__PEER_READ_BYTES                                                                        \
-    (64u * 1024) /* receive buffer of a connection that is up; a longer frame grows it */
-#define PO__PEER_READ_KEEP_BYTES                                                                   \
-    (1024u * 1024) /* a receive buffer grown beyond this is given back once it is empty */
-#define PO__PEER_IOV_MAX    1024 /* parts in one writev */
-#define PO__CONNECT_MS      3000 /* per address */
-#define PO__BACKOFF_MIN_MS  50   /* before the second dial; doubles */
-#define PO__BACKOFF_MAX_MS  1000
-#define PO__KEEPALIVE_S     10
-#define PO__USER_TIMEOUT_MS 15000 /* unacknowledged data: the connection is dead */
-#define PO__STRANGER_LOG_MS 1000  /* at most one line about refused strangers in this time */
+/* Receive buffer of a connection that is up; a longer frame grows it */
+#define PO__PEER_READ_BYTES (64u * 1024)
+/* A receive buffer grown beyond this is given back once it is empty */
+#define PO__PEER_READ_KEEP_BYTES (1024u * 1024)
+#define PO__PEER_IOV_MAX         1024 /* parts in one writev */
+#define PO__CONNECT_MS           3000 /* per address */
+#define PO__BACKOFF_MIN_MS       50   /* before the second dial; doubles */
+#define PO__BACKOFF_MAX_MS       1000
+#define PO__KEEPALIVE_S          10
+#define PO__USER_TIMEOUT_MS      15000 /* unacknowledged data: the connection is dead */
+#define PO__STRANGER_LOG_MS      1000  /* at most one line about refused strangers in this time */
 
 enum { PO__CONN_CONNECTING, PO__CONN_HELLO, PO__CONN_UP, PO__CONN_CLOSED };
 

@@ -18,8 +18,8 @@
 #define PO__STAGE_MAX_BYTES   ((size_t)32 << 20)
 #define PO__SWEEP_MS          50 /* how often timeouts are looked for: their resolution */
 #define PO__MISSED_HEARTBEATS 3
-#define PO__POLL_REPLY_MAX_BYTES                                                                   \
-    ((size_t)2 << 20) /* a poll's answer takes no further task above this */
+/* A poll's answer takes no further task above this */
+#define PO__POLL_REPLY_MAX_BYTES ((size_t)2 << 20)
 
 /* ---- calls (call.c) ---- */
 

@@ -14,8 +14,8 @@
     ((size_t)1 << 20)              /* bytes of one log write, unless one record is longer          \
                                     */
 #define PO__BATCH_RECORDS_MAX 4096 /* records of one log write */
-#define PO__BATCH_BYTES_MAX                                                                        \
-    (PO__RECORD_MAX_BYTES + PO__BLOCK_BYTES) /* of any batch on disk, in whole blocks */
+/* Of any batch on disk, in whole blocks */
+#define PO__BATCH_BYTES_MAX   (PO__RECORD_MAX_BYTES + PO__BLOCK_BYTES)
 #define PO__SEGMENT_BYTES_MIN (8 * PO__BLOCK_BYTES)
 #define PO__SPARES_KEPT_FACTOR                                                                     \
     4 /* recycled segments are kept as spares up to this multiple of segments_spare */
