@@ -97,7 +97,8 @@ struct po__replica_opts {
  * voter). */
 int po__replica_start(struct po__replica **r, const struct po__replica_opts *opts, uint64_t now_ms,
                       char *error, size_t error_len);
-/* Drops all proposals, frees. The store stays the caller's. */
+/* Drops all proposals, frees. The store stays the caller's, who closes it without polling it again:
+ * callbacks that it still holds belonged to the replica. */
 void po__replica_stop(struct po__replica *r);
 
 /* Time passed. Call at or after po__replica_deadline_ms, and after every batch of events below: it

@@ -1,8 +1,10 @@
 /* The replica's inside, shared by the files that implement replica.h:
- *   replica.c     life, receiving, proposing, the work of a step, applying
- *   snapshot.c    taking, sending and receiving snapshots
- *   read.c        linearizable reads and waits
- *   membership.c  changing who the members are
+ *   replica.c        entering and leaving, proposing, receiving, time, status
+ *   replica_start.c  bootstrap record, recovery, start and stop
+ *   replica_step.c   the work of a step, applying
+ *   snapshot*.c      taking, sending and receiving snapshots
+ *   read.c           linearizable reads and waits
+ *   membership.c     changing who the members are
  *
  * Every public call is: po__enter (time, still alive?) -> what it does -> po__leave (report a
  * fault, roles, callbacks). Callbacks into the owner are made only while no structure is half
@@ -163,6 +165,8 @@ struct po__replica {
 };
 
 /* replica.c */
+extern const struct po__core_ops po__core_work; /* replica_step.c */
+void po__drop_pending(struct po__replica *r);
 int po__enter(struct po__replica *r, uint64_t now_ms); /* 0 or PO_EFAULT */
 int po__leave(struct po__replica *r, int rv);          /* rv, or PO_EFAULT if a fault happened */
 void po__fault(struct po__replica *r, int code, const char *fmt, ...)
@@ -184,6 +188,18 @@ int po__snapshot_chunk(struct po__replica *r, uint64_t peer, const struct po__ms
 void po__snapshot_ack(struct po__replica *r, uint64_t peer, const struct po__msg *m);
 int po__snapshot_restore_now(struct po__replica *r,
                              const struct po__snapshot_meta *meta); /* at start */
+
+/* snapshot_take.c */
+void po__take_tick(struct po__replica *r);
+uint64_t po__take_deadline(const struct po__replica *r);
+void po__take_abort(struct po__replica *r);
+/* snapshot_send.c */
+void po__out_tick(struct po__replica *r);
+uint64_t po__out_deadline(const struct po__replica *r);
+void po__out_stop(struct po__replica *r);
+/* snapshot_receive.c */
+void po__in_tick(struct po__replica *r);
+void po__in_abort(struct po__replica *r);
 
 /* read.c */
 void po__reads_init(struct po__reads *q);
