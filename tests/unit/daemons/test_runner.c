@@ -80,7 +80,7 @@ static void environment_folder_and_group(void **state)
     struct runner_result r;
     char *envp[] = {(char *)"PATH=/usr/bin:/bin", (char *)"WHO=me", NULL};
     run_with((struct runner_spec){.envp = envp, .cwd = "/usr"},
-             "echo $WHO:$HOME; pwd; ps -o pgid= -p $$ | tr -d ' '; echo $$", &r);
+             "echo $WHO:$HOME; pwd; cut -d' ' -f5 /proc/$$/stat; echo $$", &r);
     assert_int_equal(r.end, RUNNER_EXITED);
     int group = 0, pid = -1;
     r.output.data[r.output.len - 1] = '\0';
