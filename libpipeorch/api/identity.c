@@ -78,6 +78,8 @@ static int collect(struct founding *f, const struct po_node_opts *opts, const ch
         if (rv)
             return rv;
     }
+    if (f->count == 1 && !f->members[0].address) /* optional for a node alone */
+        f->members[0].address = advertise;
     qsort(f->members, f->count, sizeof *f->members, by_name);
     for (f->self = 0; f->self < f->count; f->self++)
         if (strcmp(f->members[f->self].name, opts->name) == 0)

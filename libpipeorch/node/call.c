@@ -97,6 +97,13 @@ static bool finish(struct po__node *n, struct po__call *c)
     return true;
 }
 
+/* Refusals say that nothing was done. That is not known of a call which was sent before. */
+static bool is_refusal(int code)
+{
+    return code == PO_EBUSY || code == PO_ENOMEM || code == PO_ETIMEDOUT || code == PO_ENOLEADER ||
+           code == PO_ECLOSED || code == PO_EFAULT;
+}
+
 static void deliver(struct po__node *n, struct po__call *c, int code, const void *resp, size_t len)
 {
     if (c->origin == PO__FROM_PEER) {
@@ -136,6 +143,11 @@ void po__call_answer(struct po__node *n, struct po__call *c, int code, const cha
 
 void po__call_error(struct po__node *n, struct po__call *c, int code, const char *message)
 {
+    if (c->uncertain && is_refusal(code)) {
+        code = PO_EUNKNOWN;
+        message = "the call was under way when its leader was lost, and could not be repeated; it "
+                  "may or may not have taken effect";
+    }
     po__call_answer(n, c, code, message ? message : po_strerror(code), 0, po__slice(NULL, 0), 0);
 }
 
@@ -165,8 +177,12 @@ void po__call_result(struct po__node *n, struct po__call *c, uint64_t index,
     po__call_unref(c);
 }
 
-void po__call_relay(struct po__node *n, struct po__call *c, const void *resp, size_t len)
+void po__call_relay(struct po__node *n, struct po__call *c, int code, const void *resp, size_t len)
 {
+    if (c->uncertain && is_refusal(code)) {
+        po__call_error(n, c, code, NULL);
+        return;
+    }
     if (c->origin != PO__FROM_APPLY) {
         if (!finish(n, c))
             return;
@@ -208,6 +224,7 @@ void po__call_retry(struct po__node *n, struct po__call *c)
             n, c, PO_EUNKNOWN,
             "leadership changed while the command was under way; it may or may not take effect");
     } else if (c->origin == PO__FROM_APPLY || c->origin == PO__FROM_LOCAL) {
+        c->uncertain = c->uncertain || (c->sent && c->mutating);
         free_results(c);
         c->pending = 0;
         po__list_remove(&c->link);
@@ -251,6 +268,10 @@ void po__calls_fail_all(struct po__node *n, int unsent_code, int sent_code, cons
     struct po__list *it;
     while ((it = po__list_first(&n->calls))) {
         struct po__call *c = po__container_of(it, struct po__call, all);
-        po__call_error(n, c, c->sent && c->mutating ? sent_code : unsent_code, message);
+        bool unsure = c->sent && c->mutating;
+        if (c->origin == PO__FROM_PEER && (c->repeatable || !unsure))
+            po__call_error(n, c, PO_ENOTLEADER, message); /* it asks the next leader */
+        else
+            po__call_error(n, c, unsure ? sent_code : unsent_code, message);
     }
 }

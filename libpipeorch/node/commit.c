@@ -45,7 +45,8 @@ static int stage_finish(struct po__stage *st, size_t start, struct po__call *cal
 {
     int rv = st->bytes.err;
     if (rv == 0)
-        rv = push_slot(st, (struct po__slot){call, sub, (uint32_t)(st->bytes.len - start)});
+        rv = push_slot(st, (struct po__slot){call, sub, (uint32_t)(st->bytes.len - start),
+                                             call && call->sent});
     if (rv) {
         st->bytes.len = start;
         st->bytes.err = 0;
@@ -158,11 +159,12 @@ void po__stage_drop(struct po__node *n)
     struct po__stage *st = &n->stage;
     for (; st->count; st->count--) {
         struct po__call *c = st->slots[st->first].call;
+        bool sent_before = st->slots[st->first].sent;
         st->first = (st->first + 1) % st->cap;
         if (!c)
             continue;
         if (c->type == PO__REQ_COMMAND)
-            c->sent = false; /* it never left this node */
+            c->sent = sent_before; /* this time it never left the stage */
         po__call_retry(n, c);
         po__call_unref(c);
     }

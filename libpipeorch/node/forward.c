@@ -84,9 +84,25 @@ void po__forward(struct po__node *n, struct po__call *c)
         po__list_push(&n->leaderless, &c->link);
 }
 
+/* A call that a deposed leader has not answered is asked again: it may hang, or be cut off, without
+ * its connection ending. */
+static void recall(struct po__node *n)
+{
+    struct po__tree_node *node = n->leader_id ? po__tree_first(&n->forwarded) : NULL;
+    while (node) {
+        struct po__call *c = po__container_of(node, struct po__call, by_forward);
+        node = po__tree_next(node);
+        if (c->forward_peer == n->leader_id)
+            continue;
+        po__forward_remove(n, c);
+        po__call_retry(n, c);
+    }
+}
+
 void po__forward_leader_changed(struct po__node *n)
 {
     struct po__list waiting, *it;
+    recall(n);
     po__list_init(&waiting);
     while ((it = po__list_pop(&n->leaderless)))
         po__list_push(&waiting, it);
@@ -130,6 +146,13 @@ static void barrier_confirmed(struct po__node *n, struct po__call *c, uint64_t i
     po__call_error(n, c, rv, NULL);
 }
 
+/* The other node does not lead any more. That it stops or failed is no news for our caller: this
+ * node lives, and the next leader will do. */
+static bool leader_gone(int code)
+{
+    return code == PO_ENOTLEADER || code == PO_ENOLEADER || code == PO_ECLOSED || code == PO_EFAULT;
+}
+
 static void forward_reply(struct po__node *n, uint64_t peer_id, uint64_t call_id, const void *data,
                           size_t len)
 {
@@ -143,13 +166,12 @@ static void forward_reply(struct po__node *n, uint64_t peer_id, uint64_t call_id
         po__call_error(n, c, PO_EUNKNOWN, "the leader's answer cannot be read");
         return;
     }
-    if (resp.code == PO_ENOTLEADER || resp.code == PO_ENOLEADER)
-        po__list_push(&n->leaderless,
-                      &c->link); /* it changed on the way; nothing was done, or a key protects it */
+    if (leader_gone(resp.code)) /* nothing was done, or a key protects it */
+        po__call_retry(n, c);
     else if (c->type == PO__REQ_BARRIER && c->origin == PO__FROM_APPLY && resp.code == 0)
         barrier_confirmed(n, c, resp.index);
     else
-        po__call_relay(n, c, data, len);
+        po__call_relay(n, c, resp.code, data, len);
 }
 
 static void forwarded_request(struct po__node *n, uint64_t peer_id, uint64_t call_id,

@@ -44,6 +44,8 @@ struct po__call {
     bool answered;
     bool
         sent; /* it may have taken effect: a timeout is PO_EUNKNOWN from now on, not PO_ETIMEDOUT */
+    bool uncertain; /* it was sent before, in vain as far as we know: whatever keeps it from being
+                       sent again, its outcome is unknown */
     bool mutating;
     bool repeatable;      /* repeating it is safe: it has a key, or needs none */
     uint32_t type;        /* PO__REQ_* */
@@ -92,6 +94,7 @@ struct po__slot {
     struct po__call *call;
     uint32_t sub; /* which outcome of a BATCH or POLL */
     uint32_t len; /* encoded bytes */
+    bool sent;    /* of the call, before this command was staged */
 };
 
 struct po__batch { /* the slots of one proposed entry, in the order of its commands */
@@ -125,6 +128,7 @@ struct po__session {
     uint64_t deadline_ms; /* offline after it */
     bool synced;
     bool going_online; /* its status command is under way */
+    bool draining;     /* what it was when it was last seen: it comes back as that */
     struct po__call *parked;
     uint64_t next_seq;
     struct po__handout *outbox; /* ring would be overkill: acknowledged from the front, compacted */
@@ -195,7 +199,8 @@ struct po__node {
     pthread_mutex_t status_lock; /* guards status; status_cond signals leader changes */
     pthread_cond_t status_cond;
     struct po_node_status status;
-    bool closed; /* under status_lock */
+    bool closed;       /* under status_lock */
+    uint32_t watchers; /* threads inside po__node_wait_leader; under status_lock */
 };
 
 struct po__node_peer_copy {
@@ -206,6 +211,10 @@ struct po__node_peer_copy {
     uint32_t feature_level;
     bool up;
 };
+
+/* Entries of a session's outbox, and of its revocations: more than any worker can hold. A worker
+ * that heartbeats and never polls would let them grow. */
+#define PO__SESSION_QUEUE_MAX PO__POLL_HELD_MAX
 
 uint64_t po__node_now(struct po__node *n); /* monotonic ms of this turn */
 
@@ -226,8 +235,8 @@ void po__call_error(struct po__node *n, struct po__call *c, int code, const char
 /* Answer an APPLY or COMMAND with a command's result. */
 void po__call_result(struct po__node *n, struct po__call *c, uint64_t index,
                      const struct po__cmd_result *r);
-/* Deliver another node's response as it is. */
-void po__call_relay(struct po__node *n, struct po__call *c, const void *resp, size_t len);
+/* Deliver another node's response, whose code is given, as it is. */
+void po__call_relay(struct po__node *n, struct po__call *c, int code, const void *resp, size_t len);
 void po__calls_sweep(struct po__node *n, uint64_t now);
 void po__calls_fail_all(struct po__node *n, int unsent_code, int sent_code, const char *message);
 /* Leadership or the way to the leader was lost while the call was under way. */
@@ -254,9 +263,10 @@ void po__batch_answer(struct po__node *n, struct po__call *c);
 uint64_t po__stamp_ms(struct po__node *n);
 
 /* session.c */
-struct po__session *po__session_find(struct po__node *n, uint64_t number);    /* NULL: none */
-void po__session_forget(struct po__session *s);                               /* no longer synced */
-int po__outbox_push(struct po__session *s, uint64_t task_id, uint64_t token); /* 0 or PO_ENOMEM */
+struct po__session *po__session_find(struct po__node *n, uint64_t number); /* NULL: none */
+void po__session_forget(struct po__session *s);                            /* no longer synced */
+int po__outbox_push(struct po__session *s, uint64_t task_id,
+                    uint64_t token); /* 0, PO_ENOMEM, PO_EBUSY */
 int po__revoked_push(struct po__session *s, uint64_t token);
 /* The worker that a heartbeat or poll speaks for, its session in *s; NULL: the call was answered
  * with the reason. */

@@ -16,7 +16,7 @@ void po__mailbox_fini(struct po__mailbox *mb)
 
 static int post(struct po__mailbox *mb, struct po__mail *mail, int always)
 {
-    int rv = 0, wake = 0;
+    int rv = 0;
     pthread_mutex_lock(&mb->lock);
     if (mb->closed) {
         rv = PO_ECLOSED;
@@ -24,14 +24,12 @@ static int post(struct po__mailbox *mb, struct po__mail *mail, int always)
                            mail->bytes > PO__MAILBOX_MAX_BYTES - mb->bytes)) {
         rv = PO_EBUSY;
     } else {
-        wake = mb->count == 0;
         po__list_push(&mb->queue, &mail->link);
-        mb->count++;
         mb->bytes += mail->bytes;
+        if (mb->count++ == 0)
+            mb->signal(mb->arg);
     }
     pthread_mutex_unlock(&mb->lock);
-    if (wake)
-        mb->signal(mb->arg);
     return rv;
 }
 

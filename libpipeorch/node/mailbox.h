@@ -24,7 +24,9 @@ struct po__mailbox {
     struct po__list queue;
     size_t count, bytes;
     int closed;
-    void (*signal)(void *arg); /* called without the lock, from the posting thread */
+    /* From the posting thread, under the lock: once the mailbox is closed nobody is in it any more,
+     * and what it signals may be freed. Must not post. */
+    void (*signal)(void *arg);
     void *arg;
 };
 

@@ -74,6 +74,8 @@ static void arm_timer(struct po__node *n, uint64_t now)
     uint64_t at = n->fault ? UINT64_MAX : po__replica_deadline_ms(n->replica);
     if (n->calls_count)
         at = min_u64(at, n->next_sweep_ms);
+    if (n->redispatch || po__mailbox_count(&n->mailbox))
+        at = now; /* the rounds are used up, or the flush made news: nobody else wakes us for it */
     if (n->ready) {
         at = min_u64(at, po__sessions_deadline(n));
         uint64_t due = po__model_next_due_ms(n->model), stamp = po__stamp_ms(n);
@@ -254,6 +256,9 @@ static int start_replica(struct po__node *n, char *error, size_t error_len)
         snprintf(error, error_len, "the system's random numbers cannot be read");
         return PO_EIO;
     }
+    /* Replies to calls of an earlier life of this node may still come: they must meet no call of
+     * this one. */
+    n->next_forward_id = ro.seed >> 1;
     uv_update_time(&n->loop);
     return po__replica_start(&n->replica, &ro, po__node_now(n), error, error_len);
 }
@@ -304,6 +309,15 @@ static void stop_unstarted(struct po__node *n)
     uv_run(&n->loop, UV_RUN_DEFAULT);
 }
 
+/* Those who wait for a leader are told by now; the lock is theirs until they have left. */
+static void let_watchers_go(struct po__node *n)
+{
+    pthread_mutex_lock(&n->status_lock);
+    while (n->watchers)
+        pthread_cond_wait(&n->status_cond, &n->status_lock);
+    pthread_mutex_unlock(&n->status_lock);
+}
+
 /* Mail that came after the last turn. */
 static void refuse_mail(struct po__node *n)
 {
@@ -324,6 +338,7 @@ void po__node_destroy(struct po__node *n)
     }
     n->stopping = true;
     refuse_mail(n);
+    let_watchers_go(n);
     PO_INVARIANT(uv_loop_close(&n->loop) == 0);
     po__model_close(n->restoring);
     po__model_close(n->model);

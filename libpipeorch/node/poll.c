@@ -216,7 +216,7 @@ static void park(struct po__node *n, struct po__session *s, struct po__call *c, 
     }
     s->parked = c;
     c->refs++;
-    c->deadline_ms = po__node_now(n) + wait_ms;
+    c->deadline_ms = po__node_now(n) + (wait_ms < PO_TIMEOUT_MAX_MS ? wait_ms : PO_TIMEOUT_MAX_MS);
 }
 
 void po__session_poll(struct po__node *n, struct po__call *c, const struct po__request *req)
@@ -251,8 +251,7 @@ void po__session_poll(struct po__node *n, struct po__call *c, const struct po__r
 
 void po__session_poll_done(struct po__node *n, struct po__call *c)
 {
-    c->refs++;
-    po__list_push(&n->polls_ready, &c->link);
+    po__list_push(&n->polls_ready, &c->link); /* leaves it when it is answered, by whom ever */
 }
 
 void po__sessions_answer(struct po__node *n)
@@ -260,9 +259,7 @@ void po__sessions_answer(struct po__node *n)
     struct po__list *it;
     while ((it = po__list_pop(&n->polls_ready))) {
         struct po__call *c = po__container_of(it, struct po__call, link);
-        if (!c->answered)
-            answer_poll(n, po__session_find(n, c->worker_number), c);
-        po__call_unref(c);
+        answer_poll(n, po__session_find(n, c->worker_number), c);
     }
     while ((it = po__list_pop(&n->dirty))) {
         struct po__session *s = po__container_of(it, struct po__session, dirty);

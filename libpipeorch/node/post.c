@@ -36,12 +36,15 @@ int po__node_wait_leader(struct po__node *n, uint32_t timeout_ms)
     }
     int rv = 0;
     pthread_mutex_lock(&n->status_lock);
+    n->watchers++;
     while (!n->closed && n->status.role != PO_ROLE_STOPPED && !n->status.leader_id && rv == 0)
         rv = pthread_cond_timedwait(&n->status_cond, &n->status_lock, &until);
     rv = n->closed                           ? PO_ECLOSED
          : n->status.role == PO_ROLE_STOPPED ? PO_EFAULT
          : n->status.leader_id               ? 0
                                              : PO_ETIMEDOUT;
+    if (--n->watchers == 0 && n->closed)
+        pthread_cond_broadcast(&n->status_cond); /* po__node_destroy waits for the last one */
     pthread_mutex_unlock(&n->status_lock);
     return rv;
 }

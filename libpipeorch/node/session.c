@@ -137,6 +137,8 @@ static void drop(struct po__node *n, struct po__session *s, int code)
 
 int po__outbox_push(struct po__session *s, uint64_t task_id, uint64_t token)
 {
+    if (s->outbox_count >= PO__SESSION_QUEUE_MAX)
+        return PO_EBUSY;
     if (s->outbox_first && s->outbox_first + s->outbox_count == s->outbox_cap) {
         memmove(s->outbox, s->outbox + s->outbox_first, s->outbox_count * sizeof *s->outbox);
         s->outbox_first = 0;
@@ -156,6 +158,8 @@ int po__outbox_push(struct po__session *s, uint64_t task_id, uint64_t token)
 
 int po__revoked_push(struct po__session *s, uint64_t token)
 {
+    if (s->revoked_count >= PO__SESSION_QUEUE_MAX)
+        return PO_EBUSY;
     if (s->revoked_count == s->revoked_cap) {
         uint32_t cap = s->revoked_cap ? s->revoked_cap * 2 : 16;
         uint64_t *p = po__realloc(s->revoked, cap * sizeof *p);
@@ -168,7 +172,7 @@ int po__revoked_push(struct po__session *s, uint64_t token)
     return 0;
 }
 
-/* Out of memory for soft state: start over with the worker instead of telling it half. */
+/* Out of memory or room for soft state: start over with the worker instead of telling it half. */
 static void tell(struct po__node *n, struct po__session *s, int rv)
 {
     if (rv) {
@@ -201,6 +205,8 @@ static void worker_changed(struct po__node *n, uint64_t number)
         return;
     }
     s->going_online = false;
+    if (w->status != PO_WORKER_OFFLINE)
+        s->draining = w->status == PO_WORKER_DRAINING;
     if (w->status == PO_WORKER_OFFLINE) {
         po__session_forget(s);
         unpark(n, s, PO_ESTATE, "the worker was marked offline; poll again with resync");
@@ -264,7 +270,6 @@ void po__sessions_clear(struct po__node *n)
     while ((it = po__list_pop(&n->polls_ready))) {
         struct po__call *c = po__container_of(it, struct po__call, link);
         po__call_error(n, c, PO_ENOTLEADER, NULL);
-        po__call_unref(c);
     }
 }
 
@@ -307,6 +312,7 @@ void po__sessions_tick(struct po__node *n, uint64_t now)
         po__warn(&n->log, "worker.silent",
                  "worker %s missed its heartbeats of %u ms: marking it offline", w->id,
                  w->heartbeat_ms);
+        s->draining = w->status == PO_WORKER_DRAINING;
         (void)stage_status(n, w, PO_WORKER_OFFLINE);
         set_deadline(n, s, now + w->heartbeat_ms); /* tried again then, if the stage was full */
         node = po__tree_first(&n->deadlines);
@@ -343,7 +349,8 @@ const struct po__worker *po__session_identify(struct po__node *n, struct po__cal
     set_conn(n, *s, c->conn);
     if (w->status == PO_WORKER_OFFLINE) {
         if (!(*s)->going_online)
-            (*s)->going_online = stage_status(n, w, PO_WORKER_ONLINE);
+            (*s)->going_online =
+                stage_status(n, w, (*s)->draining ? PO_WORKER_DRAINING : PO_WORKER_ONLINE);
     } else {
         set_deadline(n, *s, po__node_now(n) + grace_ms(w));
     }
