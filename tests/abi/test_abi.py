@@ -65,7 +65,7 @@ class Abi(unittest.TestCase):
                 if match[1] is None:
                     comment = match[0] if "----" not in match[0] else comment
                 else:
-                    self.assertTrue(re.search(r"Since \d+\.\d+", comment) or match[1].endswith("_async"),
+                    self.assertTrue(re.search(r"Since[\s*]+\d+\.\d+", comment) or match[1].endswith("_async"),
                                     f"{path.name}: {match[1]} does not say since when")
 
     @unittest.skipUnless(sys.maxsize > 2**32, "recorded for 64-bit systems")
