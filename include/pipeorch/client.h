@@ -153,8 +153,8 @@ PO_API int po_task_wait_async(po_client *client, uint64_t task_id, const struct 
                               po_result_cb cb, void *arg);
 
 /* Cancel a task that is not finished; a running attempt is told at its worker's next poll and
- * its result refused. Returns 0, PO_ENOTFOUND, PO_ESTATE (succeeded or failed already), or as po_apply.
- * Since 0.1. */
+ * its result refused. Returns 0, PO_ENOTFOUND, PO_ESTATE (succeeded or failed already), or as
+ * po_apply. Since 0.1. */
 PO_API int po_task_cancel(po_client *client, uint64_t task_id, const struct po_call_opts *opts);
 PO_API int po_task_cancel_async(po_client *client, uint64_t task_id,
                                 const struct po_call_opts *opts, po_result_cb cb, void *arg);
