@@ -150,6 +150,7 @@ static void pump(struct po__nng_channel *ch, uint64_t now)
         c->connected = true;
         c->lane = lane;
         lane->calls_count++;
+        lane->unanswered++;
         po__list_push(&lane->calls, &c->link);
         set_due(ch, c, now + c->try_ms);
     }
@@ -258,6 +259,7 @@ void po__channel_on_reply(struct po__lane *lane, uint32_t id, const void *data, 
     int rv = po__response_decode(data, len, &resp);
     pthread_mutex_lock(&ch->lock);
     struct po__net_call *c = find_call(ch, id);
+    lane->unanswered -= lane->unanswered > 0;
     /* An answer to an earlier try counts as well, unless it would only be a reason to try again. */
     if (c && c->state == PO__CALL_SENT && c->lane == lane) {
         if (rv) {
@@ -301,6 +303,7 @@ void po__channel_on_down(struct po__lane *lane, uint32_t pipe)
     if (lane->pipe == pipe) {
         lane->up = false;
         lane->pipe = 0;
+        lane->unanswered = 0;
         while ((l = po__list_first(&lane->calls))) {
             struct po__net_call *c = call_of(l);
             c->maybe = true;

@@ -4,6 +4,7 @@
 
 #include "../base/alloc.h"
 #include "client_internal.h"
+#include "nng_close.h"
 
 #define REQUEST_ID_BIT UINT32_C(0x80000000) /* SP: marks the last id of a request's header */
 
@@ -119,12 +120,12 @@ int po__lane_send(struct po__lane *lane, uint32_t id, const void *data, size_t l
     return rv == NNG_ENOMEM ? PO_ENOMEM : PO_EBUSY;
 }
 
-void po__lane_stop(struct po__lane *lane)
+int po__lane_stop(struct po__lane *lane)
 {
     /* In this order: a receive that is posted while nng closes the socket would wait on its freed
      * queue. */
     nng_aio_stop(lane->recv); /* waits for its callback */
-    nng_close(lane->socket);
+    return po__nng_close(lane->socket);
 }
 
 void po__lane_free(struct po__lane *lane)

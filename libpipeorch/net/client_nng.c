@@ -1,5 +1,7 @@
 /* A client's channel over the network: its operations, opening and closing. How calls travel is in
  * client_engine.c. */
+#include <nng/nng.h>
+#include <nng/supplemental/util/platform.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <time.h>
@@ -7,9 +9,12 @@
 #include "../base/alloc.h"
 #include "address.h"
 #include "client_internal.h"
+#include "nng_close.h"
 #include "peer.h"
 
-#define CALLS_MAX 65536 /* a call's id has 16 bits of slot and 15 of generation */
+#define QUIET_MAX_MS  100
+#define QUIET_STEP_MS 1
+#define CALLS_MAX     65536 /* a call's id has 16 bits of slot and 15 of generation */
 
 static int channel_call(struct po__channel *base, const void *req, size_t len, uint32_t timeout_ms,
                         po__call_cb cb, void *arg)
@@ -52,14 +57,41 @@ static int channel_on_callback_thread(struct po__channel *base)
     return po__net_calling_back(po__container_of(base, struct po__nng_channel, base));
 }
 
+/* Waits a moment for the answers that are still to come: a socket should be quiet when it is closed
+ * (nng_close.h). */
+static void fall_quiet(struct po__nng_channel *ch)
+{
+    uint64_t until_ms = po__net_now_ms() + QUIET_MAX_MS;
+    bool quiet = false;
+    while (!quiet && po__net_now_ms() < until_ms) {
+        quiet = true;
+        pthread_mutex_lock(&ch->lock);
+        for (unsigned i = 0; i < ch->targets_count; i++)
+            for (unsigned j = 0; j < ch->targets[i]->lanes_count; j++)
+                quiet &= ch->targets[i]->lanes[j]->unanswered == 0;
+        pthread_mutex_unlock(&ch->lock);
+        if (!quiet)
+            nng_msleep(QUIET_STEP_MS);
+    }
+}
+
 static void free_channel(struct po__nng_channel *ch)
 {
+    int rv = 0;
     pthread_mutex_lock(&ch->lock);
     ch->closing = true; /* nothing is sent on sockets that are being closed */
     pthread_mutex_unlock(&ch->lock);
+    fall_quiet(ch);
     for (unsigned i = 0; i < ch->targets_count; i++)
         for (unsigned j = 0; j < ch->targets[i]->lanes_count; j++)
-            po__lane_stop(ch->targets[i]->lanes[j]);
+            rv |= po__lane_stop(ch->targets[i]->lanes[j]);
+    if (rv) {
+        po__error(&ch->log, "client.close",
+                  "a connection did not close within %d ms; its memory is "
+                  "left to the process",
+                  PO__NNG_CLOSE_MS);
+        return;
+    }
     for (unsigned i = 0; i < ch->targets_count; i++) {
         for (unsigned j = 0; j < ch->targets[i]->lanes_count; j++)
             po__lane_free(ch->targets[i]->lanes[j]);

@@ -18,21 +18,24 @@
  *
  * Locking: `lock` protects the pools, the counters and the list of answers; it is never held while
  * nng or the owner is called, because nng may run a completion callback inside nng_send_aio.
- * `callbacks` is held while closed() runs, so that po__endpoint_stop can wait for it: nng gives no
- * other way to know that a pipe callback has returned. */
+ * `callbacks` is held for reading while a callback of the owner runs, so that po__endpoint_stop can
+ * wait for all of them. After the stop requests are answered here, with PO_ECLOSED. */
 #include "worker_endpoint.h"
 
 #include <errno.h>
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
+#include <nng/supplemental/util/platform.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "../base/alloc.h"
 #include "../base/assert.h"
 #include "../base/list.h"
 #include "address.h"
+#include "nng_close.h"
 #include "peer.h"
 
 #define RECV_AIOS       4
@@ -41,7 +44,9 @@
 #define CALLS_MAX       65536        /* requests without an answer that has left */
 #define CALLS_MAX_BYTES (256u << 20) /* bytes of those requests */
 #define CONNECTIONS_MAX 32768
-#define RETRY_MS        100 /* pause after a receive that failed for want of memory */
+#define QUIET_MS        20   /* no request for so long: quiet enough to close the socket */
+#define QUIET_MAX_MS    1000 /* and do not wait longer than this for it */
+#define RETRY_MS        100  /* pause after a receive that failed for want of memory */
 
 struct po__endpoint_call {
     struct po__list link; /* in `answers` or `free_calls` */
@@ -74,11 +79,13 @@ struct po__endpoint {
     size_t calls_count, calls_bytes;
     bool closing;
     atomic_bool stopped;
-    pthread_mutex_t callbacks;
+    pthread_rwlock_t callbacks;
+    atomic_ullong request_ms; /* when the last request came after the stop */
     atomic_uint connections;
     struct recv_op recvs[RECV_AIOS];
     struct send_op sends[SEND_AIOS];
-    struct po__buf busy; /* the encoded answer to requests beyond the bounds */
+    struct po__buf busy;   /* the encoded answer to requests beyond the bounds */
+    struct po__buf closed; /* and to those that come after the stop */
 };
 
 /* ---- calls ---- */
@@ -182,24 +189,42 @@ void po__endpoint_drop(struct po__endpoint_call *call)
 
 /* ---- requests ---- */
 
+static uint64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* Answers a request without bothering the owner. */
+static void answer_alone(struct po__endpoint *e, nng_msg *msg, const struct po__buf *answer)
+{
+    nng_msg_clear(msg);
+    struct po__endpoint_call *call = call_new(e, msg, false);
+    if (call)
+        po__endpoint_answer(call, answer->data, answer->len);
+    else
+        nng_msg_free(msg);
+}
+
 static void on_request(struct po__endpoint *e, nng_msg *msg)
 {
     if (nng_msg_header_len(msg) < 2 * sizeof(uint32_t)) { /* no way back to its sender */
         nng_msg_free(msg);
         return;
     }
-    struct po__endpoint_call *call = call_new(e, msg, true);
+    pthread_rwlock_rdlock(&e->callbacks);
+    bool stopped = atomic_load(&e->stopped);
+    struct po__endpoint_call *call = stopped ? NULL : call_new(e, msg, true);
     if (call) {
         uint64_t conn = (uint64_t)nng_pipe_id(nng_msg_get_pipe(msg));
         e->opts.request(e->opts.arg, call, conn, nng_msg_body(msg), nng_msg_len(msg));
-        return;
     }
-    nng_msg_clear(msg);
-    call = call_new(e, msg, false);
-    if (call)
-        po__endpoint_answer(call, e->busy.data, e->busy.len);
-    else
-        nng_msg_free(msg);
+    pthread_rwlock_unlock(&e->callbacks);
+    if (stopped)
+        atomic_store(&e->request_ms, now_ms());
+    if (!call)
+        answer_alone(e, msg, stopped ? &e->closed : &e->busy);
 }
 
 static void on_received(void *arg)
@@ -235,10 +260,10 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev ev, void *arg)
         return;
     }
     atomic_fetch_sub(&e->connections, 1);
-    pthread_mutex_lock(&e->callbacks);
+    pthread_rwlock_rdlock(&e->callbacks);
     if (!atomic_load(&e->stopped))
         e->opts.closed(e->opts.arg, (uint64_t)nng_pipe_id(pipe));
-    pthread_mutex_unlock(&e->callbacks);
+    pthread_rwlock_unlock(&e->callbacks);
 }
 
 /* ---- opening and closing ---- */
@@ -308,7 +333,8 @@ static void endpoint_free(struct po__endpoint *e)
     while ((l = po__list_pop(&e->free_calls)))
         po__free(po__container_of(l, struct po__endpoint_call, link));
     po__buf_fini(&e->busy);
-    pthread_mutex_destroy(&e->callbacks);
+    po__buf_fini(&e->closed);
+    pthread_rwlock_destroy(&e->callbacks);
     pthread_mutex_destroy(&e->lock);
     po__free(e);
 }
@@ -321,14 +347,16 @@ static struct po__endpoint *endpoint_new(const struct po__endpoint_opts *opts)
     e->opts = *opts;
     e->opts.listen = NULL;
     pthread_mutex_init(&e->lock, NULL);
-    pthread_mutex_init(&e->callbacks, NULL);
+    pthread_rwlock_init(&e->callbacks, NULL);
     po__list_init(&e->idle_sends);
     po__list_init(&e->answers);
     po__list_init(&e->free_calls);
     po__response_begin(&e->busy, PO_EBUSY,
                        po__str("the node has too many requests under way; try again later"),
                        po__str(""), 0, 0);
-    if (alloc_ops(e) || e->busy.err) {
+    po__response_begin(&e->closed, PO_ECLOSED, po__str("the node is stopping; ask another one"),
+                       po__str(""), 0, 0);
+    if (alloc_ops(e) || e->busy.err || e->closed.err) {
         endpoint_free(e);
         return NULL;
     }
@@ -394,11 +422,19 @@ const char *po__endpoint_address(const struct po__endpoint *e)
 
 void po__endpoint_stop(struct po__endpoint *e)
 {
-    pthread_mutex_lock(&e->callbacks); /* a closed() that runs has returned when we have it */
-    atomic_store(&e->stopped, true);   /* new connections are refused from here on */
-    pthread_mutex_unlock(&e->callbacks);
-    for (unsigned i = 0; i < RECV_AIOS; i++)
-        nng_aio_stop(e->recvs[i].aio);
+    pthread_rwlock_wrlock(&e->callbacks); /* callbacks that run have returned when we have it */
+    atomic_store(&e->stopped, true); /* new connections are refused, new requests turned away */
+    pthread_rwlock_unlock(&e->callbacks);
+    atomic_store(&e->request_ms, now_ms());
+}
+
+/* A socket should be quiet when it is closed (nng_close.h): clients that are turned away go
+ * elsewhere. */
+static void fall_quiet(struct po__endpoint *e)
+{
+    uint64_t until_ms = now_ms() + QUIET_MAX_MS;
+    while (now_ms() - atomic_load(&e->request_ms) < QUIET_MS && now_ms() < until_ms)
+        nng_msleep(QUIET_MS / 4);
 }
 
 void po__endpoint_close(struct po__endpoint *e)
@@ -407,14 +443,23 @@ void po__endpoint_close(struct po__endpoint *e)
         return;
     if (!atomic_load(&e->stopped))
         po__endpoint_stop(e);
+    fall_quiet(e);
     pthread_mutex_lock(&e->lock);
     e->closing = true;
     pthread_mutex_unlock(&e->lock);
     /* In this order: an operation that is posted while nng closes the socket would wait on its
      * freed queue. */
+    for (unsigned i = 0; i < RECV_AIOS; i++)
+        nng_aio_stop(e->recvs[i].aio);
     for (unsigned i = 0; i < SEND_AIOS; i++)
         nng_aio_stop(e->sends[i].aio);
-    nng_close(e->socket);
+    if (po__nng_close(e->socket)) {
+        po__error(&e->opts.log, "worker.close",
+                  "the endpoint did not close within %d ms; its memory is "
+                  "left to the process",
+                  PO__NNG_CLOSE_MS);
+        return;
+    }
     while (!po__list_empty(&e->answers))
         call_free(po__container_of(po__list_pop(&e->answers), struct po__endpoint_call, link));
     PO_PRE(e->calls_count == 0); /* every call was answered or dropped */
