@@ -155,10 +155,12 @@ bool po__json_ok(struct po__slice text)
         bool object = c.p < c.end && *c.p == '{';
         if (object || (c.p < c.end && *c.p == '[')) {
             char closing = object ? '}' : ']';
+            if (depth == PO__JSON_DEPTH_MAX) /* an empty one is a level, too */
+                return false;
             c.p++;
             space(&c);
             if (!eat(&c, closing)) {
-                if (depth == PO__JSON_DEPTH_MAX || (object && !key(&c)))
+                if (object && !key(&c))
                     return false;
                 close[depth++] = closing;
                 continue;

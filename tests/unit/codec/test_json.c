@@ -96,16 +96,37 @@ static void test_known(void **state)
     assert_false(po__json_ok(po__slice("\"a\0b\"", 5)));
 }
 
+/* `depth` arrays or objects around `inner`. */
+static size_t nest(char *text, size_t depth, bool objects, const char *inner)
+{
+    static const char key[] = "{\"k\":";
+    size_t len = 0;
+    for (size_t i = 0; i < depth; i++) {
+        memcpy(text + len, objects ? key : "[", objects ? sizeof key - 1 : 1);
+        len += objects ? sizeof key - 1 : 1;
+    }
+    memcpy(text + len, inner, strlen(inner));
+    len += strlen(inner);
+    memset(text + len, objects ? '}' : ']', depth);
+    return len + depth;
+}
+
 static void test_depth(void **state)
 {
     (void)state;
-    char text[2 * PO__JSON_DEPTH_MAX + 4];
-    for (size_t depth = PO__JSON_DEPTH_MAX; depth <= PO__JSON_DEPTH_MAX + 1; depth++) {
-        /* the innermost array is empty, hence not counted as open */
-        memset(text, '[', depth + 1);
-        memset(text + depth + 1, ']', depth + 1);
-        assert_int_equal(po__json_ok(po__slice(text, 2 * depth + 2)), depth == PO__JSON_DEPTH_MAX);
-    }
+    static const struct {
+        const char *inner;
+        size_t levels; /* of inner itself */
+    } cases[] = {{"1", 0}, {"[]", 1}, {"{}", 1}, {"[ ]", 1}, {"[1]", 1}, {"{\"k\":{}}", 2}};
+    char text[8 * (PO__JSON_DEPTH_MAX + 2)];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int objects = 0; objects < 2; objects++) {
+            size_t outer = PO__JSON_DEPTH_MAX - cases[i].levels;
+            size_t len = nest(text, outer, objects, cases[i].inner);
+            assert_true(po__json_ok(po__slice(text, len)));
+            len = nest(text, outer + 1, objects, cases[i].inner);
+            assert_false(po__json_ok(po__slice(text, len)));
+        }
 }
 
 static void test_random_agrees_with_jansson(void **state)
