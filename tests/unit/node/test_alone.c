@@ -1,0 +1,235 @@
+/* A node without others: calls that find no leader, the end of the node with threads and calls that
+ * wait, a mailbox that is full, and calls made by callbacks. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include <ftw.h>
+#include <pipeorch/pipeorch.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "node/internal.h"
+
+static char dir[64];
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    return remove(path);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    strcpy(dir, "/tmp/po-alone.XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    return nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static atomic_uint applied_count;
+static sem_t in_apply, go_on; /* a command "hold" waits in apply for the test */
+
+static int count_apply(void *arg, uint64_t index, const void *cmd, size_t len, void *result,
+                       size_t *result_len)
+{
+    (void)arg, (void)index, (void)result;
+    *result_len = 0;
+    if (len == 4 && memcmp(cmd, "hold", 4) == 0) {
+        sem_post(&in_apply);
+        sem_wait(&go_on);
+    } else {
+        atomic_fetch_add(&applied_count, 1);
+    }
+    return 0;
+}
+
+static int no_snapshot(void *arg, int (*write)(void *, const void *, size_t), void *ctx)
+{
+    (void)arg, (void)write, (void)ctx;
+    return 0;
+}
+
+static int no_restore(void *arg, const void *data, size_t len)
+{
+    (void)arg, (void)data, (void)len;
+    return 0;
+}
+
+static const struct po_state_machine machine = {sizeof machine, NULL, count_apply, no_snapshot,
+                                                no_restore};
+
+static po_node *start(unsigned members_count)
+{
+    /* Port 1 answers nobody: the others are never there. */
+    static const struct po_member founding[] = {
+        {"here", "127.0.0.3:1"}, {"there", "127.0.0.1:1"}, {"yonder", "127.0.0.2:1"}};
+    static const struct po_member alone = {"here", NULL};
+    po_node *node = NULL;
+    char error[512] = "";
+    struct po_node_opts o = {.size = sizeof o,
+                             .name = "here",
+                             .data_dir = dir,
+                             .bootstrap = 1,
+                             .members = members_count > 1 ? founding : &alone,
+                             .members_count = members_count,
+                             .listen = members_count > 1 ? "127.0.0.1:0" : NULL,
+                             .advertise = members_count > 1 ? founding[0].address : NULL,
+                             .state_machine = &machine,
+                             .election_ms = 100};
+    int rv = po_node_start(&node, &o, error, sizeof error);
+    if (rv)
+        print_error("%s: %s\n", po_err_name(rv), error);
+    assert_int_equal(rv, 0);
+    return node;
+}
+
+/* ---- no leader ---- */
+
+static atomic_uint answers_count, closed_count, done_count;
+
+static void on_answer(void *arg, const struct po_result *r)
+{
+    (void)arg;
+    atomic_fetch_add(&closed_count, r->code == PO_ECLOSED);
+    atomic_fetch_add(&done_count, r->code == 0);
+    atomic_fetch_add(&answers_count, 1);
+}
+
+/* A majority is away: calls are answered at their deadline, and say that nothing was done. */
+static void test_no_leader(void **state)
+{
+    (void)state;
+    po_node *node = start(3);
+    struct po_call_opts o = {.size = sizeof o, .timeout_ms = 200, .key = "k", .key_len = 1};
+    assert_int_equal(po_apply(node, "x", 1, &o, NULL, NULL), PO_ENOLEADER);
+    assert_int_equal(
+        po_apply(node, "x", 1, &(struct po_call_opts){sizeof o, 200, NULL, 0}, NULL, NULL),
+        PO_ENOLEADER);
+    assert_int_equal(po_read_barrier(node, &o), PO_ENOLEADER);
+    struct po_task_opts t = {.size = sizeof t, .capability = "test:do"};
+    assert_int_equal(po_submit_task(po_node_client(node), &t, &o, NULL), PO_ENOLEADER);
+    assert_int_equal(po_node_wait_leader(node, 1), PO_ETIMEDOUT);
+
+    /* the end of the node answers what still waits, also callbacks that would wait for long */
+    atomic_store(&answers_count, 0);
+    atomic_store(&closed_count, 0);
+    o.timeout_ms = PO_TIMEOUT_MAX_MS;
+    for (unsigned i = 0; i < 50; i++)
+        assert_int_equal(po_apply_async(node, "y", 1, &o, on_answer, NULL), 0);
+    po_node_stop(node);
+    assert_int_equal(atomic_load(&answers_count), 50);
+    assert_int_equal(atomic_load(&closed_count), 50);
+}
+
+static void *watch(void *arg)
+{
+    return (void *)(intptr_t)po_node_wait_leader(arg, PO_TIMEOUT_MAX_MS);
+}
+
+/* Threads that wait for a leader are let go, and have left, before the node is freed. */
+static void test_stop_frees_watchers(void **state)
+{
+    (void)state;
+    pthread_t t[4];
+    void *rv;
+    po_node *node = start(3);
+    struct po__node *core = *(struct po__node **)node; /* its first member */
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, watch, node), 0);
+    for (unsigned inside = 0; inside < 4; sched_yield()) {
+        pthread_mutex_lock(&core->status_lock);
+        inside = core->watchers;
+        pthread_mutex_unlock(&core->status_lock);
+    }
+    po_node_stop(node);
+    for (int i = 0; i < 4; i++) {
+        pthread_join(t[i], &rv);
+        assert_int_equal((intptr_t)rv, PO_ECLOSED);
+    }
+}
+
+/* ---- a full mailbox ---- */
+
+/* The node thread is busy: calls are taken up to the bound, then refused at once; each that was
+ * taken is applied. A lone member needs no address. */
+static void test_full_mailbox(void **state)
+{
+    (void)state;
+    unsigned taken = 0;
+    int rv;
+    po_node *node = start(1);
+    sem_init(&in_apply, 0, 0);
+    sem_init(&go_on, 0, 0);
+    assert_int_equal(po_node_wait_leader(node, 10000), 0);
+    atomic_store(&answers_count, 0);
+    atomic_store(&done_count, 0);
+    atomic_store(&applied_count, 0);
+    struct po_call_opts o = {.size = sizeof o, .timeout_ms = 120000};
+    assert_int_equal(po_apply_async(node, "hold", 4, &o, on_answer, NULL), 0);
+    sem_wait(&in_apply);
+    while ((rv = po_apply_async(node, "x", 1, &o, on_answer, NULL)) == 0)
+        taken++;
+    assert_int_equal(rv, PO_EBUSY);
+    assert_int_equal(taken, PO__MAILBOX_MAX_COUNT);
+    sem_post(&go_on);
+    for (int i = 0; i < 60000 && atomic_load(&answers_count) < taken + 1; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&answers_count), taken + 1);
+    assert_int_equal(atomic_load(&done_count), taken + 1);
+    assert_int_equal(atomic_load(&applied_count), taken);
+    po_node_stop(node);
+    sem_destroy(&in_apply);
+    sem_destroy(&go_on);
+}
+
+/* Callbacks may make calls: a chain of them goes on without anybody else waking the node. */
+struct chain {
+    po_node *node;
+    unsigned left;
+    sem_t end;
+};
+
+static void next_link(void *arg, const struct po_result *r)
+{
+    struct chain *c = arg;
+    struct po_call_opts o = {.size = sizeof o, .timeout_ms = 60000};
+    if (r->code || --c->left == 0 || po_read_barrier_async(c->node, &o, next_link, c))
+        sem_post(&c->end);
+}
+
+static void test_calls_from_callbacks(void **state)
+{
+    (void)state;
+    struct chain c = {.node = start(1), .left = 1000};
+    sem_init(&c.end, 0, 0);
+    assert_int_equal(po_node_wait_leader(c.node, 10000), 0);
+    assert_int_equal(po_read_barrier_async(c.node, NULL, next_link, &c), 0);
+    sem_wait(&c.end);
+    assert_int_equal(c.left, 0);
+    po_node_stop(c.node);
+    sem_destroy(&c.end);
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_no_leader),
+        TEST(test_stop_frees_watchers),
+        TEST(test_full_mailbox),
+        TEST(test_calls_from_callbacks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
