@@ -185,6 +185,13 @@ static int open_directory(struct po__store *s, char *error, size_t error_len)
         snprintf(error, error_len, "%s", s->disk->last_error);
         goto out;
     }
+    /* A process that was killed between a rename and its sync leaves names that can be seen but may
+     * still vanish with the power. Nothing may be built on them before they are durable. */
+    rv = ops->sync_dir(s->disk);
+    if (rv) {
+        po__store_open_error(s, rv, "syncing the data directory", error, error_len);
+        goto out;
+    }
     rv = ops->list(s->disk, note_name, &c);
     if (rv) {
         po__store_open_error(s, rv, "listing the data directory", error, error_len);

@@ -93,6 +93,11 @@ int po__meta_open(struct po__store *s, char *error, size_t error_len)
     }
     if (rv)
         return po__store_open_error(s, rv, "opening meta", error, error_len);
+    /* A killed process may have left a vote that is only in a cache; it is repeated to candidates
+     * without being written again. */
+    rv = ops->sync(s->meta);
+    if (rv)
+        return po__store_open_error(s, rv, "syncing meta", error, error_len);
     for (uint64_t slot = 0; slot < 2 && size >= (slot + 1) * PO__BLOCK_BYTES; slot++) {
         rv = ops->read(s->meta, s->meta_block.data, PO__BLOCK_BYTES, slot * PO__BLOCK_BYTES);
         if (rv)

@@ -306,6 +306,11 @@ static int read_log(struct po__scan *sc, struct po__recovery *rec,
     rv = po__scan_cut(sc, &end);
     if (rv)
         return rv;
+    /* The last batch may be whole only in a cache: its writer was killed before the device had it.
+     * The owner counts everything it gets from here as durable. */
+    rv = s->ops->sync(end.segment->file);
+    if (rv)
+        return po__store_open_error(s, rv, "syncing the log", sc->error, sc->error_len);
     end.segment->end = end.offset;
     s->sequence_next = sc->sequence + 1;
     rec->first_index = s->snapshot.index + 1;
