@@ -32,8 +32,5 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-bash "$top/tests/install-deps.sh"
-build=$top/build
-[ -f "$build/build.ninja" ] || meson setup "$build" "$top" >/dev/null
-ninja -C "$build" --quiet daemons/po-controld daemons/po-workerd daemons/poctl
-exec python3 "$top/examples/energy/quickstart.py" --build "$build" "${arguments[@]}"
+bash "$top/tests/build.sh" daemons/po-controld daemons/po-workerd daemons/poctl
+exec python3 "$top/examples/energy/quickstart.py" --build "$top/build" "${arguments[@]}"

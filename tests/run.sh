@@ -17,9 +17,7 @@ for suite in "$@"; do
     esac
 done
 
-bash "$top/tests/install-deps.sh"
-[ -f "$build/build.ninja" ] || meson setup "$build" "$top" --buildtype debugoptimized
-ninja -C "$build" --quiet
+bash "$top/tests/build.sh"
 status=0
 meson test -C "$build" --no-rebuild --print-errorlogs "${suites[@]}" || status=$?
 

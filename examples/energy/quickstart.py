@@ -5,6 +5,7 @@ quickstart.sh installs and builds, then runs this. Every question to the cluster
 
 import argparse
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -205,6 +206,9 @@ def main():
         for daemon in cluster.daemons():
             for line in daemon.log_text().splitlines()[-5:]:
                 print(f"  {daemon.name}: {line}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read the story has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as error:
         print(f"quickstart: stopped by {error or 'SIGINT'}", file=sys.stderr)
