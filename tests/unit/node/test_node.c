@@ -400,6 +400,48 @@ static void test_poll_protocol(void **state)
     po_node_stop(node);
 }
 
+static bool workers_say(po_client *client, const char *word)
+{
+    struct po_query q = {.size = sizeof q, .what = PO_QUERY_WORKERS};
+    char *json = NULL;
+    assert_int_equal(po_query(client, &q, NULL, &json), 0);
+    bool said = strstr(json, word) != NULL;
+    po_free(json);
+    return said;
+}
+
+/* With a heartbeat before each look, if the worker is to be heard. */
+static void await_workers(po_client *client, const char *word, bool heard)
+{
+    bool said = false;
+    for (int i = 0; i < 20000 && !said; i++, usleep(500)) {
+        if (heard)
+            assert_int_equal(po_heartbeat(client, "w1", 1, NULL), 0);
+        said = workers_say(client, word);
+    }
+    assert_true(said);
+}
+
+/* Silence makes a draining worker offline; when it is heard again, it drains. */
+static void test_draining_survives_silence(void **state)
+{
+    (void)state;
+    po_node *node = start(NULL);
+    po_client *client = po_node_client(node);
+    struct po_capability cap = {.size = sizeof cap, .name = "test:do"};
+    struct po_worker_info w = {.size = sizeof w,
+                               .id = "w1",
+                               .incarnation = 1,
+                               .heartbeat_ms = 100,
+                               .capabilities = &cap,
+                               .capabilities_count = 1};
+    assert_int_equal(po_register_worker(client, &w, NULL), 0);
+    assert_int_equal(po_update_worker_status(client, "w1", PO_WORKER_DRAINING, NULL), 0);
+    await_workers(client, "\"offline\"", false);
+    await_workers(client, "\"draining\"", true);
+    po_node_stop(node);
+}
+
 /* ---- many callers, and the end in the middle of them ---- */
 
 static atomic_int answered, accepted;
@@ -459,6 +501,7 @@ int main(void)
         TEST(test_fault_stops_the_node_only),
         TEST(test_refused_options),
         TEST(test_poll_protocol),
+        TEST(test_draining_survives_silence),
         TEST(test_many_threads),
         TEST(test_stop_answers_everything),
     };
