@@ -12,12 +12,8 @@
 #include "../net/worker_endpoint.h"
 #include "../node/node.h"
 #include "identity.h"
+#include "node_opts.h"
 
-#define ELECTION_MS_DEFAULT     1000
-#define HEARTBEAT_MS_DEFAULT    100
-#define SNAPSHOT_BYTES_DEFAULT  (UINT64_C(16) << 20)
-#define TRAILING_BYTES_DEFAULT  (UINT64_C(8) << 20)
-#define SEGMENT_BYTES_DEFAULT   (UINT64_C(8) << 20)
 #define CALL_TIMEOUT_DEFAULT_MS 10000
 #define FEATURE_LEVEL           1
 
@@ -35,103 +31,6 @@ struct po_node {
     char peer_address[PO_ADDRESS_MAX_BYTES + 1], worker_address[PO_ADDRESS_MAX_BYTES + 1];
     bool has_state_machine;
 };
-
-/* ---- options ---- */
-
-static int refuse(char *error, size_t error_len, int code, const char *what)
-{
-    snprintf(error, error_len, "%s", what);
-    return code;
-}
-
-static int check_range(const char *name, uint64_t v, uint64_t min, uint64_t max, char *error,
-                       size_t error_len)
-{
-    if (v >= min && v <= max)
-        return 0;
-    snprintf(error, error_len, "%s is %llu; it must be %llu to %llu", name, (unsigned long long)v,
-             (unsigned long long)min, (unsigned long long)max);
-    return PO_EINVAL;
-}
-
-static int check_address(const char *name, const char *address, bool insecure, bool bind,
-                         char *error, size_t error_len)
-{
-    char host[PO_ADDRESS_MAX_BYTES + 1], port[16], why[256];
-    if (!address)
-        return 0;
-    if (po__address_parse(address, host, sizeof host, port, sizeof port, why, sizeof why)) {
-        snprintf(error, error_len, "%s: %s", name, why);
-        return PO_EADDR;
-    }
-    if (bind && !insecure && !po__address_is_loopback(address)) {
-        snprintf(error, error_len,
-                 "%s: %s is not a loopback address, and there is no TLS yet: anyone who reaches "
-                 "the port could control the "
-                 "cluster. Set insecure to accept that on a network that you trust",
-                 name, address);
-        return PO_EREFUSED;
-    }
-    return 0;
-}
-
-static int check_opts(struct po_node_opts *o, char *error, size_t error_len)
-{
-    if (!o->name || !po__name_ok(po__str(o->name)))
-        return refuse(error, error_len, PO_EINVAL,
-                      "name is required: 1 to 128 of A-Z a-z 0-9 . _ -");
-    if (!o->data_dir || !*o->data_dir)
-        return refuse(error, error_len, PO_EINVAL,
-                      "data_dir is required: the directory that holds this node's log");
-    if (!o->zone)
-        o->zone = "default";
-    if (!po__name_ok(po__str(o->zone)))
-        return refuse(error, error_len, PO_EINVAL, "zone must be 1 to 128 of A-Z a-z 0-9 . _ -");
-    if (o->cluster && !po__name_ok(po__str(o->cluster)))
-        return refuse(error, error_len, PO_EINVAL, "cluster must be 1 to 128 of A-Z a-z 0-9 . _ -");
-    if (o->members_count && !o->members)
-        return refuse(error, error_len, PO_EINVAL,
-                      "members is NULL although members_count is not 0");
-    if (o->members_count > 1 && !o->listen)
-        return refuse(
-            error, error_len, PO_EINVAL,
-            "listen is required in a cluster of several nodes: the address for its peers");
-    o->election_ms = o->election_ms ? o->election_ms : ELECTION_MS_DEFAULT;
-    o->heartbeat_ms = o->heartbeat_ms                              ? o->heartbeat_ms
-                      : o->election_ms < 10 * HEARTBEAT_MS_DEFAULT ? o->election_ms / 10
-                                                                   : HEARTBEAT_MS_DEFAULT;
-    o->snapshot_bytes = o->snapshot_bytes ? o->snapshot_bytes : SNAPSHOT_BYTES_DEFAULT;
-    o->trailing_bytes = o->trailing_bytes                            ? o->trailing_bytes
-                        : o->snapshot_bytes < SNAPSHOT_BYTES_DEFAULT ? o->snapshot_bytes / 2
-                                                                     : TRAILING_BYTES_DEFAULT;
-    o->segment_bytes = o->segment_bytes ? o->segment_bytes : SEGMENT_BYTES_DEFAULT;
-    int rv = check_range("election_ms", o->election_ms, 50, 60000, error, error_len);
-    rv = rv ? rv
-            : check_range("heartbeat_ms", o->heartbeat_ms, 5, o->election_ms / 3, error, error_len);
-    rv =
-        rv ? rv
-           : check_range("snapshot_bytes", o->snapshot_bytes, 64 << 10, 64 << 20, error, error_len);
-    rv = rv ? rv
-            : check_range("trailing_bytes", o->trailing_bytes, 0, o->snapshot_bytes * 4, error,
-                          error_len);
-    rv = rv ? rv
-            : check_range("segment_bytes", o->segment_bytes, 1 << 20, 256 << 20, error, error_len);
-    if (rv == 0 && o->segment_bytes % PO__DISK_ALIGN)
-        return refuse(error, error_len, PO_EINVAL, "segment_bytes must be a multiple of 4096");
-    rv = rv ? rv : check_address("listen", o->listen, o->insecure, true, error, error_len);
-    rv = rv ? rv : check_address("advertise", o->advertise, true, false, error, error_len);
-    rv = rv ? rv
-            : check_address("worker_listen", o->worker_listen, o->insecure, true, error, error_len);
-    rv = rv ? rv
-            : check_address("worker_advertise", o->worker_advertise, true, false, error, error_len);
-    if (rv)
-        return rv;
-    const struct po_state_machine *sm = o->state_machine;
-    if (sm && (sm->size < sizeof *sm || !sm->apply || !sm->snapshot || !sm->restore))
-        return refuse(error, error_len, PO_EINVAL,
-                      "state_machine needs size, apply, snapshot and restore");
-    return 0;
-}
 
 /* ---- peers ---- */
 
@@ -197,7 +96,8 @@ static int net_open(void *arg, uv_loop_t *loop, struct po__node *core, char *err
     h->node_id = n->identity.node_id;
     h->feature_level = FEATURE_LEVEL;
     if (getrandom(&h->incarnation, sizeof h->incarnation, 0) != (ssize_t)sizeof h->incarnation)
-        return refuse(error, error_len, PO_EIO, "the system's random numbers cannot be read");
+        return po__refuse_start(error, error_len, PO_EIO,
+                                "the system's random numbers cannot be read");
     snprintf(h->name, sizeof h->name, "%s", n->opts.name);
     snprintf(h->zone, sizeof h->zone, "%s", n->opts.zone);
     snprintf(h->peer_address, sizeof h->peer_address, "%s", n->peer_address);
@@ -375,14 +275,14 @@ PO_API int po_node_start(po_node **node, const struct po_node_opts *opts, char *
     }
     error[0] = '\0';
     if (!node || !opts || opts->size < offsetof(struct po_node_opts, zone))
-        return refuse(
+        return po__refuse_start(
             error, error_len, PO_EINVAL,
             "node and opts are required, and opts->size must be sizeof(struct po_node_opts)");
     struct po_node *n = po__calloc(1, sizeof *n);
     if (!n)
-        return refuse(error, error_len, PO_ENOMEM, po_strerror(PO_ENOMEM));
+        return po__refuse_start(error, error_len, PO_ENOMEM, po_strerror(PO_ENOMEM));
     memcpy(&n->opts, opts, opts->size < sizeof n->opts ? opts->size : sizeof n->opts);
-    int rv = check_opts(&n->opts, error, error_len);
+    int rv = po__node_opts_check(&n->opts, error, error_len);
     if (rv) {
         po__free(n);
         return rv;
