@@ -334,9 +334,10 @@ PO_API int po_node_worker_address(po_node *n, char *address, size_t len)
     if (!n->endpoint)
         return PO_ENOTFOUND;
     const char *bound = po__endpoint_address(n->endpoint);
-    if (strlen(bound) >= len)
+    size_t size = strlen(bound) + 1;
+    if (size > len)
         return PO_ETOOBIG;
-    strcpy(address, bound);
+    memcpy(address, bound, size);
     return 0;
 }
 
