@@ -138,7 +138,7 @@ static int add_labels(struct po__cmd *cmd, const struct po_worker_info *w)
 
 int po__register_command(struct po__cmd *cmd, const struct po_worker_info *info)
 {
-    struct po_worker_info w;
+    struct po_worker_info w = {0};
     int rv = info ? po__read_struct(&w, sizeof w, info, "po_worker_info")
                   : po__client_fail(PO_EINVAL, "the worker is NULL");
     if (rv)
@@ -253,7 +253,7 @@ int po_deregister_worker_async(po_client *client, const char *worker_id, uint64_
 static int prepare_submit(struct po__call *call, const struct po_task_opts *task,
                           const struct po_call_opts *opts)
 {
-    struct po_task_opts t;
+    struct po_task_opts t = {0};
     struct po__cmd cmd = {.type = PO__CMD_TASK_SUBMIT};
     uint8_t drawn[PO__DRAWN_KEY_BYTES];
     int rv = task ? po__read_struct(&t, sizeof t, task, "po_task_opts")

@@ -25,7 +25,7 @@ static int query_name(struct po__slice *s, const char *text, const char *field)
 static int prepare_query(struct po__call *call, const struct po_query *query,
                          const struct po_call_opts *opts)
 {
-    struct po_query q;
+    struct po_query q = {0};
     struct po__query out = {0};
     int rv = query ? po__read_struct(&q, sizeof q, query, "po_query")
                    : po__client_fail(PO_EINVAL, "the query is NULL");

@@ -135,7 +135,8 @@ static uint64_t park_at_ms(const struct po_worker *w)
 
 static bool converses(const struct po_worker *w)
 {
-    return w->channel && !w->fatal && (w->phase == PO__WORKER_SERVE || w->phase == PO__WORKER_DRAIN);
+    return w->channel && !w->fatal &&
+           (w->phase == PO__WORKER_SERVE || w->phase == PO__WORKER_DRAIN);
 }
 
 static bool has_to_say(const struct po_worker *w)

@@ -47,7 +47,7 @@ struct po__lane {
     uint32_t pipe; /* of the connection; 0: none */
     unsigned calls_count;
     struct po__list calls; /* under way */
-    unsigned unanswered;   /* requests that the connection took, those of abandoned calls included */
+    unsigned unanswered; /* requests that the connection took, those of abandoned calls included */
 };
 
 struct po__target {
@@ -113,7 +113,8 @@ int po__lane_open(struct po__lane **lane, struct po__nng_channel *channel,
                   struct po__target *target); /* with the lock; 0, PO_ENOMEM, PO_EADDR */
 int po__lane_send(struct po__lane *lane, uint32_t id, const void *data,
                   size_t len);             /* with the lock */
-int po__lane_stop(struct po__lane *lane); /* without the lock; waits for its callbacks. PO_EBUSY: they may still run */
+int po__lane_stop(struct po__lane *lane);  /* without the lock; waits for its callbacks. PO_EBUSY:
+                                              they may still run */
 void po__lane_free(struct po__lane *lane); /* after every lane was stopped: callbacks look at all
                                               lanes of a target */
 

@@ -1,5 +1,6 @@
 /* Which node is asked. All calls go to `current`; what one of them learns about it serves all. */
 #include "../base/alloc.h"
+#include "../base/assert.h"
 #include "client_internal.h"
 
 bool po__target_up(const struct po__target *t)
@@ -44,6 +45,7 @@ int po__target_index(struct po__nng_channel *ch, struct po__slice address)
 /* `from` does not serve: move on to the next target, one that is connected if there is one. */
 void po__target_move_on(struct po__nng_channel *ch, const struct po__target *from)
 {
+    PO_INVARIANT(ch->targets_count > 0);
     if (ch->targets[ch->current] != from)
         return; /* another call has noticed before */
     ch->patience_until_ms = 0;

@@ -119,7 +119,7 @@ static const char *parse_hex(const char *p, uint64_t *value)
 
 int po__wal_parse(const char *name, uint64_t *number)
 {
-    if (strncmp(name, "wal-", 4))
+    if (strncmp(name, "wal-", 4) != 0)
         return 0;
     const char *end = parse_hex(name + 4, number);
     return end && *end == '\0';
@@ -127,7 +127,7 @@ int po__wal_parse(const char *name, uint64_t *number)
 
 int po__snap_parse(const char *name, uint64_t *index, uint64_t *term)
 {
-    if (strncmp(name, "snap-", 5))
+    if (strncmp(name, "snap-", 5) != 0)
         return 0;
     const char *p = parse_hex(name + 5, index);
     if (!p || *p != '-')

@@ -59,7 +59,7 @@ static int check_meta(struct po__store *s, const struct po__fmt_snapshot *h,
     }
     if (rv)
         return corrupt(s, 0, "header or footer");
-    if (memcmp(h->cluster_id, s->identity.cluster_id, sizeof h->cluster_id)) {
+    if (memcmp(h->cluster_id, s->identity.cluster_id, sizeof h->cluster_id) != 0) {
         snprintf(s->disk->last_error, sizeof s->disk->last_error,
                  "snapshot of another cluster than the identity file beside it");
         return PO_EIDENTITY;

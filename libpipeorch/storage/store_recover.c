@@ -113,8 +113,8 @@ static int load_segment(struct po__scan *sc, uint64_t number)
     }
     if (rv || w->epoch != po__fmt_epoch(w->directory_id, w->number))
         return po__scan_corrupt(sc, seg, 0, "damaged header");
-    if (memcmp(w->cluster_id, s->identity.cluster_id, sizeof w->cluster_id) ||
-        memcmp(w->directory_id, s->identity.directory_id, sizeof w->directory_id) ||
+    if (memcmp(w->cluster_id, s->identity.cluster_id, sizeof w->cluster_id) != 0 ||
+        memcmp(w->directory_id, s->identity.directory_id, sizeof w->directory_id) != 0 ||
         w->node_id != s->identity.node_id) {
         snprintf(
             sc->error, sc->error_len,

@@ -46,8 +46,10 @@ static int view(struct po__scan *sc, const struct po__segment *seg, uint64_t off
             bytes = (size_t)(seg->size_bytes - offset);
         sc->window_segment = NULL;
         int rv = sc->store->ops->read(seg->file, sc->window.data, bytes, offset);
-        if (rv)
-            return po__store_open_error(sc->store, rv, "reading the log", sc->error, sc->error_len);
+        if (rv) {
+            po__store_open_error(sc->store, rv, "reading the log", sc->error, sc->error_len);
+            return rv;
+        }
         sc->window_segment = seg;
         sc->window_offset = offset;
         sc->window_len = bytes;
@@ -70,6 +72,7 @@ static int header_at(struct po__scan *sc, const struct po__segment *seg, uint64_
     if (offset + PO__BLOCK_BYTES > seg->size_bytes)
         return 0;
     int rv = view(sc, seg, offset, PO__BLOCK_BYTES, &data);
+    PO_INVARIANT(rv <= 0);
     if (rv)
         return rv;
     *b = (const struct po__fmt_batch *)(const void *)data;
@@ -88,6 +91,7 @@ static int batch_at(struct po__scan *sc, const struct po__scan_position *at,
     if (sc->sequence && (*b)->sequence != sc->sequence + 1)
         return 0;
     rv = view(sc, at->segment, at->offset, batch_bytes(*b), &data);
+    PO_INVARIANT(rv <= 0);
     if (rv)
         return rv;
     *b = (const struct po__fmt_batch *)(const void *)data;
