@@ -46,7 +46,8 @@ struct stand {
     uv_async_t async;
     void (*closed)(void *arg);
     void *closed_arg;
-    sem_t asked, done;
+    sem_t asked,
+        done; /* a job is handed over, is done (libuv's own hand-over is unknown to TSan) */
     uint64_t peer, term, reply_id; /* of the job */
     int reply_code;
     atomic_uint forwards; /* calls sent to a leader; the last one: */
@@ -109,6 +110,7 @@ static void close_net(void *arg, void (*closed)(void *arg), void *closed_arg)
 static void on_job(uv_async_t *a)
 {
     struct stand *s = a->data;
+    sem_wait(&s->asked);
     if (s->reply_id) {
         struct po__buf b = {0};
         po__response_begin(&b, s->reply_code, po__str(""), po__str(""), 5, 2);
@@ -147,6 +149,7 @@ static int open_net(void *arg, uv_loop_t *loop, struct po__node *node, char *err
 
 static void do_job(struct stand *s)
 {
+    sem_post(&s->asked);
     uv_async_send(&s->async);
     sem_wait(&s->done);
 }
@@ -204,6 +207,7 @@ static void start(struct stand *s)
     char error[512] = "";
     memset(s, 0, sizeof *s);
     s->net = (struct po__node_net){&transport, open_net, record_forward, no_flush, close_net, s};
+    sem_init(&s->asked, 0, 0);
     sem_init(&s->done, 0, 0);
     assert_int_equal(po__node_create(&s->node), 0);
     assert_int_equal(po__disk_real(&disk, dir, po__node_disk_wakeup, s->node, error, sizeof error),
@@ -218,6 +222,7 @@ static void start(struct stand *s)
 static void stop(struct stand *s)
 {
     po__node_destroy(s->node);
+    sem_destroy(&s->asked);
     sem_destroy(&s->done);
 }
 
