@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,15 +73,22 @@ double bench_hist_us(const struct bench_hist *h, double quantile)
     return (double)h->max_ns / 1000.0;
 }
 
-double bench_disk_write_us(const char *dir)
+struct prober {
+    const char *dir;
+    unsigned number;
+    struct bench_hist hist;
+};
+
+/* Overwrites a zeroed file, block by block, each write durable when it returns. */
+static void *probe(void *arg)
 {
     enum { WRITES = 2000, BLOCK = 4096 };
+    struct prober *p = arg;
     char path[512];
     void *buf;
-    struct bench_hist *h = calloc(1, sizeof *h);
-    snprintf(path, sizeof path, "%s/disk-probe", dir);
+    snprintf(path, sizeof path, "%s/disk-probe-%u", p->dir, p->number);
     int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-    if (!h || fd < 0 || posix_memalign(&buf, BLOCK, BLOCK)) {
+    if (fd < 0 || posix_memalign(&buf, BLOCK, BLOCK)) {
         perror("disk probe");
         exit(1);
     }
@@ -100,14 +108,35 @@ double bench_disk_write_us(const char *dir)
             perror("disk probe");
             exit(1);
         }
-        bench_hist_add(h, bench_now_ns() - t);
+        bench_hist_add(&p->hist, bench_now_ns() - t);
     }
-    double us = bench_hist_us(h, 0.5);
     close(fd);
     unlink(path);
     free(buf);
-    free(h);
-    return us;
+    return NULL;
+}
+
+struct bench_disk bench_disk_write(const char *dir, unsigned writers)
+{
+    struct prober *probers = calloc(writers, sizeof *probers);
+    pthread_t *threads = calloc(writers, sizeof *threads);
+    struct bench_disk d = {0};
+    if (!probers || !threads)
+        exit(1);
+    for (unsigned i = 0; i < writers; i++) {
+        probers[i].dir = dir;
+        probers[i].number = i;
+        if (pthread_create(&threads[i], NULL, probe, &probers[i]))
+            exit(1);
+    }
+    for (unsigned i = 0; i < writers; i++) {
+        pthread_join(threads[i], NULL);
+        d.p50_us += bench_hist_us(&probers[i].hist, 0.5) / writers;
+        d.p99_us += bench_hist_us(&probers[i].hist, 0.99) / writers;
+    }
+    free(threads);
+    free(probers);
+    return d;
 }
 
 /* ---- cluster ---- */

@@ -21,8 +21,12 @@ void bench_hist_reset(struct bench_hist *h);
 void bench_hist_add(struct bench_hist *h, uint64_t ns);
 double bench_hist_us(const struct bench_hist *h, double quantile);
 
-/* Median of durable 4 KiB writes (O_DIRECT|O_DSYNC into a zeroed file) in dir, in microseconds. */
-double bench_disk_write_us(const char *dir);
+/* Durable 4 KiB writes (O_DIRECT|O_DSYNC into a zeroed file) in dir by so many writers at a time.
+ */
+struct bench_disk {
+    double p50_us, p99_us; /* mean over the writers */
+};
+struct bench_disk bench_disk_write(const char *dir, unsigned writers);
 
 /* Three control nodes, one process each, with durable data in a fresh folder below `base` (NULL:
  * the current one). Whichever leads calls lead(node, arg) on its main thread, once; when that

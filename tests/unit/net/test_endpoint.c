@@ -157,23 +157,6 @@ static void parked_requests_are_answered_from_another_thread(void **state)
     nng_close(q);
 }
 
-static void large_requests_pass_and_larger_ones_do_not(void **state)
-{
-    struct server *s = *state;
-    size_t max = PO__REQUEST_MAX_BYTES - 64;
-    char *big = calloc(1, PO__REQUEST_MAX_BYTES + 1);
-    memcpy(big, "echo", 4);
-    nng_socket q = client(s);
-    assert_int_equal(nng_socket_set_size(q, NNG_OPT_RECVMAXSZ, 0), 0);
-    ask(q, big, max);
-    expect(q, big, max);
-    ask(q, big, PO__REQUEST_MAX_BYTES + 1); /* its connection is closed */
-    wait_until(atomic_load(&s->closed) >= 1);
-    assert_int_equal(atomic_load(&s->requests), 1);
-    nng_close(q);
-    free(big);
-}
-
 static int plain_connect(const struct server *s)
 {
     struct sockaddr_in sa = {.sin_family = AF_INET};
@@ -182,6 +165,31 @@ static int plain_connect(const struct server *s)
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&sa, sizeof sa), 0);
     return fd;
+}
+
+static void large_requests_pass_and_larger_ones_do_not(void **state)
+{
+    struct server *s = *state;
+    size_t max = PO__REQUEST_MAX_BYTES - 64;
+    char *big = calloc(1, max), bytes[64];
+    memcpy(big, "echo", 4);
+    nng_socket q = client(s);
+    assert_int_equal(nng_socket_set_size(q, NNG_OPT_RECVMAXSZ, 0), 0);
+    ask(q, big, max);
+    expect(q, big, max);
+    nng_close(q);
+    free(big);
+    /* By hand: nng 1.5.2 hangs in nng_close if its connection ends while a message leaves. */
+    unsigned char larger[16] = "\0SP\0\0\x30\0\0";
+    for (unsigned i = 0; i < 8; i++)
+        larger[8 + i] = (unsigned char)((uint64_t)(PO__REQUEST_MAX_BYTES + 64) >> (56 - 8 * i));
+    int fd = plain_connect(s);
+    assert_int_equal(write(fd, larger, sizeof larger), (ssize_t)sizeof larger);
+    while (read(fd, bytes, sizeof bytes) > 0)
+        ;
+    close(fd);
+    wait_until(atomic_load(&s->closed) >= 2);
+    assert_int_equal(atomic_load(&s->requests), 1);
 }
 
 static void strangers_do_no_harm(void **state)
