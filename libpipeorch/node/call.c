@@ -107,8 +107,9 @@ static bool is_refusal(int code)
 static void deliver(struct po__node *n, struct po__call *c, int code, const void *resp, size_t len)
 {
     if (c->origin == PO__FROM_PEER) {
-        /* A reply that cannot be sent is as good as lost on the way: the asking node notices and
-         * asks again. */
+        /* A reply that cannot be sent (the connection is gone, or its queue full) is lost. If the
+         * connection ends the asking node asks again; else its call ends at its deadline, as
+         * unknown. */
         (void)n->net->forward(n->net->arg, c->peer.peer_id, true, c->peer.call_id, resp, len);
     } else {
         c->to.answer(c->to.arg, code, resp, len);

@@ -59,6 +59,13 @@ static int stage_finish(struct po__stage *st, size_t start, struct po__call *cal
     return 0;
 }
 
+bool po__stage_room(const struct po__node *n, uint32_t count, size_t bytes)
+{
+    const struct po__stage *st = &n->stage;
+    return st->count == 0 || (st->count + count <= PO__STAGE_MAX_COUNT &&
+                              st->bytes.len - st->head + bytes <= PO__STAGE_MAX_BYTES);
+}
+
 int po__stage_command(struct po__node *n, const struct po__cmd *cmd, struct po__call *call,
                       uint32_t sub)
 {

@@ -66,7 +66,7 @@ static void serve_command(struct po__node *n, struct po__call *c, const struct p
 static void refuse_one(struct po__call *c, uint32_t sub, int code, const char *message)
 {
     struct po__batch_result *br = &c->results[sub];
-    br->code = code;
+    br->code = c->uncertain && code == PO_ENOMEM ? PO_EUNKNOWN : code;
     br->message = po__strndup(message, strlen(message));
     c->pending--;
 }
@@ -87,6 +87,11 @@ static void serve_batch(struct po__node *n, struct po__call *c, const struct po_
     uint32_t count = po__mpr_array(&r, PO__BATCH_MAX);
     if (r.err || count == 0) {
         po__call_error(n, c, PO_EPROTO, "a batch is an array of 1 to 1024 commands");
+        return;
+    }
+    /* All or none: refused as a whole, an earlier try of the same batch is not forgotten. */
+    if (!po__stage_room(n, count, req->body.len)) {
+        po__call_error(n, c, PO_EBUSY, "the leader has too many commands waiting; retry later");
         return;
     }
     if (begin_results(c, count)) {

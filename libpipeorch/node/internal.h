@@ -248,6 +248,8 @@ void po__dispatch(
     struct po__call *c); /* decides by role: serve, redirect, forward, wait for a leader */
 
 /* commit.c */
+bool po__stage_room(const struct po__node *n, uint32_t count,
+                    size_t bytes); /* for so many commands more, all of them? */
 int po__stage_command(struct po__node *n, const struct po__cmd *cmd, struct po__call *call,
                       uint32_t sub); /* 0, PO_EBUSY, PO_ENOMEM */
 int po__stage_bytes(struct po__node *n, struct po__slice encoded, struct po__call *call,

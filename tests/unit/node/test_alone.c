@@ -194,6 +194,76 @@ static void test_full_mailbox(void **state)
     sem_destroy(&go_on);
 }
 
+struct batches {
+    atomic_uint answers, done, busy, torn;
+};
+
+static void on_batch(void *arg, int code, const void *resp, size_t len)
+{
+    struct batches *b = arg;
+    struct po__response r;
+    if (code || po__response_decode(resp, len, &r)) {
+        atomic_fetch_add(&b->torn, 1);
+    } else if (r.code) {
+        atomic_fetch_add(&b->busy, r.code == PO_EBUSY);
+    } else {
+        struct po__mpr mr;
+        po__mpr_init(&mr, r.body.data, r.body.len);
+        uint32_t refused = 0, count = po__mpr_array(&mr, PO__BATCH_MAX);
+        for (uint32_t i = 0; i < count; i++) {
+            po__mpr_array(&mr, 4);
+            refused += po__mpr_int(&mr) != 0;
+            for (int skip = 0; skip < 3; skip++)
+                po__mpr_raw(&mr);
+        }
+        atomic_fetch_add(mr.err || refused ? &b->torn : &b->done, 1);
+    }
+    atomic_fetch_add(&b->answers, 1);
+}
+
+/* More commands than the stage holds: a batch gets in as a whole, or is refused as a whole. */
+static void test_batches_are_not_torn(void **state)
+{
+    (void)state;
+    enum { BATCHES = 15, COMMANDS = 4, BYTES = 1000000 };
+    po_node *node = start(1);
+    struct po__node *core = *(struct po__node **)node; /* its first member */
+    struct batches b = {0};
+    struct po__buf request = {0};
+    struct po__cmd cmd = {.type = PO__CMD_APP};
+    char *payload = calloc(1, BYTES);
+    cmd.app.data = po__slice(payload, BYTES);
+    po__request_begin(&request, PO__REQ_BATCH, 120000, 1);
+    po__mpw_array(&request, COMMANDS);
+    for (int i = 0; i < COMMANDS; i++)
+        po__cmd_encode(&request, &cmd);
+    assert_int_equal(request.err, 0);
+    sem_init(&in_apply, 0, 0);
+    sem_init(&go_on, 0, 0);
+    assert_int_equal(po_node_wait_leader(node, 10000), 0);
+    atomic_store(&applied_count, 0);
+    struct po_call_opts o = {.size = sizeof o, .timeout_ms = 120000};
+    assert_int_equal(po_apply_async(node, "hold", 4, &o, on_answer, NULL), 0);
+    sem_wait(&in_apply);
+    for (int i = 0; i < BATCHES; i++)
+        assert_int_equal(po__node_request(core, request.data, request.len, true, 0,
+                                          (struct po__reply_to){on_batch, &b}),
+                         0);
+    sem_post(&go_on);
+    for (int i = 0; i < 60000 && atomic_load(&b.answers) < BATCHES; i++)
+        usleep(1000);
+    assert_int_equal(atomic_load(&b.answers), BATCHES);
+    assert_int_equal(atomic_load(&b.torn), 0);
+    assert_true(atomic_load(&b.busy) > 0);
+    assert_int_equal(atomic_load(&b.done) + atomic_load(&b.busy), BATCHES);
+    assert_int_equal(atomic_load(&applied_count), atomic_load(&b.done) * COMMANDS);
+    po_node_stop(node);
+    po__buf_fini(&request);
+    free(payload);
+    sem_destroy(&in_apply);
+    sem_destroy(&go_on);
+}
+
 /* Callbacks may make calls: a chain of them goes on without anybody else waking the node. */
 struct chain {
     po_node *node;
@@ -229,6 +299,7 @@ int main(void)
         TEST(test_no_leader),
         TEST(test_stop_frees_watchers),
         TEST(test_full_mailbox),
+        TEST(test_batches_are_not_torn),
         TEST(test_calls_from_callbacks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
