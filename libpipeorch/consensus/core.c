@@ -1,5 +1,5 @@
-#include "core_raft.h"
-#include "core.h"
+/* Driving libraft: one step and its work, the core's life, every event but messages. */
+#include "core_impl.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,81 +10,17 @@
 #include "../base/alloc.h"
 #include "../base/assert.h"
 
-#define DISK_CAPACITY   60000 /* what we report; the threshold is 0, so it is never judged */
 #define CATCH_UP_ROUNDS 10
-#define BARRIER_BYTES   8
-
-struct po__core {
-    struct raft raft;
-    const struct po__core_ops *ops;
-    void *arg;
-    uint64_t commit;          /* highest seen (guard 11) */
-    uint64_t last_append_ms;  /* when a leader was last heard of (guard 7) */
-    uint64_t last_timeout_ms; /* when RAFT_TIMEOUT was last stepped (guard 10); UINT64_MAX: never */
-    uint64_t own_term_committed; /* guard 4 */
-    const struct po__core_entry
-        *given; /* entries of the step under way: what update.entries refers to */
-    unsigned given_count;
-    bool answers_past; /* the step under way receives from a leader of an earlier term */
-    bool dead;
-    char error[256];
-    struct po__core *buried; /* the one before it in `graveyard` */
-};
 
 /* Dead cores. Their memory cannot be trusted enough to be freed; here it stays reachable, so that
  * leak checkers stay useful. */
 static _Atomic(struct po__core *) graveyard;
 
-/* ---- memory ---- */
-
-static struct po__heap_functions heap_functions;
-
-static void *heap_malloc(void *data, size_t size)
-{
-    (void)data;
-    return heap_functions.malloc(size);
-}
-static void heap_free(void *data, void *ptr)
-{
-    (void)data;
-    heap_functions.free(ptr);
-}
-static void *heap_calloc(void *data, size_t count, size_t size)
-{
-    (void)data;
-    return heap_functions.calloc(count, size);
-}
-static void *heap_realloc(void *data, void *ptr, size_t size)
-{
-    (void)data;
-    return heap_functions.realloc(ptr, size);
-}
-/* Only the library's file layer, which we do not use, asks for aligned memory. */
-static void *heap_aligned_alloc(void *data, size_t alignment, size_t size)
-{
-    (void)data, (void)alignment, (void)size;
-    PO_INVARIANT(!"aligned allocation is not used");
-    return NULL;
-}
-static void heap_aligned_free(void *data, size_t alignment, void *ptr)
-{
-    (void)data, (void)alignment, (void)ptr;
-    PO_INVARIANT(!"aligned allocation is not used");
-}
-
-void po__core_set_heap(const struct po__heap_functions *f)
-{
-    static struct raft_heap heap = {NULL,         heap_malloc,        heap_free,        heap_calloc,
-                                    heap_realloc, heap_aligned_alloc, heap_aligned_free};
-    heap_functions = *f;
-    raft_heap_set(&heap);
-}
-
 /* ---- configurations ---- */
 
 /* Our decoder has accepted these bytes, so the library's can only fail for memory, which the heap
  * rules out. */
-static void conf_decode(struct raft_configuration *to, const void *data, size_t len)
+void po__core_conf_decode(struct raft_configuration *to, const void *data, size_t len)
 {
     struct raft_buffer buf = {(void *)data, len};
     struct po__conf check;
@@ -98,7 +34,7 @@ static void metadata_fill(struct raft_snapshot_metadata *to, const struct po__sn
     to->index = meta->index;
     to->term = meta->term;
     to->configuration_index = meta->conf_index;
-    conf_decode(&to->configuration, meta->conf, meta->conf_len);
+    po__core_conf_decode(&to->configuration, meta->conf, meta->conf_len);
 }
 
 /* ---- one step ---- */
@@ -264,16 +200,26 @@ static int do_update(struct po__core *c, const struct raft_update *u)
     return c->dead ? PO_EFAULT : 0;
 }
 
-static int step(struct po__core *c, uint64_t now, struct raft_event *e)
+void po__core_begin(struct po__core *c, uint64_t now, struct raft_event *e, struct raft_update *u)
+{
+    PO_PRE(now >= c->raft.now);
+    e->time = now;
+    e->capacity = PO__CORE_CAPACITY;
+    memset(u, 0, sizeof *u);
+}
+
+int po__core_finish(struct po__core *c, const struct raft_event *e, int rv,
+                    const struct raft_update *u)
+{
+    return rv ? classify(c, e, rv) : do_update(c, u);
+}
+
+int po__core_step(struct po__core *c, uint64_t now, struct raft_event *e)
 {
     struct raft_update u;
 
-    PO_PRE(now >= c->raft.now);
-    e->time = now;
-    e->capacity = DISK_CAPACITY;
-    memset(&u, 0, sizeof u);
-    int rv = raft_step(&c->raft, e, &u);
-    return rv ? classify(c, e, rv) : do_update(c, &u);
+    po__core_begin(c, now, e, &u);
+    return po__core_finish(c, e, raft_step(&c->raft, e, &u), &u);
 }
 
 /* ---- life ---- */
@@ -394,230 +340,11 @@ int po__core_start(struct po__core *c, uint64_t now, uint64_t term, uint64_t vot
     }
     c->last_append_ms = now;
     void *batch = log->count ? e.start.entries[0].batch : NULL;
-    int rv = step(c, now, &e); /* if it fails, the core has freed the entries already */
+    int rv = po__core_step(c, now, &e); /* if it fails, the core has freed the entries already */
     if (!c->dead) {
         raft_free(batch);
         raft_free(e.start.entries);
     }
-    return rv;
-}
-
-/* ---- messages in ---- */
-
-static void message_fill(struct raft_message *to, uint64_t peer, const char *address,
-                         const struct po__msg *m)
-{
-    *to = (struct raft_message){.server_id = peer, .server_address = address};
-    switch (m->type) {
-    case PO__MSG_VOTE:
-        to->type = RAFT_REQUEST_VOTE;
-        to->request_vote = (struct raft_request_vote){
-            .version = 2,
-            .term = m->term,
-            .candidate_id = m->vote.candidate,
-            .last_log_index = m->vote.last_index,
-            .last_log_term = m->vote.last_term,
-            .disrupt_leader = m->vote.disrupt_leader,
-            .pre_vote = m->vote.pre_vote,
-        };
-        break;
-    case PO__MSG_VOTE_RESULT:
-        to->type = RAFT_REQUEST_VOTE_RESULT;
-        to->request_vote_result = (struct raft_request_vote_result){
-            .version = 2,
-            .term = m->term,
-            .vote_granted = m->vote_result.granted,
-            .pre_vote = m->vote_result.pre_vote,
-            .capacity = DISK_CAPACITY,
-        };
-        break;
-    case PO__MSG_APPEND_RESULT:
-        to->type = RAFT_APPEND_ENTRIES_RESULT;
-        to->append_entries_result = (struct raft_append_entries_result){
-            .version = 1,
-            .term = m->term,
-            .rejected = m->append_result.rejected,
-            .last_log_index = m->append_result.last_index,
-            .capacity = DISK_CAPACITY,
-        };
-        break;
-    case PO__MSG_TIMEOUT_NOW:
-        to->type = RAFT_TIMEOUT_NOW;
-        to->timeout_now = (struct raft_timeout_now){
-            .version = 1,
-            .term = m->term,
-            .last_log_index = m->timeout_now.last_index,
-            .last_log_term = m->timeout_now.last_term,
-        };
-        break;
-    default:
-        PO_PRE(!"a message of the core's");
-    }
-}
-
-static int receive_step(struct po__core *c, uint64_t now, struct raft_message *m)
-{
-    struct raft_event e = {.type = RAFT_RECEIVE, .receive.message = m};
-    struct po__guard_nonvoter guard = {0};
-    struct raft_update u;
-
-    if (m->type != RAFT_REQUEST_VOTE)
-        return step(c, now, &e);
-    /* The guard's disguise must be off again before the step's work is done: that work may look at
-     * the configuration. */
-    PO_PRE(now >= c->raft.now);
-    e.time = now;
-    e.capacity = DISK_CAPACITY;
-    memset(&u, 0, sizeof u);
-    po__guard_nonvoter_begin(&guard, &c->raft, c->last_append_ms, now);
-    int rv = raft_step(&c->raft, &e, &u);
-    po__guard_nonvoter_end(&guard, &c->raft);
-    return rv ? classify(c, &e, rv) : do_update(c, &u);
-}
-
-/* One run of entries in one step. entries is the caller's array, reused. */
-static int append_step(struct po__core *c, uint64_t now, struct raft_message *m,
-                       struct raft_entry *entries, const struct po__core_entry *given,
-                       unsigned count)
-{
-    void *batch = count ? raft_malloc(1) : NULL; /* the core insists on owning one per message */
-
-    for (unsigned i = 0; i < count; i++)
-        entries[i].batch = batch;
-    m->append_entries.entries = count ? entries : NULL;
-    m->append_entries.n_entries = count;
-    c->given = given;
-    c->given_count = count;
-    int rv = receive_step(c, now, m);
-    c->given = NULL;
-    c->given_count = 0;
-    return rv;
-}
-
-/* Term of our entry at index as the log and the snapshot know it, 0 if neither does. */
-static raft_term term_at(const struct po__core *c, const struct po__log *log, uint64_t index)
-{
-    const struct po__log_slot *s = po__log_get(log, index);
-    if (s)
-        return s->rec->term;
-    return index == c->raft.trail.snapshot.index ? c->raft.trail.snapshot.term : 0;
-}
-
-static int configuration_step(struct po__core *c, uint64_t now, uint64_t index,
-                              const struct po__log *log)
-{
-    const struct po__log_slot *s = po__log_get(log, index);
-    PO_INVARIANT(s && s->rec->type == RAFT_CHANGE);
-    return po__core_configuration(c, now, index, po__rec_payload(s->rec), s->rec->len);
-}
-
-static int receive_append(struct po__core *c, uint64_t now, struct raft_message *m,
-                          const struct po__msg *from, const struct po__log *log)
-{
-    struct raft_append_entries *ae = &m->append_entries;
-    unsigned skip, count = from->append.count;
-    struct raft_entry *entries = NULL;
-    struct po__core_entry *given = NULL;
-    int rv = 0;
-
-    m->type = RAFT_APPEND_ENTRIES;
-    *ae = (struct raft_append_entries){.version = 1,
-                                       .term = from->term,
-                                       .prev_log_index = from->append.prev_index,
-                                       .prev_log_term = from->append.prev_term,
-                                       .leader_commit = from->append.commit,
-                                       .n_entries = count};
-    if (po__guard_other_leader(&c->raft, m))
-        return PO_EPROTO;
-    c->answers_past = ae->term < c->raft.current_term;
-    if (!c->answers_past)
-        c->last_append_ms = now;
-    po__guard_append_below_snapshot(&c->raft, ae, &skip);
-    count -= skip;
-    if (count == 0)
-        return append_step(c, now, m, NULL, NULL, 0);
-
-    entries = po__calloc(count, sizeof *entries);
-    given = po__calloc(count, sizeof *given);
-    if (!entries || !given) {
-        rv = PO_ENOMEM;
-        goto out;
-    }
-    for (unsigned i = 0; i < count; i++) {
-        const struct po__rec *rec = from->append.recs[skip + i];
-        given[i] = (struct po__core_entry){from->append.block, rec};
-        entries[i].term = rec->term;
-        entries[i].type = (enum raft_entry_type)rec->type;
-        entries[i].buf.base = (void *)po__rec_payload(rec);
-        entries[i].buf.len = rec->len;
-    }
-    const uint64_t prev_index = ae->prev_log_index, prev_term = ae->prev_log_term;
-    for (unsigned at = 0, run; at < count && rv == 0; at += run) {
-        run = po__guard_append_run(entries, at, count);
-        ae->prev_log_index = prev_index + at;
-        ae->prev_log_term = at ? entries[at - 1].term : prev_term;
-        ae->entries = entries + at;
-        ae->n_entries = run;
-        uint64_t proven =
-            po__guard_change_proven(&c->raft, ae, term_at(c, log, ae->prev_log_index));
-        if (proven)
-            rv = configuration_step(c, now, proven, log);
-        if (rv == 0)
-            rv = append_step(c, now, m, entries + at, given + at, run);
-    }
-out:
-    po__free(entries);
-    po__free(given);
-    return rv;
-}
-
-int po__core_receive(struct po__core *c, uint64_t now, uint64_t peer, const char *address,
-                     const struct po__msg *m, const struct po__log *log)
-{
-    struct raft_message rm = {.server_id = peer, .server_address = address};
-
-    if (c->dead)
-        return PO_EFAULT;
-    if (m->type == PO__MSG_APPEND)
-        return receive_append(c, now, &rm, m, log);
-    message_fill(&rm, peer, address, m);
-    if (m->type == PO__MSG_VOTE && m->vote.candidate != peer)
-        return PO_EPROTO;
-    if (m->type == PO__MSG_VOTE_RESULT && po__guard_drop_vote_result(&c->raft))
-        return 0;
-    if (m->type == PO__MSG_TIMEOUT_NOW && po__guard_sole_voter_timeout_now(&c->raft))
-        return 0;
-    if (m->type == PO__MSG_APPEND_RESULT)
-        po__guard_stale_rejection(&c->raft, peer, &rm.append_entries_result);
-    return receive_step(c, now, &rm);
-}
-
-int po__core_receive_snapshot(struct po__core *c, uint64_t now, uint64_t peer, const char *address,
-                              uint64_t term, const struct po__snapshot_meta *meta, bool *wanted)
-{
-    struct raft_message m = {
-        .type = RAFT_INSTALL_SNAPSHOT, .server_id = peer, .server_address = address};
-
-    *wanted = false;
-    if (c->dead)
-        return PO_EFAULT;
-    m.install_snapshot = (struct raft_install_snapshot){.version = 0,
-                                                        .term = term,
-                                                        .last_index = meta->index,
-                                                        .last_term = meta->term,
-                                                        .conf_index = meta->conf_index};
-    if (po__guard_other_leader(&c->raft, &m))
-        return PO_EPROTO;
-    if (c->raft.snapshot.installing) /* the core would keep, and lose, what we give it */
-        return 0;
-    conf_decode(&m.install_snapshot.conf, meta->conf, meta->conf_len);
-    m.install_snapshot.data.base = raft_malloc(1); /* the content is in the store */
-    m.install_snapshot.data.len = 1;
-    c->answers_past = term < c->raft.current_term;
-    if (!c->answers_past)
-        c->last_append_ms = now;
-    int rv = receive_step(c, now, &m);
-    *wanted = c->raft.snapshot.installing;
     return rv;
 }
 
@@ -631,7 +358,7 @@ int po__core_installed(struct po__core *c, uint64_t now, const struct po__snapsh
         return PO_EFAULT;
     PO_PRE(c->raft.snapshot.installing && c->raft.state == RAFT_FOLLOWER);
     metadata_fill(&e.persisted_snapshot.metadata, meta);
-    return step(c, now, &e);
+    return po__core_step(c, now, &e);
 }
 
 int po__core_persisted(struct po__core *c, uint64_t now, uint64_t index)
@@ -642,7 +369,7 @@ int po__core_persisted(struct po__core *c, uint64_t now, uint64_t index)
         return PO_EFAULT;
     PO_PRE(!c->raft.snapshot.installing && index > c->raft.last_stored &&
            index <= raft_last_index(&c->raft));
-    return step(c, now, &e);
+    return po__core_step(c, now, &e);
 }
 
 int po__core_timeout(struct po__core *c, uint64_t now)
@@ -657,7 +384,7 @@ int po__core_timeout(struct po__core *c, uint64_t now)
             return die(c, rv, "consensus: term and vote could not be made durable");
     }
     c->last_timeout_ms = now;
-    return step(c, now, &e);
+    return po__core_step(c, now, &e);
 }
 
 int po__core_submit(struct po__core *c, uint64_t now, const struct po__core_entry *entry)
@@ -679,7 +406,7 @@ int po__core_submit(struct po__core *c, uint64_t now, const struct po__core_entr
     re.batch = raft_malloc(1);
     c->given = entry;
     c->given_count = 1;
-    int rv = step(c, now, &e);
+    int rv = po__core_step(c, now, &e);
     c->given = NULL;
     c->given_count = 0;
     if (rv && !c->dead)
@@ -694,8 +421,8 @@ int po__core_configuration(struct po__core *c, uint64_t now, uint64_t index, con
 
     if (c->dead)
         return PO_EFAULT;
-    conf_decode(&e.configuration.conf, conf, len);
-    return step(c, now, &e);
+    po__core_conf_decode(&e.configuration.conf, conf, len);
+    return po__core_step(c, now, &e);
 }
 
 int po__core_snapshot(struct po__core *c, uint64_t now, const struct po__snapshot_meta *meta,
@@ -710,7 +437,7 @@ int po__core_snapshot(struct po__core *c, uint64_t now, const struct po__snapsho
     if (*skipped)
         return 0;
     metadata_fill(&e.snapshot.metadata, meta);
-    return step(c, now, &e);
+    return po__core_step(c, now, &e);
 }
 
 int po__core_catch_up(struct po__core *c, uint64_t now, uint64_t id)
@@ -722,114 +449,17 @@ int po__core_catch_up(struct po__core *c, uint64_t now, uint64_t id)
     if (c->raft.state != RAFT_LEADER)
         return PO_ENOTLEADER;
     PO_PRE(po__core_catch_up_state(c, id) != PO__CATCH_UP_RUNNING);
-    return step(c, now, &e);
+    return po__core_step(c, now, &e);
 }
 
 int po__core_transfer(struct po__core *c, uint64_t now, uint64_t id)
 {
     struct raft_event e = {.type = RAFT_TRANSFER, .transfer.server_id = id};
 
-    return c->dead ? PO_EFAULT : step(c, now, &e);
+    return c->dead ? PO_EFAULT : po__core_step(c, now, &e);
 }
 
 void po__core_own_term_committed(struct po__core *c, uint64_t index)
 {
     c->own_term_committed = index;
-}
-
-/* ---- what it knows ---- */
-
-int po__core_role(const struct po__core *c)
-{
-    if (c->dead)
-        return PO_ROLE_STOPPED;
-    return c->raft.state == RAFT_LEADER      ? PO_ROLE_LEADER
-           : c->raft.state == RAFT_CANDIDATE ? PO_ROLE_CANDIDATE
-                                             : PO_ROLE_FOLLOWER;
-}
-
-uint64_t po__core_leader(const struct po__core *c)
-{
-    if (c->dead)
-        return 0;
-    return c->raft.state == RAFT_LEADER     ? c->raft.id
-           : c->raft.state == RAFT_FOLLOWER ? c->raft.follower_state.current_leader.id
-                                            : 0;
-}
-
-uint64_t po__core_term(const struct po__core *c)
-{
-    return c->raft.current_term;
-}
-
-uint64_t po__core_vote(const struct po__core *c)
-{
-    return c->raft.voted_for;
-}
-
-uint64_t po__core_commit(const struct po__core *c)
-{
-    return c->commit;
-}
-
-uint64_t po__core_last(const struct po__core *c)
-{
-    return raft_last_index((struct raft *)&c->raft);
-}
-
-uint64_t po__core_stored(const struct po__core *c)
-{
-    return c->raft.last_stored;
-}
-
-bool po__core_installing(const struct po__core *c)
-{
-    return c->raft.snapshot.installing;
-}
-
-uint64_t po__core_uncommitted_conf(const struct po__core *c)
-{
-    return c->raft.configuration_uncommitted_index;
-}
-
-uint64_t po__core_match(const struct po__core *c, uint64_t id)
-{
-    raft_index match = 0;
-    return raft_match_index(&c->raft, id, &match) == 0 ? match : 0;
-}
-
-enum po__catch_up po__core_catch_up_state(const struct po__core *c, uint64_t id)
-{
-    int status = RAFT_CATCH_UP_NONE;
-
-    if (raft_catch_up(&c->raft, id, &status) != 0)
-        return PO__CATCH_UP_NONE;
-    return status == RAFT_CATCH_UP_RUNNING    ? PO__CATCH_UP_RUNNING
-           : status == RAFT_CATCH_UP_ABORTED  ? PO__CATCH_UP_FAILED
-           : status == RAFT_CATCH_UP_FINISHED ? PO__CATCH_UP_DONE
-                                              : PO__CATCH_UP_NONE;
-}
-
-uint64_t po__core_transferee(const struct po__core *c)
-{
-    return raft_transferee(&c->raft);
-}
-
-void po__core_conf(const struct po__core *c, struct po__conf *conf)
-{
-    memset(conf, 0, sizeof *conf);
-    for (unsigned i = 0; i < c->raft.configuration.n; i++) {
-        const struct raft_server *s = &c->raft.configuration.servers[i];
-        PO_INVARIANT(po__conf_add(conf, s->id, s->address, s->role) == 0);
-    }
-}
-
-uint64_t po__core_deadline(const struct po__core *c)
-{
-    return c->dead ? UINT64_MAX : po__guard_timeout(raft_timeout(&c->raft), c->last_timeout_ms);
-}
-
-const char *po__core_error(const struct po__core *c)
-{
-    return c->error;
 }

@@ -1,4 +1,4 @@
-/* The one door to <raft.h>: core.c drives the library, guard.c looks into its state, nothing else
+/* The one door to <raft.h>: core*.c drive the library, guard.c looks into its state, nothing else
  * includes this.
  *
  * Guards must read and in two places write fields of struct raft (there is no accessor for the
