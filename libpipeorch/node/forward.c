@@ -3,8 +3,6 @@
  * the network are redirected instead. */
 #include "internal.h"
 
-#include <sys/random.h>
-
 #include <pipeorch/error.h>
 
 #define KEY_BYTES 16
@@ -39,8 +37,9 @@ static int make_keyed(struct po__node *n, struct po__call *c)
     int rv = po__cmd_decode(&r, &n->cmd, true);
     PO_INVARIANT(rv == 0); /* we encoded it */
     if (n->cmd.app.key.len == 0) {
-        if (getrandom(key, sizeof key, 0) != (ssize_t)sizeof key)
-            return PO_EIO;
+        rv = n->env.random(n->env.arg, key, sizeof key);
+        if (rv)
+            return rv;
         n->cmd.app.key = po__slice(key, sizeof key);
     }
     uint64_t now = po__node_now(n), left = c->deadline_ms > now ? c->deadline_ms - now : 1;

@@ -4,12 +4,11 @@
 #define PO__NODE_INTERNAL_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include "../base/alloc.h"
 #include "../base/tree.h"
 #include "../model/state.h"
+#include "core.h"
 #include "mailbox.h"
-#include "node.h"
 
 #define PO__FEATURE_LEVEL     1
 #define PO__CALLS_MAX         131072 /* requests that wait for something on one node */
@@ -138,7 +137,8 @@ struct po__session {
 };
 
 struct po__node {
-    /* set before the thread starts */
+    /* set before the first turn */
+    struct po__node_env env;
     struct po__store *store;
     struct po__identity identity;
     char zone[PO_NAME_MAX_BYTES + 1], peer_address[PO_ADDRESS_MAX_BYTES + 1],
@@ -148,15 +148,7 @@ struct po__node {
     struct po__logger log;
     struct po__node_opts opts;
 
-    uv_loop_t loop;
-    uv_async_t mail_async, disk_async;
-    uv_prepare_t prepare;
-    uv_timer_t timer;
-    uv_thread_t thread;
-    bool thread_started, net_open;
-    pthread_t thread_id; /* written by the thread before thread_running */
-    _Atomic(bool) thread_running;
-    _Atomic(bool) stop_asked;
+    bool net_open;
     struct po__mailbox mailbox;
 
     struct po__replica *replica;
@@ -216,7 +208,7 @@ struct po__node_peer_copy {
  * that heartbeats and never polls would let them grow. */
 #define PO__SESSION_QUEUE_MAX PO__POLL_HELD_MAX
 
-uint64_t po__node_now(struct po__node *n); /* monotonic ms of this turn */
+uint64_t po__node_now(struct po__node *n); /* monotonic ms */
 
 /* replica_ops.c */
 extern const struct po__state_ops po__node_state_ops;

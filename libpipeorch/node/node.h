@@ -4,9 +4,10 @@
  * hands requests in. Other threads only post to the mailbox (po__node_request, po__node_apply,
  * po__node_conn_closed).
  *
- * One turn of the loop (see turn() in node.c): take the mailbox -> decode, check and stage commands
- * -> ONE log entry of everything staged -> replica (store, sends, apply) -> answers and effects.
- * Nothing is delayed by a timer when idle. */
+ * One turn (po__node_turn in node.c): take the mailbox -> decode, check and stage commands -> ONE
+ * log entry of everything staged -> replica (store, sends, apply) -> answers and effects. Nothing
+ * is delayed by a timer when idle. The turn and what it works on, without the thread, is core.h;
+ * node_thread.c is the thread. */
 #ifndef PO__NODE_H
 #define PO__NODE_H
 

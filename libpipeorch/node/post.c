@@ -10,11 +10,6 @@ const struct po__identity *po__node_identity(const struct po__node *n)
     return &n->identity;
 }
 
-bool po__node_on_thread(const struct po__node *n)
-{
-    return atomic_load(&n->thread_running) && pthread_equal(pthread_self(), n->thread_id);
-}
-
 void po__node_status(struct po__node *n, struct po_node_status *st)
 {
     size_t size = st->size;

@@ -2,8 +2,6 @@
  */
 #include "internal.h"
 
-#include <time.h>
-
 #include <pipeorch/error.h>
 
 static int on_apply(void *arg, uint64_t index, uint64_t term, const void *data, size_t len,
@@ -65,9 +63,7 @@ static int on_restore_end(void *arg)
  * back. */
 static void start_clock(struct po__node *n)
 {
-    struct timespec ts;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    uint64_t wall = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+    uint64_t wall = n->env.wall_ms(n->env.arg);
     uint64_t last = po__model_now_ms(n->model);
     n->clock_base_ms = wall > last ? wall : last;
     n->clock_base_mono = po__node_now(n);

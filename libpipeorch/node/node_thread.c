@@ -1,0 +1,210 @@
+/* The node's thread: a libuv loop that owns a core (core.h) and takes its turns.
+ *
+ * The turn runs as a libuv prepare callback: after whatever the last poll brought (wakeups, peers'
+ * frames, timers) and before the loop sleeps.
+ *
+ * Ending: po__node_destroy wakes the thread; the next turn answers every call, stops the replica,
+ * closes the network and then the loop's own handles; uv_run returns when the last of them is
+ * closed. */
+#include "core.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include <pipeorch/error.h>
+#include "internal.h"
+
+struct thread {
+    struct po__node *core;
+    struct po__node_net *net; /* while it is open */
+    uv_loop_t loop;
+    uv_async_t mail_async, disk_async;
+    uv_prepare_t prepare;
+    uv_timer_t timer;
+    uv_thread_t thread;
+    bool started;
+    pthread_t id; /* written by the thread before `running` */
+    _Atomic(bool) running;
+    _Atomic(bool) stop_asked;
+};
+
+static struct thread *thread_of(const struct po__node *n)
+{
+    return n->env.arg;
+}
+
+/* ---- what the core needs ---- */
+
+static uint64_t env_now(void *arg)
+{
+    return uv_now(&((struct thread *)arg)->loop);
+}
+
+static uint64_t env_wall(void *arg)
+{
+    struct timespec ts;
+    (void)arg;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static int env_random(void *arg, void *bytes, size_t len)
+{
+    (void)arg;
+    return getrandom(bytes, len, 0) == (ssize_t)len ? 0 : PO_EIO;
+}
+
+static bool env_on_thread(void *arg)
+{
+    struct thread *t = arg;
+    return atomic_load(&t->running) && pthread_equal(pthread_self(), t->id);
+}
+
+static void env_wake(void *arg)
+{
+    struct thread *t = arg;
+    if (!env_on_thread(t)) /* the thread itself looks again before it sleeps */
+        uv_async_send(&t->mail_async);
+}
+
+/* ---- the loop ---- */
+
+static void on_async(uv_async_t *a)
+{
+    (void)a; /* the turn that follows does the work */
+}
+
+static void on_timer(uv_timer_t *t)
+{
+    (void)t; /* likewise */
+}
+
+static void on_handle_closed(uv_handle_t *h)
+{
+    (void)h;
+}
+
+static void close_handles(void *arg)
+{
+    struct thread *t = arg;
+    uv_handle_t *handles[] = {(uv_handle_t *)&t->mail_async, (uv_handle_t *)&t->disk_async,
+                              (uv_handle_t *)&t->prepare, (uv_handle_t *)&t->timer};
+    for (unsigned i = 0; i < sizeof handles / sizeof *handles; i++)
+        if (!uv_is_closing(handles[i]))
+            uv_close(handles[i], on_handle_closed);
+}
+
+static void stop(struct thread *t)
+{
+    po__node_core_stop(t->core);
+    uv_prepare_stop(&t->prepare);
+    if (po__node_core_has_net(t->core))
+        t->net->close(t->net->arg, close_handles, t);
+    else
+        close_handles(t);
+}
+
+static void on_prepare(uv_prepare_t *handle)
+{
+    struct thread *t = handle->data;
+    if (atomic_load(&t->stop_asked)) {
+        stop(t);
+        return;
+    }
+    uint64_t at = po__node_turn(t->core), now = uv_now(&t->loop);
+    if (at == UINT64_MAX)
+        uv_timer_stop(&t->timer);
+    else
+        uv_timer_start(&t->timer, on_timer, at > now ? at - now : 0, 0);
+}
+
+void po__node_disk_wakeup(void *node)
+{
+    uv_async_send(&thread_of(node)->disk_async);
+}
+
+static void thread_main(void *arg)
+{
+    struct thread *t = arg;
+    t->id = pthread_self();
+    atomic_store(&t->running, true);
+    uv_run(&t->loop, UV_RUN_DEFAULT);
+}
+
+/* ---- beginning and end ---- */
+
+int po__node_create(struct po__node **out)
+{
+    int rv = PO_ENOMEM;
+    struct thread *t = po__calloc(1, sizeof *t);
+    if (!t)
+        return PO_ENOMEM;
+    struct po__node_env env = {env_now, env_wall, env_random, env_wake, env_on_thread, t};
+    rv = po__node_core_create(&t->core, &env);
+    if (rv)
+        goto err_after_thread;
+    if (uv_loop_init(&t->loop)) {
+        rv = PO_ENOMEM;
+        goto err_after_core;
+    }
+    if (uv_async_init(&t->loop, &t->mail_async, on_async) ||
+        uv_async_init(&t->loop, &t->disk_async, on_async)) {
+        rv = PO_ENOMEM;
+        goto err_after_loop;
+    }
+    uv_prepare_init(&t->loop, &t->prepare);
+    uv_timer_init(&t->loop, &t->timer);
+    t->prepare.data = t;
+    *out = t->core;
+    return 0;
+
+err_after_loop:
+    uv_run(&t->loop, UV_RUN_NOWAIT);
+    uv_loop_close(&t->loop);
+err_after_core:
+    po__node_core_stop(t->core);
+    po__node_core_free(t->core);
+err_after_thread:
+    po__free(t);
+    return rv;
+}
+
+int po__node_start(struct po__node *n, const struct po__node_opts *opts, char *error,
+                   size_t error_len)
+{
+    struct thread *t = thread_of(n);
+    t->net = opts->net;
+    uv_update_time(&t->loop);
+    int rv = po__node_core_open(n, opts, &t->loop, error, error_len);
+    if (rv == 0) {
+        uv_prepare_start(&t->prepare, on_prepare);
+        /* The first turn comes at once, whatever was signalled before. */
+        uv_timer_start(&t->timer, on_timer, 0, 0);
+        rv = uv_thread_create(&t->thread, thread_main, t) ? PO_ENOMEM : 0;
+        t->started = rv == 0;
+    }
+    if (rv && error_len && error[0] == '\0')
+        snprintf(error, error_len, "the node cannot start: %s", po_strerror(rv));
+    return rv;
+}
+
+void po__node_destroy(struct po__node *n)
+{
+    if (!n)
+        return;
+    struct thread *t = thread_of(n);
+    if (t->started) {
+        atomic_store(&t->stop_asked, true);
+        uv_async_send(&t->mail_async);
+        uv_thread_join(&t->thread);
+    } else { /* it never ran: close what is open on the caller's thread */
+        stop(t);
+        uv_run(&t->loop, UV_RUN_DEFAULT);
+    }
+    PO_INVARIANT(uv_loop_close(&t->loop) == 0);
+    po__node_core_free(n);
+    po__free(t);
+}
