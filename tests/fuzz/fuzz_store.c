@@ -16,7 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/crc32c.h"
-#include "disk_sim.h"
+#include "sim/disk_sim.h"
 #include "storage/store.h"
 #include "storage/store_format.h"
 

@@ -15,7 +15,7 @@
 
 #include "base/alloc.h"
 #include "consensus/replica_impl.h"
-#include "disk_sim.h"
+#include "sim/disk_sim.h"
 
 #define SIM_NODES_MAX     PO_MEMBERS_MAX
 #define SIM_INDEX_MAX     65536 /* log entries of one run */

@@ -15,7 +15,7 @@
 #include "base/crc32c.h"
 #include "consensus/replica.h"
 #include "consensus/wire.h"
-#include "disk_sim.h"
+#include "sim/disk_sim.h"
 
 #define ROUNDS         2000
 #define FRAMES_A_ROUND 400

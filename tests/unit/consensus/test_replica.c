@@ -12,7 +12,7 @@
 #include "base/alloc.h"
 #include "consensus/heap.h"
 #include "consensus/replica.h"
-#include "disk_sim.h"
+#include "sim/disk_sim.h"
 
 #define ENTRIES_MAX 4096
 

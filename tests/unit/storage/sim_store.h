@@ -5,7 +5,7 @@
 
 #include "fixture.h"
 
-#include "disk_sim.h"
+#include "sim/disk_sim.h"
 
 #define SIM_SEGMENT_BYTES (32 * 1024)
 #define SNAPSHOT_BYTES    300000

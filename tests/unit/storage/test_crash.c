@@ -11,7 +11,7 @@
 
 #include <malloc.h>
 
-#include "disk_sim.h"
+#include "sim/disk_sim.h"
 
 #define CRASH_SEGMENT_BYTES (32 * 1024)
 #define STEPS               170

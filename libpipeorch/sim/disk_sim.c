@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include <pipeorch/error.h>
-#include "base/alloc.h"
-#include "base/assert.h"
+#include "../base/alloc.h"
+#include "../base/assert.h"
 
 struct sim {
     struct po__disk disk;

@@ -1,7 +1,7 @@
 /* The inside of the simulated disk: bytes, inodes and names of a medium, each as visible now, as
  * durable, and what lies between. */
-#ifndef TEST_DISK_MEDIUM_H
-#define TEST_DISK_MEDIUM_H
+#ifndef PO__DISK_MEDIUM_H
+#define PO__DISK_MEDIUM_H
 
 #include "disk_sim.h"
 

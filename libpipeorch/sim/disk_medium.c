@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include <pipeorch/error.h>
-#include "base/assert.h"
+#include "../base/assert.h"
 
 #define SECTOR 512u
 #define BLOCK  4096u

@@ -1,4 +1,4 @@
-/* A simulated disk for tests: files in memory, faults at any call, power cuts that lose or tear
+/* A simulated disk: files in memory, faults at any call, power cuts that lose or tear
  * what was not yet durable.
  *
  * A medium outlives the processes that use it. Each process attaches a po__disk to it. What a power
@@ -16,10 +16,10 @@
  * their order whatever it does). Nothing here is thread-safe, reads a clock or draws a random
  * number that is not from the seed. Memory exhaustion of the simulator itself aborts, except where
  * the real disk allocates (open). */
-#ifndef TEST_DISK_SIM_H
-#define TEST_DISK_SIM_H
+#ifndef PO__DISK_SIM_H
+#define PO__DISK_SIM_H
 
-#include "storage/disk.h"
+#include "../storage/disk.h"
 
 struct disk_sim;
 
