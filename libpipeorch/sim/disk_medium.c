@@ -10,7 +10,7 @@
 #define SECTOR 512u
 #define BLOCK  4096u
 
-void *medium_must(void *p)
+void *po__medium_must(void *p)
 {
     if (!p)
         abort();
@@ -27,14 +27,14 @@ static uint64_t draw(uint64_t *rng) /* splitmix64 */
 
 /* Bytes and inodes */
 
-void medium_bytes_write(struct bytes *b, const uint8_t *data, size_t len, uint64_t offset)
+void po__medium_bytes_write(struct bytes *b, const uint8_t *data, size_t len, uint64_t offset)
 {
     size_t end = (size_t)offset + len;
     if (end > b->cap) {
         size_t cap = b->cap ? b->cap : BLOCK;
         while (cap < end)
             cap *= 2;
-        b->data = medium_must(realloc(b->data, cap));
+        b->data = po__medium_must(realloc(b->data, cap));
         b->cap = cap;
     }
     if (end > b->len) {
@@ -44,9 +44,9 @@ void medium_bytes_write(struct bytes *b, const uint8_t *data, size_t len, uint64
     memcpy(b->data + offset, data, len);
 }
 
-struct inode *medium_inode_new(void)
+struct inode *po__medium_inode_new(void)
 {
-    struct inode *i = medium_must(calloc(1, sizeof *i));
+    struct inode *i = po__medium_must(calloc(1, sizeof *i));
     i->pending_tail = &i->pending;
     return i;
 }
@@ -61,13 +61,13 @@ static void inode_drop_pending(struct inode *i)
     i->pending_tail = &i->pending;
 }
 
-struct inode *medium_inode_ref(struct inode *i)
+struct inode *po__medium_inode_ref(struct inode *i)
 {
     i->refs++;
     return i;
 }
 
-void medium_inode_unref(struct inode *i)
+void po__medium_inode_unref(struct inode *i)
 {
     if (--i->refs)
         return;
@@ -77,9 +77,9 @@ void medium_inode_unref(struct inode *i)
     free(i);
 }
 
-void medium_inode_add_pending(struct inode *i, const uint8_t *data, size_t len, uint64_t offset)
+void po__medium_inode_add_pending(struct inode *i, const uint8_t *data, size_t len, uint64_t offset)
 {
-    struct pending *p = medium_must(malloc(sizeof *p + len));
+    struct pending *p = po__medium_must(malloc(sizeof *p + len));
     *p = (struct pending){.offset = offset, .len = len};
     memcpy(p->data, data, len);
     *i->pending_tail = p;
@@ -88,7 +88,7 @@ void medium_inode_add_pending(struct inode *i, const uint8_t *data, size_t len, 
 
 /* The last pending write becomes durable alone. Older ones that it covers must not come back over
  * it. */
-void medium_inode_commit_last(struct inode *i)
+void po__medium_inode_commit_last(struct inode *i)
 {
     struct pending **link = &i->pending;
     while ((*link)->next)
@@ -102,16 +102,16 @@ void medium_inode_commit_last(struct inode *i)
             memcpy(p->data + (from - p->offset), last->data + (from - last->offset),
                    (size_t)(to - from));
     }
-    medium_bytes_write(&i->durable, last->data, last->len, last->offset);
+    po__medium_bytes_write(&i->durable, last->data, last->len, last->offset);
     *link = NULL;
     i->pending_tail = link;
     free(last);
 }
 
-void medium_inode_sync(struct inode *i)
+void po__medium_inode_sync(struct inode *i)
 {
     for (struct pending *p = i->pending; p; p = p->next)
-        medium_bytes_write(&i->durable, p->data, p->len, p->offset);
+        po__medium_bytes_write(&i->durable, p->data, p->len, p->offset);
     inode_drop_pending(i);
 }
 
@@ -130,18 +130,18 @@ static void inode_decide(struct inode *i, uint64_t *rng)
             if (mode == 4 && fate % 16 == 0)
                 memset(p->data + at, (int)(fate >> 8 & 0xff), len);
             if (mode == 1 || fate & 1 || (mode == 4 && fate % 16 == 0))
-                medium_bytes_write(&i->durable, p->data + at, len, p->offset + at);
+                po__medium_bytes_write(&i->durable, p->data + at, len, p->offset + at);
         }
     }
     inode_drop_pending(i);
     i->now.len = 0;
     if (i->durable.len)
-        medium_bytes_write(&i->now, i->durable.data, i->durable.len, 0);
+        po__medium_bytes_write(&i->now, i->durable.data, i->durable.len, 0);
 }
 
 /* Names */
 
-struct entry *medium_names_find(const struct names *n, const char *name)
+struct entry *po__medium_names_find(const struct names *n, const char *name)
 {
     for (unsigned i = 0; i < n->count; i++)
         if (!strcmp(n->entries[i].name, name))
@@ -149,22 +149,22 @@ struct entry *medium_names_find(const struct names *n, const char *name)
     return NULL;
 }
 
-void medium_names_remove(struct names *n, const char *name)
+void po__medium_names_remove(struct names *n, const char *name)
 {
-    struct entry *e = medium_names_find(n, name);
+    struct entry *e = po__medium_names_find(n, name);
     if (!e)
         return;
-    medium_inode_unref(e->inode);
+    po__medium_inode_unref(e->inode);
     *e = n->entries[--n->count];
 }
 
-void medium_names_set(struct names *n, const char *name, struct inode *inode)
+void po__medium_names_set(struct names *n, const char *name, struct inode *inode)
 {
-    medium_inode_ref(inode);
-    medium_names_remove(n, name);
+    po__medium_inode_ref(inode);
+    po__medium_names_remove(n, name);
     if (n->count == n->cap) {
         n->cap = n->cap ? n->cap * 2 : 16;
-        n->entries = medium_must(realloc(n->entries, n->cap * sizeof *n->entries));
+        n->entries = po__medium_must(realloc(n->entries, n->cap * sizeof *n->entries));
     }
     struct entry *e = &n->entries[n->count++];
     snprintf(e->name, sizeof e->name, "%s", name);
@@ -174,77 +174,77 @@ void medium_names_set(struct names *n, const char *name, struct inode *inode)
 static void names_clear(struct names *n)
 {
     while (n->count)
-        medium_inode_unref(n->entries[--n->count].inode);
+        po__medium_inode_unref(n->entries[--n->count].inode);
 }
 
-void medium_change_apply(struct names *n, const struct change *c)
+void po__medium_change_apply(struct names *n, const struct change *c)
 {
-    struct entry *e = medium_names_find(n, c->from);
+    struct entry *e = po__medium_names_find(n, c->from);
     bool was_there = e && e->inode == c->inode;
     switch (c->kind) {
     case CREATE:
-        medium_names_set(n, c->from, c->inode);
+        po__medium_names_set(n, c->from, c->inode);
         break;
     case RENAME:
-        medium_names_set(n, c->to, c->inode);
+        po__medium_names_set(n, c->to, c->inode);
         if (was_there)
-            medium_names_remove(n, c->from);
+            po__medium_names_remove(n, c->from);
         break;
     case UNLINK:
         if (was_there)
-            medium_names_remove(n, c->from);
+            po__medium_names_remove(n, c->from);
         break;
     }
 }
 
-void medium_changes_clear(struct disk_sim *m)
+void po__medium_changes_clear(struct po__disk_sim *m)
 {
     while (m->changes_count)
-        medium_inode_unref(m->changes[--m->changes_count].inode);
+        po__medium_inode_unref(m->changes[--m->changes_count].inode);
 }
 
-void medium_change_add(struct disk_sim *m, enum change_kind kind, const char *from, const char *to,
-                       struct inode *inode)
+void po__medium_change_add(struct po__disk_sim *m, enum change_kind kind, const char *from,
+                           const char *to, struct inode *inode)
 {
     if (m->changes_count == m->changes_cap) {
         m->changes_cap = m->changes_cap ? m->changes_cap * 2 : 16;
-        m->changes = medium_must(realloc(m->changes, m->changes_cap * sizeof *m->changes));
+        m->changes = po__medium_must(realloc(m->changes, m->changes_cap * sizeof *m->changes));
     }
     struct change *c = &m->changes[m->changes_count++];
-    *c = (struct change){.kind = kind, .inode = medium_inode_ref(inode)};
+    *c = (struct change){.kind = kind, .inode = po__medium_inode_ref(inode)};
     snprintf(c->from, sizeof c->from, "%s", from);
     snprintf(c->to, sizeof c->to, "%s", to);
 }
 
-static void names_decide(struct disk_sim *m, uint64_t *rng)
+static void names_decide(struct po__disk_sim *m, uint64_t *rng)
 {
     /* 0: none, 1: all, 2: those up to some instant, 3: any (file systems without a journal) */
     unsigned mode = (unsigned)(draw(rng) % 4);
     unsigned prefix = m->changes_count ? (unsigned)(draw(rng) % (m->changes_count + 1)) : 0;
     for (unsigned i = 0; i < m->changes_count; i++)
         if (mode == 1 || (mode == 2 && i < prefix) || (mode == 3 && (draw(rng) & 1)))
-            medium_change_apply(&m->durable, &m->changes[i]);
-    medium_changes_clear(m);
+            po__medium_change_apply(&m->durable, &m->changes[i]);
+    po__medium_changes_clear(m);
     names_clear(&m->now);
     for (unsigned i = 0; i < m->durable.count; i++)
-        medium_names_set(&m->now, m->durable.entries[i].name, m->durable.entries[i].inode);
+        po__medium_names_set(&m->now, m->durable.entries[i].name, m->durable.entries[i].inode);
 }
 
 /* The medium */
 
-struct disk_sim *disk_sim_new(uint64_t seed)
+struct po__disk_sim *po__disk_sim_new(uint64_t seed)
 {
-    struct disk_sim *m = medium_must(calloc(1, sizeof *m));
+    struct po__disk_sim *m = po__medium_must(calloc(1, sizeof *m));
     m->rng = seed;
     return m;
 }
 
-void disk_sim_free(struct disk_sim *m)
+void po__disk_sim_free(struct po__disk_sim *m)
 {
     if (!m)
         return;
     PO_PRE(m->attached == 0);
-    medium_changes_clear(m);
+    po__medium_changes_clear(m);
     names_clear(&m->now);
     names_clear(&m->durable);
     free(m->now.entries);
@@ -257,27 +257,27 @@ static struct inode *inode_twin(struct inode *i)
 {
     if (i->twin)
         return i->twin;
-    struct inode *t = i->twin = medium_inode_new();
+    struct inode *t = i->twin = po__medium_inode_new();
     if (i->now.len)
-        medium_bytes_write(&t->now, i->now.data, i->now.len, 0);
+        po__medium_bytes_write(&t->now, i->now.data, i->now.len, 0);
     if (i->durable.len)
-        medium_bytes_write(&t->durable, i->durable.data, i->durable.len, 0);
+        po__medium_bytes_write(&t->durable, i->durable.data, i->durable.len, 0);
     for (struct pending *p = i->pending; p; p = p->next)
-        medium_inode_add_pending(t, p->data, p->len, p->offset);
+        po__medium_inode_add_pending(t, p->data, p->len, p->offset);
     return t;
 }
 
-struct disk_sim *disk_sim_clone(const struct disk_sim *m)
+struct po__disk_sim *po__disk_sim_clone(const struct po__disk_sim *m)
 {
-    struct disk_sim *c = disk_sim_new(m->rng);
+    struct po__disk_sim *c = po__disk_sim_new(m->rng);
     for (unsigned i = 0; i < m->now.count; i++)
-        medium_names_set(&c->now, m->now.entries[i].name, inode_twin(m->now.entries[i].inode));
+        po__medium_names_set(&c->now, m->now.entries[i].name, inode_twin(m->now.entries[i].inode));
     for (unsigned i = 0; i < m->durable.count; i++)
-        medium_names_set(&c->durable, m->durable.entries[i].name,
-                         inode_twin(m->durable.entries[i].inode));
+        po__medium_names_set(&c->durable, m->durable.entries[i].name,
+                             inode_twin(m->durable.entries[i].inode));
     for (unsigned i = 0; i < m->changes_count; i++) {
         const struct change *h = &m->changes[i];
-        medium_change_add(c, h->kind, h->from, h->to, inode_twin(h->inode));
+        po__medium_change_add(c, h->kind, h->from, h->to, inode_twin(h->inode));
     }
     for (unsigned i = 0; i < m->now.count; i++)
         m->now.entries[i].inode->twin = NULL;
@@ -288,7 +288,7 @@ struct disk_sim *disk_sim_clone(const struct disk_sim *m)
     return c;
 }
 
-void disk_sim_power_on(struct disk_sim *m, uint64_t seed)
+void po__disk_sim_power_on(struct po__disk_sim *m, uint64_t seed)
 {
     PO_PRE(m->attached == 0);
     uint64_t rng = seed;
@@ -301,33 +301,33 @@ void disk_sim_power_on(struct disk_sim *m, uint64_t seed)
     m->cut_at = m->fail_at = 0;
 }
 
-uint64_t disk_sim_calls(const struct disk_sim *m)
+uint64_t po__disk_sim_calls(const struct po__disk_sim *m)
 {
     return m->calls;
 }
 
-void disk_sim_fail_at(struct disk_sim *m, uint64_t n, int code)
+void po__disk_sim_fail_at(struct po__disk_sim *m, uint64_t n, int code)
 {
     m->fail_at = n ? m->calls + n : 0;
     m->fail_code = code;
 }
 
-void disk_sim_cut_at(struct disk_sim *m, uint64_t n)
+void po__disk_sim_cut_at(struct po__disk_sim *m, uint64_t n)
 {
     m->cut_at = n ? m->calls + n : 0;
 }
 
-void disk_sim_cut(struct disk_sim *m)
+void po__disk_sim_cut(struct po__disk_sim *m)
 {
     m->off = true;
 }
 
-bool disk_sim_is_off(const struct disk_sim *m)
+bool po__disk_sim_is_off(const struct po__disk_sim *m)
 {
     return m->off;
 }
 
-void disk_sim_on_change(struct disk_sim *m, disk_sim_call_hook hook, void *arg)
+void po__disk_sim_on_change(struct po__disk_sim *m, po__disk_sim_call_hook hook, void *arg)
 {
     m->on_change = hook;
     m->on_change_arg = arg;

@@ -45,7 +45,7 @@ struct change { /* of names, not yet followed by sync_dir */
     struct inode *inode;
 };
 
-struct disk_sim {
+struct po__disk_sim {
     uint64_t rng;
     struct names now, durable;
     struct change *changes;
@@ -55,24 +55,25 @@ struct disk_sim {
     uint64_t calls, fail_at, cut_at;
     int fail_code;
     bool off;
-    disk_sim_call_hook on_change;
+    po__disk_sim_call_hook on_change;
     void *on_change_arg;
 };
 
-struct inode *medium_inode_new(void);
-struct inode *medium_inode_ref(struct inode *i);
-void medium_inode_unref(struct inode *i);
-void medium_inode_add_pending(struct inode *i, const uint8_t *data, size_t len, uint64_t offset);
-void medium_inode_commit_last(struct inode *i);
-void medium_inode_sync(struct inode *i);
-struct entry *medium_names_find(const struct names *n, const char *name);
-void medium_names_set(struct names *n, const char *name, struct inode *inode);
-void medium_names_remove(struct names *n, const char *name);
-void medium_change_add(struct disk_sim *m, enum change_kind kind, const char *from, const char *to,
-                       struct inode *inode);
-void medium_change_apply(struct names *n, const struct change *c);
-void medium_changes_clear(struct disk_sim *m);
-void medium_bytes_write(struct bytes *b, const uint8_t *data, size_t len, uint64_t offset);
-void *medium_must(void *p);
+struct inode *po__medium_inode_new(void);
+struct inode *po__medium_inode_ref(struct inode *i);
+void po__medium_inode_unref(struct inode *i);
+void po__medium_inode_add_pending(struct inode *i, const uint8_t *data, size_t len,
+                                  uint64_t offset);
+void po__medium_inode_commit_last(struct inode *i);
+void po__medium_inode_sync(struct inode *i);
+struct entry *po__medium_names_find(const struct names *n, const char *name);
+void po__medium_names_set(struct names *n, const char *name, struct inode *inode);
+void po__medium_names_remove(struct names *n, const char *name);
+void po__medium_change_add(struct po__disk_sim *m, enum change_kind kind, const char *from,
+                           const char *to, struct inode *inode);
+void po__medium_change_apply(struct names *n, const struct change *c);
+void po__medium_changes_clear(struct po__disk_sim *m);
+void po__medium_bytes_write(struct bytes *b, const uint8_t *data, size_t len, uint64_t offset);
+void *po__medium_must(void *p);
 
 #endif

@@ -10,10 +10,10 @@
 
 struct sim {
     struct po__disk disk;
-    struct disk_sim *medium;
+    struct po__disk_sim *medium;
     struct po__list queue[PO__CHANNELS];
     struct po__list done;
-    disk_sim_submit_hook on_submit;
+    po__disk_sim_submit_hook on_submit;
     void *on_submit_arg;
 };
 
@@ -42,7 +42,7 @@ static int fail(struct sim *s, const char *call, const char *name, int code)
  * under way. */
 static int enter(struct sim *s, const char *call, const char *name, bool *cut)
 {
-    struct disk_sim *m = s->medium;
+    struct po__disk_sim *m = s->medium;
     *cut = false;
     if (m->off)
         return fail(s, call, name, PO_EIO);
@@ -56,7 +56,7 @@ static int enter(struct sim *s, const char *call, const char *name, bool *cut)
 /* A change is under way: tell the hook, and let the power go. */
 static int under_way(struct sim *s, const char *call, const char *name, bool cut)
 {
-    struct disk_sim *m = s->medium;
+    struct po__disk_sim *m = s->medium;
     if (m->on_change)
         m->on_change(m->on_change_arg, call, name);
     if (cut)
@@ -100,7 +100,7 @@ static int sim_list(struct po__disk *d, int (*cb)(void *arg, const char *name), 
 static int sim_open(struct po__disk *d, struct po__file **out, const char *name, int flags)
 {
     struct sim *s = sim_of(d);
-    struct disk_sim *m = s->medium;
+    struct po__disk_sim *m = s->medium;
     bool cut;
     PO_PRE(strlen(name) < NAME_BYTES);
     int rv = enter(s, "open", name, &cut);
@@ -109,23 +109,23 @@ static int sim_open(struct po__disk *d, struct po__file **out, const char *name,
     struct po__file *f = po__malloc(sizeof *f);
     if (!f)
         return fail(s, "open", name, PO_ENOMEM);
-    struct entry *e = medium_names_find(&m->now, name);
+    struct entry *e = po__medium_names_find(&m->now, name);
     if (e && flags & PO__FILE_CREATE && flags & PO__FILE_EXCL)
         rv = fail(s, "open", name, PO_EEXISTS);
     else if (!e && !(flags & PO__FILE_CREATE))
         rv = fail(s, "open", name, PO_ENOTFOUND);
     else if (!e) {
-        struct inode *inode = medium_inode_new();
-        medium_names_set(&m->now, name, inode);
-        medium_change_add(m, CREATE, name, "", inode);
-        e = medium_names_find(&m->now, name);
+        struct inode *inode = po__medium_inode_new();
+        po__medium_names_set(&m->now, name, inode);
+        po__medium_change_add(m, CREATE, name, "", inode);
+        e = po__medium_names_find(&m->now, name);
         rv = under_way(s, "open", name, cut);
     }
     if (rv) {
         po__free(f);
         return rv;
     }
-    *f = (struct po__file){.sim = s, .inode = medium_inode_ref(e->inode), .flags = flags};
+    *f = (struct po__file){.sim = s, .inode = po__medium_inode_ref(e->inode), .flags = flags};
     memcpy(f->name, name, strlen(name) + 1);
     *out = f;
     return 0;
@@ -133,7 +133,7 @@ static int sim_open(struct po__disk *d, struct po__file **out, const char *name,
 
 static void sim_close(struct po__file *f)
 {
-    medium_inode_unref(f->inode);
+    po__medium_inode_unref(f->inode);
     po__free(f);
 }
 
@@ -170,16 +170,16 @@ static int sim_write(struct po__file *f, const void *buf, size_t len, uint64_t o
     int rv = enter(f->sim, "write", f->name, &cut);
     if (rv && f->sim->medium->off)
         return rv;
-    medium_inode_add_pending(f->inode, buf, len,
-                             offset); /* a failed write may have done anything */
+    po__medium_inode_add_pending(f->inode, buf, len,
+                                 offset); /* a failed write may have done anything */
     if (rv)
         return rv;
     rv = under_way(f->sim, "write", f->name, cut);
     if (rv)
         return rv;
-    medium_bytes_write(&f->inode->now, buf, len, offset);
+    po__medium_bytes_write(&f->inode->now, buf, len, offset);
     if (f->flags & PO__FILE_DURABLE)
-        medium_inode_commit_last(f->inode);
+        po__medium_inode_commit_last(f->inode);
     return 0;
 }
 
@@ -190,46 +190,46 @@ static int sim_sync(struct po__file *f)
     if (!rv)
         rv = under_way(f->sim, "sync", f->name, cut);
     if (!rv)
-        medium_inode_sync(f->inode);
+        po__medium_inode_sync(f->inode);
     return rv;
 }
 
 static int sim_rename(struct po__disk *d, const char *from, const char *to)
 {
     struct sim *s = sim_of(d);
-    struct disk_sim *m = s->medium;
+    struct po__disk_sim *m = s->medium;
     bool cut;
     int rv = enter(s, "rename", from, &cut);
     if (rv)
         return rv;
-    struct entry *e = medium_names_find(&m->now, from);
+    struct entry *e = po__medium_names_find(&m->now, from);
     if (!e)
         return fail(s, "rename", from, PO_ENOTFOUND);
-    medium_change_add(m, RENAME, from, to, e->inode);
-    medium_change_apply(&m->now, &m->changes[m->changes_count - 1]);
+    po__medium_change_add(m, RENAME, from, to, e->inode);
+    po__medium_change_apply(&m->now, &m->changes[m->changes_count - 1]);
     return under_way(s, "rename", from, cut);
 }
 
 static int sim_unlink(struct po__disk *d, const char *name)
 {
     struct sim *s = sim_of(d);
-    struct disk_sim *m = s->medium;
+    struct po__disk_sim *m = s->medium;
     bool cut;
     int rv = enter(s, "unlink", name, &cut);
     if (rv)
         return rv;
-    struct entry *e = medium_names_find(&m->now, name);
+    struct entry *e = po__medium_names_find(&m->now, name);
     if (!e)
         return fail(s, "unlink", name, PO_ENOTFOUND);
-    medium_change_add(m, UNLINK, name, "", e->inode);
-    medium_names_remove(&m->now, name);
+    po__medium_change_add(m, UNLINK, name, "", e->inode);
+    po__medium_names_remove(&m->now, name);
     return under_way(s, "unlink", name, cut);
 }
 
 static int sim_sync_dir(struct po__disk *d)
 {
     struct sim *s = sim_of(d);
-    struct disk_sim *m = s->medium;
+    struct po__disk_sim *m = s->medium;
     bool cut;
     int rv = enter(s, "sync_dir", "", &cut);
     if (!rv)
@@ -237,8 +237,8 @@ static int sim_sync_dir(struct po__disk *d)
     if (rv)
         return rv;
     for (unsigned i = 0; i < m->changes_count; i++)
-        medium_change_apply(&m->durable, &m->changes[i]);
-    medium_changes_clear(m);
+        po__medium_change_apply(&m->durable, &m->changes[i]);
+    po__medium_changes_clear(m);
     return 0;
 }
 
@@ -288,9 +288,9 @@ static const struct po__disk_ops sim_ops = {
     .destroy = sim_destroy,
 };
 
-void disk_sim_attach(struct disk_sim *m, struct po__disk **d)
+void po__disk_sim_attach(struct po__disk_sim *m, struct po__disk **d)
 {
-    struct sim *s = medium_must(calloc(1, sizeof *s));
+    struct sim *s = po__medium_must(calloc(1, sizeof *s));
     s->disk.ops = &sim_ops;
     s->medium = m;
     for (int c = 0; c < PO__CHANNELS; c++)
@@ -300,18 +300,18 @@ void disk_sim_attach(struct disk_sim *m, struct po__disk **d)
     *d = &s->disk;
 }
 
-void disk_sim_on_submit(struct po__disk *d, disk_sim_submit_hook hook, void *arg)
+void po__disk_sim_on_submit(struct po__disk *d, po__disk_sim_submit_hook hook, void *arg)
 {
     sim_of(d)->on_submit = hook;
     sim_of(d)->on_submit_arg = arg;
 }
 
-bool disk_sim_busy(const struct po__disk *d, enum po__disk_channel c)
+bool po__disk_sim_busy(const struct po__disk *d, enum po__disk_channel c)
 {
     return !po__list_empty(&sim_of(d)->queue[c]);
 }
 
-bool disk_sim_step(struct po__disk *d, enum po__disk_channel c)
+bool po__disk_sim_step(struct po__disk *d, enum po__disk_channel c)
 {
     struct sim *s = sim_of(d);
     struct po__list *l = po__list_pop(&s->queue[c]);
@@ -323,61 +323,61 @@ bool disk_sim_step(struct po__disk *d, enum po__disk_channel c)
     return true;
 }
 
-void disk_sim_run(struct po__disk *d, void (*poll)(void *arg), void *arg)
+void po__disk_sim_run(struct po__disk *d, void (*poll)(void *arg), void *arg)
 {
     bool more = true;
     while (more) {
-        more = disk_sim_step(d, PO__CHANNEL_LOG);
-        more |= disk_sim_step(d, PO__CHANNEL_SLOW);
+        more = po__disk_sim_step(d, PO__CHANNEL_LOG);
+        more |= po__disk_sim_step(d, PO__CHANNEL_SLOW);
         poll(arg);
     }
 }
 
 /* Looking and damaging */
 
-unsigned disk_sim_files(const struct disk_sim *m)
+unsigned po__disk_sim_files(const struct po__disk_sim *m)
 {
     return m->now.count;
 }
 
-const char *disk_sim_file_name(const struct disk_sim *m, unsigned i)
+const char *po__disk_sim_file_name(const struct po__disk_sim *m, unsigned i)
 {
     return i < m->now.count ? m->now.entries[i].name : NULL;
 }
 
-uint64_t disk_sim_file_size(const struct disk_sim *m, const char *name)
+uint64_t po__disk_sim_file_size(const struct po__disk_sim *m, const char *name)
 {
-    struct entry *e = medium_names_find(&m->now, name);
+    struct entry *e = po__medium_names_find(&m->now, name);
     return e ? e->inode->now.len : 0;
 }
 
-const uint8_t *disk_sim_file_data(const struct disk_sim *m, const char *name)
+const uint8_t *po__disk_sim_file_data(const struct po__disk_sim *m, const char *name)
 {
-    struct entry *e = medium_names_find(&m->now, name);
+    struct entry *e = po__medium_names_find(&m->now, name);
     return e ? e->inode->now.data : NULL;
 }
 
-void disk_sim_put(struct disk_sim *m, const char *name, uint64_t offset, const void *data,
-                  size_t len)
+void po__disk_sim_put(struct po__disk_sim *m, const char *name, uint64_t offset, const void *data,
+                      size_t len)
 {
-    struct entry *e = medium_names_find(&m->now, name);
+    struct entry *e = po__medium_names_find(&m->now, name);
     PO_PRE(e && offset + len <= e->inode->now.len);
-    medium_bytes_write(&e->inode->now, data, len, offset);
-    medium_bytes_write(&e->inode->durable, data, len, offset);
+    po__medium_bytes_write(&e->inode->now, data, len, offset);
+    po__medium_bytes_write(&e->inode->durable, data, len, offset);
 }
 
-void disk_sim_flip(struct disk_sim *m, const char *name, uint64_t offset, unsigned bit)
+void po__disk_sim_flip(struct po__disk_sim *m, const char *name, uint64_t offset, unsigned bit)
 {
-    struct entry *e = medium_names_find(&m->now, name);
+    struct entry *e = po__medium_names_find(&m->now, name);
     PO_PRE(e && offset < e->inode->now.len);
     uint8_t byte = (uint8_t)(e->inode->now.data[offset] ^ (1u << bit));
-    disk_sim_put(m, name, offset, &byte, 1);
+    po__disk_sim_put(m, name, offset, &byte, 1);
 }
 
-void disk_sim_remove(struct disk_sim *m, const char *name)
+void po__disk_sim_remove(struct po__disk_sim *m, const char *name)
 {
-    char copy[NAME_BYTES]; /* name may be disk_sim_file_name's */
+    char copy[NAME_BYTES]; /* name may be po__disk_sim_file_name's */
     snprintf(copy, sizeof copy, "%s", name);
-    medium_names_remove(&m->now, copy);
-    medium_names_remove(&m->durable, copy);
+    po__medium_names_remove(&m->now, copy);
+    po__medium_names_remove(&m->durable, copy);
 }

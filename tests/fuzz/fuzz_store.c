@@ -138,11 +138,11 @@ static void mend(void)
     mend_snapshot(&images[7]);
 }
 
-static struct disk_sim *make_disk(void)
+static struct po__disk_sim *make_disk(void)
 {
-    struct disk_sim *m = disk_sim_new(1);
+    struct po__disk_sim *m = po__disk_sim_new(1);
     struct po__disk *d;
-    disk_sim_attach(m, &d);
+    po__disk_sim_attach(m, &d);
     for (unsigned i = 0; i < FILES; i++) {
         struct po__file *f;
         if (images[i].size == 0)
@@ -188,19 +188,19 @@ static int on_record(void *arg, const struct po__rec *r)
     return 0;
 }
 
-static int open_store(struct disk_sim *m, struct found *f)
+static int open_store(struct po__disk_sim *m, struct found *f)
 {
     char error[512] = "";
     struct po__store_opts opts = {
         .segment_bytes = SEGMENT_BYTES, .segments_spare = 1, .fault = on_fault, .arg = f};
-    uint64_t calls = disk_sim_calls(m);
+    uint64_t calls = po__disk_sim_calls(m);
     *f = (struct found){0};
     po__alloc_fail_at(UINT64_MAX); /* counts */
-    disk_sim_attach(m, &f->disk);
+    po__disk_sim_attach(m, &f->disk);
     int rv = po__store_open(&f->store, f->disk, &opts, error, sizeof error);
     if (!rv)
         rv = po__store_recover(f->store, &f->recovery, on_record, f, error, sizeof error);
-    FUZZ_CHECK(disk_sim_calls(m) - calls <= DISK_CALLS_MAX);
+    FUZZ_CHECK(po__disk_sim_calls(m) - calls <= DISK_CALLS_MAX);
     FUZZ_CHECK(po__alloc_count() <= ALLOCATIONS_MAX);
     FUZZ_CHECK(rv == 0 || rv == PO_ECORRUPT || rv == PO_EVERSION || rv == PO_EIDENTITY ||
                rv == PO_ENOTBOOTSTRAPPED);
@@ -220,13 +220,13 @@ static void close_store(struct found *f)
 }
 
 /* Nobody repairs what he does not understand. */
-static void check_untouched(const struct disk_sim *m)
+static void check_untouched(const struct po__disk_sim *m)
 {
     for (unsigned i = 0; i < FILES; i++) {
         if (images[i].size == 0 || !strncmp(names[i], "tmp-", 4) || !strncmp(names[i], "snap-", 5))
             continue;
-        FUZZ_CHECK(disk_sim_file_size(m, names[i]) == images[i].size);
-        FUZZ_CHECK(!memcmp(disk_sim_file_data(m, names[i]), images[i].data, images[i].size));
+        FUZZ_CHECK(po__disk_sim_file_size(m, names[i]) == images[i].size);
+        FUZZ_CHECK(!memcmp(po__disk_sim_file_data(m, names[i]), images[i].data, images[i].size));
     }
 }
 
@@ -277,7 +277,7 @@ static void go_on(struct found *f)
     po__rec_seal(&one.rec);
     FUZZ_CHECK(po__store_append(f->store, &one.rec, on_durable, &durable, next) == 0);
     po__store_flush(f->store);
-    disk_sim_run(f->disk, poll_store, f);
+    po__disk_sim_run(f->disk, poll_store, f);
     FUZZ_CHECK(durable == next && f->faults == 0);
 }
 
@@ -287,13 +287,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     unpack(data, len);
     if (len && (data[0] & FUZZ_MENDED))
         mend();
-    struct disk_sim *m = make_disk();
+    struct po__disk_sim *m = make_disk();
     int rv = open_store(m, &f);
     if (rv) {
         close_store(&f);
         if (rv != PO_ENOTBOOTSTRAPPED) /* which removes what an interrupted bootstrap left */
             check_untouched(m);
-        disk_sim_free(m);
+        po__disk_sim_free(m);
         return 0;
     }
     check_found(&f);
@@ -308,7 +308,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
         FUZZ_CHECK(again.recovery.last_index == f.recovery.last_index + 1);
     }
     close_store(&again);
-    disk_sim_free(m);
+    po__disk_sim_free(m);
     return 0;
 }
 
@@ -346,14 +346,15 @@ static void pack_file(struct po__buf *b, uint8_t file, const uint8_t *data, size
     }
 }
 
-static void pack(const struct disk_sim *m)
+static void pack(const struct po__disk_sim *m)
 {
     struct po__buf b = {0};
     uint8_t flags = 0;
     FUZZ_CHECK(po__buf_append(&b, &flags, 1) == 0);
     for (uint8_t i = 0; i < FILES; i++)
-        if (disk_sim_file_size(m, names[i]))
-            pack_file(&b, i, disk_sim_file_data(m, names[i]), disk_sim_file_size(m, names[i]));
+        if (po__disk_sim_file_size(m, names[i]))
+            pack_file(&b, i, po__disk_sim_file_data(m, names[i]),
+                      po__disk_sim_file_size(m, names[i]));
     fuzz_seed(b.data, b.len);
     po__buf_fini(&b);
 }
@@ -371,7 +372,7 @@ static void append(struct found *f, uint64_t index, uint64_t term, uint32_t len,
     if (!write)
         return;
     po__store_flush(f->store);
-    disk_sim_run(f->disk, poll_store, f);
+    po__disk_sim_run(f->disk, poll_store, f);
 }
 
 static void snapshot(struct found *f, uint64_t index, uint64_t term, size_t len)
@@ -385,26 +386,26 @@ static void snapshot(struct found *f, uint64_t index, uint64_t term, size_t len)
     FUZZ_CHECK(po__store_snapshot_begin(f->store, &w, &meta) == 0);
     FUZZ_CHECK(po__store_snapshot_write(w, data, len) == 0);
     FUZZ_CHECK(po__store_snapshot_finish(w, on_durable, &done) == 0);
-    disk_sim_run(f->disk, poll_store, f);
+    po__disk_sim_run(f->disk, poll_store, f);
 }
 
-static void new_store(struct disk_sim *m, struct found *f)
+static void new_store(struct po__disk_sim *m, struct found *f)
 {
     static const struct po__identity id = {"cluster", "directory", 7, "cp-aws-1"};
     char error[512];
     struct po__store_opts opts = {.segment_bytes = SEGMENT_BYTES, .segments_spare = 1};
     *f = (struct found){0};
-    disk_sim_attach(m, &f->disk);
+    po__disk_sim_attach(m, &f->disk);
     FUZZ_CHECK(po__store_open(&f->store, f->disk, &opts, error, sizeof error) == 0);
     FUZZ_CHECK(po__store_bootstrap(f->store, &id, 0, NULL) == 0);
     FUZZ_CHECK(po__store_recover(f->store, &f->recovery, on_record, f, error, sizeof error) == 0);
-    disk_sim_run(f->disk, poll_store, f);
+    po__disk_sim_run(f->disk, poll_store, f);
 }
 
 void fuzz_seeds(void)
 {
     struct found f;
-    struct disk_sim *m = disk_sim_new(1);
+    struct po__disk_sim *m = po__disk_sim_new(1);
 #ifndef __SANITIZE_ADDRESS__ /* which maps terabytes for itself, and refuses what is huge */
     struct rlimit memory = {MEMORY_BYTES_MAX, MEMORY_BYTES_MAX};
     FUZZ_CHECK(setrlimit(RLIMIT_AS, &memory) == 0);
@@ -430,5 +431,5 @@ void fuzz_seeds(void)
     append(&f, 11, 3, 50, true);
     pack(m);
     close_store(&f);
-    disk_sim_free(m);
+    po__disk_sim_free(m);
 }

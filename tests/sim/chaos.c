@@ -303,7 +303,7 @@ void chaos_heal(struct sim *s)
     memset(s->blocked, 0, sizeof s->blocked);
     for (unsigned i = 0; i < s->count; i++) {
         s->nodes[i].stalled_us = 0;
-        disk_sim_cut_at(s->nodes[i].medium, 0);
+        po__disk_sim_cut_at(s->nodes[i].medium, 0);
         if (!s->nodes[i].alive) {
             s->nodes[i].incarnation++; /* its restart has come early */
             sim_start(s, &s->nodes[i]);

@@ -107,7 +107,7 @@ static void crash_inside(struct sim *s, struct sim_node *n)
         return;
     s->stats.crashes_inside++;
     n->dying = true;
-    disk_sim_cut(n->medium);
+    po__disk_sim_cut(n->medium);
 }
 
 static void on_send(void *arg, uint64_t peer, struct po__frame *f)
@@ -277,7 +277,7 @@ static void on_role(void *arg, int role, uint64_t leader_id, uint64_t term, bool
 /* A disk call that failed for want of power: the process has died inside it. */
 static bool died(struct sim_node *n)
 {
-    n->dying |= disk_sim_is_off(n->medium);
+    n->dying |= po__disk_sim_is_off(n->medium);
     return n->dying;
 }
 
@@ -337,8 +337,8 @@ static bool store_open(struct sim *s, struct sim_node *n)
                                   .arg = n};
     char error[256] = "";
 
-    disk_sim_attach(n->medium, &n->disk);
-    disk_sim_on_submit(n->disk, on_submit, n);
+    po__disk_sim_attach(n->medium, &n->disk);
+    po__disk_sim_on_submit(n->disk, on_submit, n);
     int rv = po__store_open(&n->store, n->disk, &opts, error, sizeof error);
     if (rv)
         n->store = NULL;
@@ -350,14 +350,14 @@ static bool store_open(struct sim *s, struct sim_node *n)
 
 static void bury(struct sim *s, struct sim_node *n)
 {
-    disk_sim_cut(n->medium);
+    po__disk_sim_cut(n->medium);
     po__replica_stop(n->replica);
     n->replica = NULL;
     if (n->store)
         po__store_close(n->store);
     n->store = NULL;
     n->disk = NULL;
-    disk_sim_power_on(n->medium, sim_random(s, 1, UINT32_MAX));
+    po__disk_sim_power_on(n->medium, sim_random(s, 1, UINT32_MAX));
     n->alive = n->ready = false;
     n->role = 0;
     n->incarnation++;
@@ -411,8 +411,8 @@ void sim_settle(struct sim *s, struct sim_node *n)
 
 void sim_cut_soon(struct sim *s, struct sim_node *n)
 {
-    if (n->alive && !disk_sim_is_off(n->medium))
-        disk_sim_cut_at(n->medium, sim_random(s, 1, 30));
+    if (n->alive && !po__disk_sim_is_off(n->medium))
+        po__disk_sim_cut_at(n->medium, sim_random(s, 1, 30));
 }
 
 void sim_start(struct sim *s, struct sim_node *n)
@@ -475,7 +475,7 @@ void sim_boot(struct sim *s, unsigned voters, unsigned others)
         snprintf(n->address, sizeof n->address, "node-%u", i + 1);
         n->rate = 0.85 + (double)sim_random(s, 0, 300) / 1000;
         n->base_ms = sim_random(s, 1000, 100000);
-        n->medium = disk_sim_new(sim_random(s, 1, UINT32_MAX));
+        n->medium = po__disk_sim_new(sim_random(s, 1, UINT32_MAX));
         servers[i] = (struct po__server){n->id, n->address, PO__VOTER};
     }
     if (po__replica_bootstrap_record(&first, servers, voters))
@@ -490,7 +490,7 @@ void sim_boot(struct sim *s, unsigned voters, unsigned others)
             po__store_bootstrap(n->store, &id, i < voters ? 1 : 0, i < voters ? first : NULL))
             oracle_fail(s, "%s cannot be bootstrapped", n->address);
         po__store_close(n->store);
-        disk_sim_power_on(n->medium, 1);
+        po__disk_sim_power_on(n->medium, 1);
     }
     po__free(first);
     for (unsigned i = 0; i < s->count; i++)
@@ -504,7 +504,7 @@ void sim_free(struct sim *s)
             s->nodes[i].dying = true;
             bury(s, &s->nodes[i]);
         }
-        disk_sim_free(s->nodes[i].medium);
+        po__disk_sim_free(s->nodes[i].medium);
     }
     while (s->heap_count)
         free(pop(s).frame);
@@ -558,7 +558,7 @@ static void dispatch(struct sim *s, struct sim_event e)
             sim_settle(s, n);
         break;
     case SIM_DISK:
-        if (n->alive && disk_sim_step(n->disk, (enum po__disk_channel)e.value))
+        if (n->alive && po__disk_sim_step(n->disk, (enum po__disk_channel)e.value))
             sim_settle(s, n);
         break;
     case SIM_RESTART:

@@ -60,9 +60,9 @@ struct sim_node {
     uint64_t incarnation; /* of the process */
     double rate;          /* of its clock */
     uint64_t base_ms;
-    struct disk_sim *medium; /* what survives a crash */
-    struct po__disk *disk;   /* this incarnation's; the store's */
-    uint64_t stalled_us;     /* its log writes hang until then */
+    struct po__disk_sim *medium; /* what survives a crash */
+    struct po__disk *disk;       /* this incarnation's; the store's */
+    uint64_t stalled_us;         /* its log writes hang until then */
     struct po__store *store;
     struct po__replica *replica;
     struct machine machine;

@@ -230,7 +230,7 @@ static void poll(void *arg)
 static bool one_round(uint64_t seed)
 {
     struct owner owner = {0};
-    struct disk_sim *medium = disk_sim_new(seed);
+    struct po__disk_sim *medium = po__disk_sim_new(seed);
     struct po__disk *disk;
     struct poll p = {.now = 1000};
     struct po__store_opts so = {.segment_bytes = 64 * 1024, .segments_spare = 1};
@@ -240,7 +240,7 @@ static bool one_round(uint64_t seed)
     char error[256];
 
     random_state = seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
-    disk_sim_attach(medium, &disk);
+    po__disk_sim_attach(medium, &disk);
     assert_int_equal(po__store_open(&p.store, disk, &so, error, sizeof error), 0);
     assert_int_equal(po__replica_bootstrap_record(&first, three, 3), 0);
     assert_int_equal(po__store_bootstrap(p.store, &id, 1, first), 0);
@@ -269,11 +269,11 @@ static bool one_round(uint64_t seed)
         }
         po__replica_tick(p.r, p.now);
         if (draw(0, 2) > 0)
-            disk_sim_run(disk, poll, &p);
+            po__disk_sim_run(disk, poll, &p);
     }
     po__replica_stop(p.r);
     po__store_close(p.store);
-    disk_sim_free(medium);
+    po__disk_sim_free(medium);
     return owner.faults > 0;
 }
 

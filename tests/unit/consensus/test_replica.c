@@ -17,7 +17,7 @@
 #define ENTRIES_MAX 4096
 
 struct fixture {
-    struct disk_sim *medium;
+    struct po__disk_sim *medium;
     struct po__disk *disk;
     struct po__store *store;
     struct po__replica *r;
@@ -143,7 +143,7 @@ static void open_store(struct fixture *f)
         .segment_bytes = 64 * 1024, .segments_spare = 1, .fault = store_fault};
     char error[256];
 
-    disk_sim_attach(f->medium, &f->disk);
+    po__disk_sim_attach(f->medium, &f->disk);
     assert_int_equal(po__store_open(&f->store, f->disk, &so, error, sizeof error), 0);
 }
 
@@ -174,7 +174,7 @@ static void begin(struct fixture *f, const struct po__server *servers, unsigned 
 
     memset(f, 0, sizeof *f);
     f->now = 1000;
-    f->medium = disk_sim_new(7);
+    f->medium = po__disk_sim_new(7);
     open_store(f);
     assert_int_equal(po__replica_bootstrap_record(&first, servers, count), 0);
     assert_int_equal(po__store_bootstrap(f->store, &id, 1, first), 0);
@@ -187,7 +187,7 @@ static void end(struct fixture *f)
 {
     po__replica_stop(f->r);
     po__store_close(f->store);
-    disk_sim_free(f->medium);
+    po__disk_sim_free(f->medium);
 }
 
 static void poll(void *arg)
@@ -203,7 +203,7 @@ static void run(struct fixture *f, uint64_t ms)
     for (uint64_t end_ms = f->now + ms;; f->now += 10) {
         for (int i = 0; i < 10; i++) {
             po__replica_tick(f->r, f->now);
-            disk_sim_run(f->disk, poll, f);
+            po__disk_sim_run(f->disk, poll, f);
         }
         if (f->now >= end_ms)
             return;
@@ -283,8 +283,8 @@ static void test_restart(void **state)
     for (int restart = 0; restart < 3; restart++) {
         po__replica_stop(f.r);
         po__store_close(f.store);
-        disk_sim_cut(f.medium);
-        disk_sim_power_on(f.medium, 3);
+        po__disk_sim_cut(f.medium);
+        po__disk_sim_power_on(f.medium, 3);
         open_store(&f);
         assert_int_equal(start_replica(&f, error, sizeof error), 0);
         run(&f, 0);
@@ -324,7 +324,7 @@ static void test_bounds(void **state)
     po__replica_stop(f.r);
     assert_int_equal(f.dropped_count, 1);
     po__store_close(f.store);
-    disk_sim_free(f.medium);
+    po__disk_sim_free(f.medium);
 }
 
 static void test_follower_refuses(void **state)
@@ -410,7 +410,7 @@ static void test_disk_fault(void **state)
     run(&f, 0);
     assert_int_equal(propose(&f, 1, 8, &token), 0);
     assert_int_equal(po__replica_wait_applied(f.r, 1000, on_done, &f), 0);
-    disk_sim_cut(f.medium); /* every call fails from here on */
+    po__disk_sim_cut(f.medium); /* every call fails from here on */
     run(&f, 0);
     assert_int_equal(f.fault, PO_EIO);
     assert_true(f.fault_message[0]);
@@ -474,7 +474,7 @@ static void test_out_of_memory(void **state)
         po__replica_stop(f.r);
         po__store_close(f.store);
         po__heap_reset_for_tests();
-        disk_sim_power_on(f.medium, n);
+        po__disk_sim_power_on(f.medium, n);
         open_store(&f);
         assert_int_equal(start_replica(&f, error, sizeof error), 0);
         run(&f, 0);

@@ -17,12 +17,12 @@ static inline void sim_poll(void *arg)
 
 static inline void sim_run(struct fixture *fx)
 {
-    disk_sim_run(fx->disk, sim_poll, fx);
+    po__disk_sim_run(fx->disk, sim_poll, fx);
 }
 
-static inline int sim_open(struct fixture *fx, struct disk_sim *m)
+static inline int sim_open(struct fixture *fx, struct po__disk_sim *m)
 {
-    disk_sim_attach(m, &fx->disk);
+    po__disk_sim_attach(m, &fx->disk);
     return store_open(fx, SIM_SEGMENT_BYTES);
 }
 

@@ -10,7 +10,7 @@
 
 struct world {
     struct fixture *fx;
-    struct disk_sim *m;
+    struct po__disk_sim *m;
 };
 
 /* A directory with an identity, a vote, a snapshot of index 10, a log 1..24 over several segments,
@@ -21,7 +21,7 @@ static void make_world(struct world *w, const struct po__identity *id)
     uint64_t last = 1;
     w->fx = calloc(1, sizeof *w->fx);
     w->fx->spares = 1;
-    w->m = disk_sim_new(5);
+    w->m = po__disk_sim_new(5);
     assert_int_equal(sim_open(w->fx, w->m), 0);
     assert_int_equal(po__store_bootstrap(w->fx->store, id, 1, first), 0);
     assert_int_equal(store_recover(w->fx), 0);
@@ -36,14 +36,14 @@ static void make_world(struct world *w, const struct po__identity *id)
 
 static void free_world(struct world *w)
 {
-    disk_sim_free(w->m);
+    po__disk_sim_free(w->m);
     free(w->fx);
 }
 
 /* Open and recover a copy; the store is closed again. */
-static int try_copy(struct world *w, void (*damage)(struct disk_sim *m, void *arg), void *arg)
+static int try_copy(struct world *w, void (*damage)(struct po__disk_sim *m, void *arg), void *arg)
 {
-    struct disk_sim *copy = disk_sim_clone(w->m);
+    struct po__disk_sim *copy = po__disk_sim_clone(w->m);
     if (damage)
         damage(copy, arg);
     int rv = sim_open(w->fx, copy);
@@ -51,7 +51,7 @@ static int try_copy(struct world *w, void (*damage)(struct disk_sim *m, void *ar
         rv = store_recover(w->fx);
     po__store_close(w->fx->store);
     w->fx->store = NULL;
-    disk_sim_free(copy);
+    po__disk_sim_free(copy);
     return rv;
 }
 
@@ -61,10 +61,10 @@ struct flip {
     unsigned bit;
 };
 
-static void do_flip(struct disk_sim *m, void *arg)
+static void do_flip(struct po__disk_sim *m, void *arg)
 {
     struct flip *f = arg;
-    disk_sim_flip(m, f->name, f->offset, f->bit);
+    po__disk_sim_flip(m, f->name, f->offset, f->bit);
 }
 
 enum expectation { INTACT, REFUSED, CUT };
@@ -99,15 +99,15 @@ static void flip_range(struct world *w, const char *name, uint64_t from, uint64_
 }
 
 /* The i-th file whose name begins so, in the order of names. */
-static bool nth_file(const struct disk_sim *m, const char *prefix, unsigned nth,
+static bool nth_file(const struct po__disk_sim *m, const char *prefix, unsigned nth,
                      char name[PO__FILE_NAME_BYTES])
 {
     const char *found = NULL;
     char floor[PO__FILE_NAME_BYTES] = "";
     for (unsigned n = 0; n <= nth; n++) {
         found = NULL;
-        for (unsigned i = 0; i < disk_sim_files(m); i++) {
-            const char *c = disk_sim_file_name(m, i);
+        for (unsigned i = 0; i < po__disk_sim_files(m); i++) {
+            const char *c = po__disk_sim_file_name(m, i);
             if (!strncmp(c, prefix, strlen(prefix)) && strcmp(c, floor) > 0 &&
                 (!found || strcmp(c, found) < 0))
                 found = c;
@@ -128,13 +128,13 @@ static bool is_last_record(const struct po__fmt_batch *b)
 
 static void flip_segment(struct world *w, const char *name, unsigned *batches)
 {
-    const uint8_t *data = disk_sim_file_data(w->m, name);
+    const uint8_t *data = po__disk_sim_file_data(w->m, name);
     uint64_t number, at = PO__BLOCK_BYTES;
     assert_true(po__wal_parse(name, &number));
     uint64_t epoch = po__fmt_epoch(test_identity.directory_id, number);
     flip_range(w, name, 0, 80, 3, REFUSED);
     flip_range(w, name, 81, PO__BLOCK_BYTES, 501, REFUSED);
-    while (at < disk_sim_file_size(w->m, name)) {
+    while (at < po__disk_sim_file_size(w->m, name)) {
         const struct po__fmt_batch *b = (const struct po__fmt_batch *)(const void *)(data + at);
         if (!po__fmt_batch_header_ok(b, epoch))
             break;
@@ -147,7 +147,7 @@ static void flip_segment(struct world *w, const char *name, unsigned *batches)
             expect(w, name, at - 1, INTACT); /* padding carries nothing */
         ++*batches;
     }
-    if (at < disk_sim_file_size(w->m, name))
+    if (at < po__disk_sim_file_size(w->m, name))
         expect(w, name, at + 100, INTACT); /* not used yet */
 }
 
@@ -172,16 +172,16 @@ static void test_bit_flips(void **state)
     flip_range(&w, name, PO__SNAPSHOT_HEADER_BYTES, PO__SNAPSHOT_HEADER_BYTES + 32, 3, REFUSED);
     flip_range(&w, name, PO__SNAPSHOT_HEADER_BYTES + 33, PO__SNAPSHOT_HEADER_BYTES + SNAPSHOT_BYTES,
                20011, REFUSED);
-    uint64_t size = disk_sim_file_size(w.m, name);
+    uint64_t size = po__disk_sim_file_size(w.m, name);
     flip_range(&w, name, size - PO__BLOCK_BYTES, size - PO__BLOCK_BYTES + 44, 3, REFUSED);
     free_world(&w);
 }
 
 /* Whole files lost */
 
-static void do_remove(struct disk_sim *m, void *arg)
+static void do_remove(struct po__disk_sim *m, void *arg)
 {
-    disk_sim_remove(m, arg);
+    po__disk_sim_remove(m, arg);
 }
 
 static void test_missing_files(void **state)
@@ -207,13 +207,13 @@ static void test_missing_files(void **state)
     free_world(&w);
 }
 
-static void do_remove_four(struct disk_sim *m, void *arg)
+static void do_remove_four(struct po__disk_sim *m, void *arg)
 {
     char name[PO__FILE_NAME_BYTES];
     (void)arg;
     for (int i = 0; i < 4; i++) {
         assert_true(nth_file(m, "wal-", 0, name));
-        disk_sim_remove(m, name);
+        po__disk_sim_remove(m, name);
     }
 }
 
@@ -229,11 +229,11 @@ static void test_hole_behind_the_snapshot(void **state)
 
 /* Another directory's segment */
 
-static void do_foreign(struct disk_sim *m, void *arg)
+static void do_foreign(struct po__disk_sim *m, void *arg)
 {
-    struct disk_sim *other = arg;
+    struct po__disk_sim *other = arg;
     const char *name = "wal-0000000000000002";
-    disk_sim_put(m, name, 0, disk_sim_file_data(other, name), PO__BLOCK_BYTES);
+    po__disk_sim_put(m, name, 0, po__disk_sim_file_data(other, name), PO__BLOCK_BYTES);
 }
 
 static void test_foreign_files(void **state)
@@ -267,17 +267,17 @@ struct newer {
     size_t bytes, copies;
 };
 
-static void do_newer(struct disk_sim *m, void *arg)
+static void do_newer(struct po__disk_sim *m, void *arg)
 {
     struct newer *n = arg;
     uint8_t *copy = malloc(n->bytes);
     for (size_t i = 0; i < n->copies; i++) {
         uint64_t at = n->offset + i * n->bytes;
-        memcpy(copy, disk_sim_file_data(m, n->name) + at, n->bytes);
+        memcpy(copy, po__disk_sim_file_data(m, n->name) + at, n->bytes);
         struct po__fmt_head *h = (struct po__fmt_head *)(void *)copy;
         h->version = PO__FORMAT_VERSION + 1;
         h->crc = po__crc32c(0, &h->version, n->bytes - offsetof(struct po__fmt_head, version));
-        disk_sim_put(m, n->name, at, copy, n->bytes);
+        po__disk_sim_put(m, n->name, at, copy, n->bytes);
     }
     free(copy);
 }
@@ -304,14 +304,14 @@ static void test_newer_formats(void **state)
 
 /* Meta: one slot gone entirely is a torn write; both are damage. */
 
-static void do_wipe_meta(struct disk_sim *m, void *arg)
+static void do_wipe_meta(struct po__disk_sim *m, void *arg)
 {
     static const uint8_t junk[2 * PO__BLOCK_BYTES] = {1, 2, 3};
     unsigned slots = *(unsigned *)arg;
     if (slots & 1)
-        disk_sim_put(m, "meta", 0, junk, PO__BLOCK_BYTES);
+        po__disk_sim_put(m, "meta", 0, junk, PO__BLOCK_BYTES);
     if (slots & 2)
-        disk_sim_put(m, "meta", PO__BLOCK_BYTES, junk, PO__BLOCK_BYTES);
+        po__disk_sim_put(m, "meta", PO__BLOCK_BYTES, junk, PO__BLOCK_BYTES);
 }
 
 static void test_meta_slots(void **state)

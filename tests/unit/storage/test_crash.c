@@ -26,7 +26,7 @@ struct op {
 
 struct run {
     struct fixture fx; /* the running store */
-    struct disk_sim *medium;
+    struct po__disk_sim *medium;
     uint64_t rng, seed;
     bool bootstrapping, bootstrapped;
     struct op ops[OPS_MAX];
@@ -158,7 +158,8 @@ static void must(struct run *r, struct fixture *fx, int rv, const char *what)
 
 /* Go on with the recovered store, cut the power again: nothing may be lost, and nothing may come
  * back. */
-static void check_goes_on(struct run *r, struct fixture *fx, struct disk_sim *m, uint64_t outcome)
+static void check_goes_on(struct run *r, struct fixture *fx, struct po__disk_sim *m,
+                          uint64_t outcome)
 {
     struct log_model *expected = malloc(sizeof *expected);
     uint64_t next = fx->recovery.last_index + 1;
@@ -169,13 +170,13 @@ static void check_goes_on(struct run *r, struct fixture *fx, struct disk_sim *m,
              "append");
         model_put(expected, next++, 99, (uint32_t)(100 + i));
         po__store_flush(fx->store);
-        disk_sim_run(fx->disk, poll_store, fx);
+        po__disk_sim_run(fx->disk, poll_store, fx);
         assert_int_equal(fx->durable_count, 1);
     }
     assert_int_equal(fx->faults, 0);
     po__store_close(fx->store);
-    disk_sim_power_on(m, outcome + 77);
-    disk_sim_attach(m, &fx->disk);
+    po__disk_sim_power_on(m, outcome + 77);
+    po__disk_sim_attach(m, &fx->disk);
     must(r, fx, store_open(fx, CRASH_SEGMENT_BYTES), "second open");
     must(r, fx, store_recover(fx), "second recovery");
     if (fx->found.last != expected->last || !same_log(fx, expected))
@@ -189,9 +190,9 @@ static void check_outcome(struct run *r, uint64_t outcome)
 {
     struct fixture *fx = calloc(1, sizeof *fx);
     struct po__identity id;
-    struct disk_sim *m = disk_sim_clone(r->medium);
-    disk_sim_power_on(m, r->seed * 1000003 + r->points * 31 + outcome);
-    disk_sim_attach(m, &fx->disk);
+    struct po__disk_sim *m = po__disk_sim_clone(r->medium);
+    po__disk_sim_power_on(m, r->seed * 1000003 + r->points * 31 + outcome);
+    po__disk_sim_attach(m, &fx->disk);
     must(r, fx, store_open(fx, CRASH_SEGMENT_BYTES), "open");
     if (po__store_identity(fx->store, &id)) {
         assert_true(r->bootstrapped || r->bootstrapping);
@@ -212,7 +213,7 @@ static void check_outcome(struct run *r, uint64_t outcome)
         free(first);
     }
     assert_int_equal(fx->faults, 0);
-    disk_sim_free(m);
+    po__disk_sim_free(m);
     free(fx);
 }
 
@@ -325,7 +326,7 @@ static void do_step(struct run *r)
     }
     po__store_flush(r->fx.store);
     for (uint64_t n = draw(r, 6); n; n--) {
-        disk_sim_step(r->fx.disk, draw(r, 3) ? PO__CHANNEL_LOG : PO__CHANNEL_SLOW);
+        po__disk_sim_step(r->fx.disk, draw(r, 3) ? PO__CHANNEL_LOG : PO__CHANNEL_SLOW);
         if (draw(r, 2))
             po__store_poll(r->fx.store);
     }
@@ -337,9 +338,9 @@ static void run_workload(uint64_t seed)
     struct po__rec *first = make_record(1, 1, 0, 100);
     assert_non_null(r);
     r->seed = r->rng = seed;
-    r->medium = disk_sim_new(seed);
-    disk_sim_on_change(r->medium, on_change, r);
-    disk_sim_attach(r->medium, &r->fx.disk);
+    r->medium = po__disk_sim_new(seed);
+    po__disk_sim_on_change(r->medium, on_change, r);
+    po__disk_sim_attach(r->medium, &r->fx.disk);
     r->fx.spares = 1;
     log_model_clear(&r->durable);
     must(r, &r->fx, store_open(&r->fx, CRASH_SEGMENT_BYTES), "open");
@@ -352,10 +353,10 @@ static void run_workload(uint64_t seed)
     must(r, &r->fx, store_recover(&r->fx), "recovery");
     for (int i = 0; i < STEPS; i++)
         do_step(r);
-    disk_sim_run(r->fx.disk, poll_store, &r->fx);
+    po__disk_sim_run(r->fx.disk, poll_store, &r->fx);
     do_append(r, r->last + 1);
     po__store_flush(r->fx.store);
-    disk_sim_run(r->fx.disk, poll_store, &r->fx);
+    po__disk_sim_run(r->fx.disk, poll_store, &r->fx);
     assert_int_equal(r->ops_durable, r->ops_count);
     assert_int_equal(r->fx.faults, 0);
     po__store_close(r->fx.store);
@@ -365,7 +366,7 @@ static void run_workload(uint64_t seed)
     reached.removed += r->removed;
     reached.snapshots += r->snapshots;
     reached.truncations += r->truncations;
-    disk_sim_free(r->medium);
+    po__disk_sim_free(r->medium);
     free(first);
     free(r);
 }

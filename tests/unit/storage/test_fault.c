@@ -46,7 +46,7 @@ static int script_writes(struct fixture *fx, struct progress *p)
 }
 
 /* Open, do everything, close. The first error. */
-static int script(struct fixture *fx, struct disk_sim *m, struct progress *p)
+static int script(struct fixture *fx, struct po__disk_sim *m, struct progress *p)
 {
     fx->spares = 1;
     int rv = sim_open(fx, m);
@@ -91,11 +91,11 @@ static int script(struct fixture *fx, struct disk_sim *m, struct progress *p)
 }
 
 /* After the fault: start again, with a sound disk. */
-static void check_after(struct disk_sim *m, const struct progress *p, uint64_t seed)
+static void check_after(struct po__disk_sim *m, const struct progress *p, uint64_t seed)
 {
     struct fixture *fx = calloc(1, sizeof *fx);
     struct po__identity id;
-    disk_sim_power_on(m, seed);
+    po__disk_sim_power_on(m, seed);
     assert_int_equal(sim_open(fx, m), 0);
     int there = po__store_identity(fx->store, &id);
     if (p->bootstrapped)
@@ -118,16 +118,16 @@ static void fail_each_call(int code)
     uint64_t n = 0, calls;
     do {
         struct fixture *fx = calloc(1, sizeof *fx);
-        struct disk_sim *m = disk_sim_new(1);
+        struct po__disk_sim *m = po__disk_sim_new(1);
         struct progress p = {0};
-        disk_sim_fail_at(m, ++n, code);
+        po__disk_sim_fail_at(m, ++n, code);
         int rv = script(fx, m, &p);
-        calls = disk_sim_calls(m);
+        calls = po__disk_sim_calls(m);
         if (rv != (n <= calls ? code : 0))
             fail_msg("call %u of %u: %s, expected %s (%s)", (unsigned)n, (unsigned)calls,
                      po_err_name(rv), po_err_name(code), fx->fault_text);
         check_after(m, &p, n);
-        disk_sim_free(m);
+        po__disk_sim_free(m);
         free(fx);
     } while (n <= calls);
     assert_true(n > 100);
@@ -151,7 +151,7 @@ static void test_every_allocation_fails(void **state)
     uint64_t n = 0, count;
     do {
         struct fixture *fx = calloc(1, sizeof *fx);
-        struct disk_sim *m = disk_sim_new(1);
+        struct po__disk_sim *m = po__disk_sim_new(1);
         struct progress p = {0};
         po__alloc_fail_at(++n);
         int rv = script(fx, m, &p);
@@ -161,7 +161,7 @@ static void test_every_allocation_fails(void **state)
         if (rv && rv != PO_ENOMEM)
             fail_msg("allocation %u: %s", (unsigned)n, po_err_name(rv));
         check_after(m, &p, n);
-        disk_sim_free(m);
+        po__disk_sim_free(m);
         free(fx);
     } while (n <= count);
     assert_true(n > 30);
@@ -172,7 +172,7 @@ static void test_failed_write_reports_nothing(void **state)
 {
     (void)state;
     struct fixture *fx = calloc(1, sizeof *fx);
-    struct disk_sim *m = disk_sim_new(1);
+    struct po__disk_sim *m = po__disk_sim_new(1);
     assert_int_equal(sim_open(fx, m), 0);
     assert_int_equal(sim_bootstrap(fx), 0);
     assert_int_equal(store_recover(fx), 0);
@@ -181,7 +181,7 @@ static void test_failed_write_reports_nothing(void **state)
     po__store_flush(fx->store);
     assert_int_equal(append(fx, 3, 1, 0, 100), 0);
     po__store_flush(fx->store);
-    disk_sim_fail_at(m, 1, PO_EIO);
+    po__disk_sim_fail_at(m, 1, PO_EIO);
     sim_run(fx);
     assert_int_equal(fx->durable_count, 0);
     assert_int_equal(fx->faults, 1);
@@ -189,7 +189,7 @@ static void test_failed_write_reports_nothing(void **state)
     assert_non_null(strstr(fx->fault_text, "writing the log"));
     assert_non_null(strstr(fx->fault_text, "wal-0000000000000001"));
     po__store_close(fx->store);
-    disk_sim_free(m);
+    po__disk_sim_free(m);
     free(fx);
 }
 

@@ -118,7 +118,7 @@ static void snapshot(struct fixture *fx)
 static void write_image(const char *path)
 {
     struct fixture *fx = calloc(1, sizeof *fx);
-    struct disk_sim *m = disk_sim_new(1);
+    struct po__disk_sim *m = po__disk_sim_new(1);
     fx->spares = 1;
     assert_int_equal(sim_open(fx, m), 0);
     history(fx);
@@ -126,12 +126,12 @@ static void write_image(const char *path)
     po__store_close(fx->store);
     FILE *out = fopen(path, "w");
     assert_non_null(out);
-    for (unsigned i = 0; i < disk_sim_files(m); i++) {
-        const char *name = disk_sim_file_name(m, i);
-        image_write(out, name, disk_sim_file_data(m, name), disk_sim_file_size(m, name));
+    for (unsigned i = 0; i < po__disk_sim_files(m); i++) {
+        const char *name = po__disk_sim_file_name(m, i);
+        image_write(out, name, po__disk_sim_file_data(m, name), po__disk_sim_file_size(m, name));
     }
     assert_int_equal(fclose(out), 0);
-    disk_sim_free(m);
+    po__disk_sim_free(m);
     free(fx);
 }
 

@@ -6,11 +6,11 @@
 #define OUTCOMES 8
 
 struct kill {
-    struct disk_sim *medium;
+    struct po__disk_sim *medium;
     unsigned points;
 };
 
-static void open_and_recover(struct fixture *fx, struct disk_sim *m)
+static void open_and_recover(struct fixture *fx, struct po__disk_sim *m)
 {
     memset(fx, 0, sizeof *fx);
     assert_int_equal(sim_open(fx, m), 0);
@@ -32,12 +32,12 @@ static void on_change(void *arg, const char *call, const char *name)
     assert_non_null(third);
     k->points++;
     for (uint64_t seed = 1; seed <= OUTCOMES; seed++) {
-        struct disk_sim *m = disk_sim_clone(k->medium);
+        struct po__disk_sim *m = po__disk_sim_clone(k->medium);
         struct po__identity id;
         open_and_recover(second, m);
         int bootstrapped = po__store_identity(second->store, &id);
         po__store_close(second->store);
-        disk_sim_power_on(m, seed);
+        po__disk_sim_power_on(m, seed);
         open_and_recover(third, m);
         assert_int_equal(po__store_identity(third->store, &id), bootstrapped);
         po__store_close(third->store);
@@ -46,7 +46,7 @@ static void on_change(void *arg, const char *call, const char *name)
         assert_int_equal(third->recovery.snapshot.index, second->recovery.snapshot.index);
         assert_int_equal(third->recovery.first_index, second->recovery.first_index);
         assert_int_equal(third->recovery.last_index, second->recovery.last_index);
-        disk_sim_free(m);
+        po__disk_sim_free(m);
     }
     free(second);
     free(third);
@@ -56,11 +56,11 @@ static void test_what_was_recovered_stays(void **state)
 {
     (void)state;
     struct fixture *fx = calloc(1, sizeof *fx);
-    struct kill k = {.medium = disk_sim_new(1)};
+    struct kill k = {.medium = po__disk_sim_new(1)};
     uint64_t last = 1;
     assert_non_null(fx);
     assert_int_equal(sim_open(fx, k.medium), 0);
-    disk_sim_on_change(k.medium, on_change, &k);
+    po__disk_sim_on_change(k.medium, on_change, &k);
     assert_int_equal(sim_bootstrap(fx), 0);
     assert_int_equal(store_recover(fx), 0);
     assert_int_equal(po__store_set_vote(fx->store, 2, 7), 0);
@@ -68,10 +68,10 @@ static void test_what_was_recovered_stays(void **state)
     assert_int_equal(sim_snapshot(fx, 8, 2), 0);
     assert_int_equal(sim_append_to(fx, &last, 16, 2, 6000), 0);
     assert_int_equal(sim_snapshot(fx, 14, 2), 0);
-    disk_sim_on_change(k.medium, NULL, NULL);
+    po__disk_sim_on_change(k.medium, NULL, NULL);
     assert_true(k.points > 10);
     po__store_close(fx->store);
-    disk_sim_free(k.medium);
+    po__disk_sim_free(k.medium);
     free(fx);
 }
 

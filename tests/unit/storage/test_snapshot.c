@@ -3,7 +3,7 @@
 
 struct world {
     struct fixture *fx;
-    struct disk_sim *m;
+    struct po__disk_sim *m;
 };
 
 static int setup(void **state)
@@ -11,7 +11,7 @@ static int setup(void **state)
     struct world *w = calloc(1, sizeof *w);
     uint64_t last = 1;
     w->fx = calloc(1, sizeof *w->fx);
-    w->m = disk_sim_new(1);
+    w->m = po__disk_sim_new(1);
     assert_int_equal(sim_open(w->fx, w->m), 0);
     assert_int_equal(sim_bootstrap(w->fx), 0);
     assert_int_equal(store_recover(w->fx), 0);
@@ -25,17 +25,17 @@ static int teardown(void **state)
 {
     struct world *w = *state;
     po__store_close(w->fx->store);
-    disk_sim_free(w->m);
+    po__disk_sim_free(w->m);
     free(w->fx);
     free(w);
     return 0;
 }
 
-static unsigned count_files(const struct disk_sim *m, const char *prefix)
+static unsigned count_files(const struct po__disk_sim *m, const char *prefix)
 {
     unsigned n = 0;
-    for (unsigned i = 0; i < disk_sim_files(m); i++)
-        n += !strncmp(disk_sim_file_name(m, i), prefix, strlen(prefix));
+    for (unsigned i = 0; i < po__disk_sim_files(m); i++)
+        n += !strncmp(po__disk_sim_file_name(m, i), prefix, strlen(prefix));
     return n;
 }
 
@@ -181,14 +181,14 @@ static void test_group_write(void **state)
         assert_int_equal(append(w->fx, i, 1, 0, 50), 0);
         po__store_flush(w->fx->store);
     }
-    assert_true(disk_sim_step(w->fx->disk, PO__CHANNEL_LOG));
+    assert_true(po__disk_sim_step(w->fx->disk, PO__CHANNEL_LOG));
     assert_int_equal(w->fx->durable_count, 0); /* never inside the call */
     po__store_poll(w->fx->store);
     assert_int_equal(w->fx->durable_count, 1);
-    assert_true(disk_sim_step(w->fx->disk, PO__CHANNEL_LOG));
+    assert_true(po__disk_sim_step(w->fx->disk, PO__CHANNEL_LOG));
     po__store_poll(w->fx->store);
     assert_int_equal(w->fx->durable_count, 29);
-    assert_false(disk_sim_busy(w->fx->disk, PO__CHANNEL_LOG));
+    assert_false(po__disk_sim_busy(w->fx->disk, PO__CHANNEL_LOG));
 }
 
 /* A node that joins has no first record; its log may begin anywhere after an installed snapshot. */
@@ -196,7 +196,7 @@ static void test_join(void **state)
 {
     (void)state;
     struct fixture *fx = calloc(1, sizeof *fx);
-    struct disk_sim *m = disk_sim_new(1);
+    struct po__disk_sim *m = po__disk_sim_new(1);
     assert_int_equal(sim_open(fx, m), 0);
     assert_int_equal(store_recover(fx), PO_ENOTBOOTSTRAPPED);
     assert_int_equal(po__store_bootstrap(fx->store, &test_identity, 0, NULL), 0);
@@ -216,7 +216,7 @@ static void test_join(void **state)
     assert_int_equal(fx->recovery.first_index, 1001);
     assert_int_equal(fx->recovery.last_index, 1001);
     po__store_close(fx->store);
-    disk_sim_free(m);
+    po__disk_sim_free(m);
     free(fx);
 }
 
