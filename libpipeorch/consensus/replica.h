@@ -137,6 +137,11 @@ int po__replica_read(struct po__replica *r, po__read_cb cb, void *arg, uint64_t 
 /* cb once this replica has applied `index`. */
 int po__replica_wait_applied(struct po__replica *r, uint64_t index, po__read_cb cb, void *arg);
 
+/* Take a snapshot of the state as of `index`, which is applied, or later, as soon as possible
+ * instead of after snapshot_bytes. Done when the status' snapshot_index is not below it; a failure
+ * that passes is tried again. */
+void po__replica_want_snapshot(struct po__replica *r, uint64_t index);
+
 struct po__replica_status {
     int role;
     bool leader_ready;

@@ -52,6 +52,7 @@ struct po__snapshot_take {
     bool last;            /* buf is the last slice */
     uint64_t bytes;       /* of log that it covers beyond its predecessor */
     uint64_t retry_at_ms; /* not before, after a failure that passes */
+    uint64_t wanted;      /* the owner asked for one that is not older than this index */
 };
 
 /* A leader's snapshot on its way in. Bytes go straight to the store; the core hears of it when it

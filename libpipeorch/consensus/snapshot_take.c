@@ -133,12 +133,26 @@ static void take_finish(struct po__replica *r)
              (unsigned long long)t->meta.index, (unsigned long long)keep);
 }
 
+/* Enough log to be worth it, or asked for. */
+static bool take_due(const struct po__replica *r)
+{
+    return r->applied_bytes >= r->o.snapshot_bytes ||
+           (r->take.wanted > r->snapshot_index && r->applied >= r->take.wanted);
+}
+
+void po__replica_want_snapshot(struct po__replica *r, uint64_t index)
+{
+    PO_PRE(index <= r->applied);
+    if (index > r->take.wanted)
+        r->take.wanted = index;
+}
+
 void po__take_tick(struct po__replica *r)
 {
     struct po__snapshot_take *t = &r->take;
 
-    if (t->state == PO__TAKE_IDLE && r->applied_bytes >= r->o.snapshot_bytes &&
-        r->in.state <= PO__IN_RECEIVING && r->now_ms >= t->retry_at_ms)
+    if (t->state == PO__TAKE_IDLE && take_due(r) && r->in.state <= PO__IN_RECEIVING &&
+        r->now_ms >= t->retry_at_ms)
         take_begin(r);
     if (t->state == PO__TAKE_WRITING)
         take_write(r);
@@ -155,8 +169,8 @@ uint64_t po__take_deadline(const struct po__replica *r)
     if (t->state == PO__TAKE_WRITING && t->buf.len == 0 &&
         po__store_snapshot_queued(t->writer) < PO__SNAPSHOT_QUEUED_BYTES)
         return 0;
-    if (t->state == PO__TAKE_IDLE && r->applied_bytes >= r->o.snapshot_bytes &&
-        r->in.state <= PO__IN_RECEIVING && po__log_get(&r->log, r->applied))
+    if (t->state == PO__TAKE_IDLE && take_due(r) && r->in.state <= PO__IN_RECEIVING &&
+        po__log_get(&r->log, r->applied))
         return t->retry_at_ms;
     return UINT64_MAX;
 }

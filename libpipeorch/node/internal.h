@@ -136,6 +136,14 @@ struct po__session {
     uint32_t revoked_count, revoked_cap;
 };
 
+/* A snapshot that is being handed out (stream.c). */
+struct po__stream {
+    uint64_t id; /* 0: free */
+    struct po__snapshot_reader *reader;
+    struct po__snapshot_meta meta;
+    uint64_t used_ms;
+};
+
 struct po__node {
     /* set before the first turn */
     struct po__node_env env;
@@ -180,6 +188,8 @@ struct po__node {
     struct po__list batches;
     struct po__tree sessions, deadlines, conns;
     struct po__list dirty;
+    struct po__list snapshot_waits; /* SNAPSHOT calls whose snapshot is being written */
+    struct po__stream streams[PO__STREAMS_MAX];
     struct po__list polls_ready; /* POLL calls whose outcomes are all in */
     uint64_t next_sweep_ms;
     struct po__buf out, body, tasks;  /* scratch for answers */
@@ -238,6 +248,13 @@ void po__call_retry(struct po__node *n, struct po__call *c);
 void po__dispatch(
     struct po__node *n,
     struct po__call *c); /* decides by role: serve, redirect, forward, wait for a leader */
+
+/* stream.c */
+void po__stream_request(struct po__node *n, struct po__call *c, const struct po__request *req);
+void po__stream_confirmed(struct po__node *n, struct po__call *c); /* as of now: linearizable */
+void po__streams_tick(struct po__node *n, uint64_t now);
+uint64_t po__streams_deadline(const struct po__node *n); /* UINT64_MAX: none */
+void po__streams_clear(struct po__node *n); /* leadership lost, or stopping: before the store */
 
 /* commit.c */
 bool po__stage_room(const struct po__node *n, uint32_t count,

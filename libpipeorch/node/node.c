@@ -72,7 +72,7 @@ static uint64_t next_turn(struct po__node *n, uint64_t now)
     if (n->redispatch || po__mailbox_count(&n->mailbox))
         at = now; /* the rounds are used up, or the flush made news: nobody else wakes us for it */
     if (n->ready) {
-        at = min_u64(at, po__sessions_deadline(n));
+        at = min_u64(at, min_u64(po__sessions_deadline(n), po__streams_deadline(n)));
         uint64_t due = po__model_next_due_ms(n->model), stamp = po__stamp_ms(n);
         if (due != UINT64_MAX && !n->tick_staged)
             at = min_u64(at, due > stamp ? now + (due - stamp) : now);
@@ -98,6 +98,7 @@ uint64_t po__node_turn(struct po__node *n)
         if (!n->fault)
             po__replica_tick(n->replica, now);
         run_fault(n);
+        po__streams_tick(n, now);
         if (n->ready)
             po__sessions_answer(n);
         if (mail == 0 && !n->redispatch && po__mailbox_count(&n->mailbox) == 0)
@@ -141,6 +142,7 @@ int po__node_core_create(struct po__node **out, const struct po__node_env *env)
     po__list_init(&n->batches);
     po__list_init(&n->dirty);
     po__list_init(&n->polls_ready);
+    po__list_init(&n->snapshot_waits);
     n->role = PO_ROLE_FOLLOWER;
     *out = n;
     return 0;
@@ -223,6 +225,7 @@ void po__node_core_stop(struct po__node *n)
     n->ready = false;
     po__stage_drop(n);
     po__sessions_clear(n);
+    po__streams_clear(n);
     po__calls_fail_all(n, PO_ECLOSED, PO_EUNKNOWN, "the node is stopping");
     po__replica_stop(n->replica); /* drops the proposals in flight; their calls are answered */
     n->replica = NULL;

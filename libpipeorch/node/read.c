@@ -125,6 +125,8 @@ static void confirmed(void *arg, int code, uint64_t index)
         po__call_answer(n, c, 0, "", index, po__slice(NULL, 0), 0);
     } else if (c->type == PO__REQ_WAIT) {
         confirmed_wait(n, c);
+    } else if (c->type == PO__REQ_SNAPSHOT) {
+        po__stream_confirmed(n, c);
     } else {
         code = po__request_decode(c->data, c->len, &req);
         PO_INVARIANT(code == 0); /* it was decoded when it came */

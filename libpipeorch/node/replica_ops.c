@@ -76,6 +76,7 @@ void po__lose_leadership(struct po__node *n)
     n->ready = false;
     po__stage_drop(n);
     po__sessions_clear(n);
+    po__streams_clear(n);
     while ((node = po__tree_first(&n->waits))) {
         struct po__call *c = po__container_of(node, struct po__call, by_wait);
         po__wait_remove(n, c);

@@ -12,6 +12,9 @@
 #define POLL_FIELDS          8
 #define DONE_FIELDS          5
 #define OFFER_FIELDS         8
+#define SNAPSHOT_FIELDS      2
+#define SNAPSHOT_INFO_FIELDS 7
+#define CLUSTER_ID_MAX_BYTES 64
 
 static struct po__slice name(struct po__mpr *r)
 {
@@ -72,6 +75,8 @@ static uint32_t body_fields(uint32_t type)
         return POLL_FIELDS;
     case PO__REQ_BARRIER:
         return 0;
+    case PO__REQ_SNAPSHOT:
+        return SNAPSHOT_FIELDS;
     default:
         return UINT32_MAX;
     }
@@ -121,6 +126,10 @@ static void decode_body(struct po__mpr *r, struct po__request *req)
         break;
     case PO__REQ_POLL:
         decode_poll(r, req);
+        break;
+    case PO__REQ_SNAPSHOT:
+        req->snapshot.stream = u64(r);
+        req->snapshot.offset = u64(r);
         break;
     default:
         break;
@@ -195,6 +204,13 @@ void po__request_heartbeat(struct po__buf *b, uint32_t timeout_ms, struct po__sl
 void po__request_barrier(struct po__buf *b, uint32_t timeout_ms)
 {
     po__request_begin(b, PO__REQ_BARRIER, timeout_ms, 0);
+}
+
+void po__request_snapshot(struct po__buf *b, uint32_t timeout_ms, uint64_t stream, uint64_t offset)
+{
+    po__request_begin(b, PO__REQ_SNAPSHOT, timeout_ms, SNAPSHOT_FIELDS);
+    po__mpw_uint(b, stream);
+    po__mpw_uint(b, offset);
 }
 
 /* An encoded array; none given stands for an empty one. */
@@ -280,6 +296,48 @@ void po__response_begin(struct po__buf *b, int code, struct po__slice message,
     po__mpw_str(b, message);
     po__mpw_str(b, leader_address);
     po__mpw_uint(b, index);
+}
+
+void po__snapshot_piece_encode(struct po__buf *b, const struct po__snapshot_piece *p)
+{
+    po__mpw_uint(b, p->stream);
+    po__mpw_uint(b, p->size_bytes);
+    po__mpw_bin(b, p->data);
+    if (!p->first) {
+        po__mpw_nil(b);
+        return;
+    }
+    po__mpw_array(b, SNAPSHOT_INFO_FIELDS);
+    po__mpw_uint(b, p->index);
+    po__mpw_uint(b, p->term);
+    po__mpw_uint(b, p->time_ms);
+    po__mpw_uint(b, p->conf_index);
+    po__mpw_bin(b, p->conf);
+    po__mpw_bin(b, p->cluster_id);
+    po__mpw_str(b, p->node_name);
+}
+
+int po__snapshot_piece_decode(struct po__slice body, struct po__snapshot_piece *p)
+{
+    struct po__mpr r;
+    memset(p, 0, sizeof *p);
+    po__mpr_init(&r, body.data, body.len);
+    p->stream = u64(&r);
+    p->size_bytes = u64(&r);
+    p->data = po__mpr_bin(&r, PO__REQUEST_MAX_BYTES);
+    if (po__mpr_peek(&r) == PO__MP_NIL)
+        return r.err;
+    uint32_t extra = open_array(&r, SNAPSHOT_INFO_FIELDS);
+    p->first = true;
+    p->index = u64(&r);
+    p->term = u64(&r);
+    p->time_ms = u64(&r);
+    p->conf_index = u64(&r);
+    p->conf = po__mpr_bin(&r, PO__REQUEST_MAX_BYTES);
+    p->cluster_id = po__mpr_bin(&r, CLUSTER_ID_MAX_BYTES);
+    p->node_name = name(&r);
+    skip(&r, extra);
+    return r.err;
 }
 
 void po__task_offer_encode(struct po__buf *b, const struct po__task_offer *t)

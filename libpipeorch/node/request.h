@@ -12,12 +12,15 @@
  *   HEARTBEAT: worker_id, incarnation
  *   POLL:    worker_id, incarnation, resync, held, ack_seq, wait_ms, tasks_max, done
  *   BARRIER:                                  linearizable no-op: index of a confirmed read
+ *   SNAPSHOT: stream, offset                  stream 0: begin; see "Snapshots" below
  * and a response
  *   [PO__REQUEST_VERSION, code, message, leader_address, index, body...]
  *   COMMAND: id, data            BATCH: [[code, id, message, data], ...]
  *   QUERY: term, map             WAIT: term, map (as QUERY of the object)
  *   POLL: [result code of each `done`], [task, ...], [revoked token, ...]
  *     task = [seq, task_id, attempt, token, capability, input, timeout_ms, run_id]
+ *   SNAPSHOT: stream, size_bytes, data, info  info: nil, or of a stream's first answer
+ *     info = [index, term, time_ms, conf_index, conf, cluster_id, node_name]
  * With PO_ENOTLEADER, leader_address is the leader's advertised worker address exactly as
  * configured ("" if unknown).
  *
@@ -33,7 +36,14 @@
  * its own. Unknown worker: PO_ENOTREGISTERED; a newer incarnation: PO_ESTALE. A new poll of the
  * same incarnation replaces a parked one (the old one is answered empty). A completed result is
  * accepted once: a repeat of an accepted `done` is answered 0 again while the task is kept, a
- * late one PO_ESTALE. */
+ * late one PO_ESTALE.
+ *
+ * Snapshots. The leader confirms its leadership, makes a snapshot that holds everything committed
+ * before the request, and hands it out piece by piece: each answer carries the bytes from `offset`
+ * on, as many as it likes but none only at the end. All pieces of a stream are of one snapshot,
+ * whatever is committed meanwhile. A stream lives on one node, in one leadership, and ends when
+ * nobody asks for PO__STREAM_IDLE_MS: PO_ESTALE then, begin anew. PO_EBUSY: PO__STREAMS_MAX are
+ * open. */
 #ifndef PO__REQUEST_H
 #define PO__REQUEST_H
 
@@ -45,6 +55,8 @@
 #define PO__POLL_TASKS_MAX    1024
 #define PO__POLL_HELD_MAX     (PO_CAPABILITIES_MAX * PO_CONCURRENCY_MAX)
 #define PO__REQUEST_MAX_BYTES (4u << 20) /* one request, and one response */
+#define PO__STREAMS_MAX       4          /* snapshots that one node hands out at a time */
+#define PO__STREAM_IDLE_MS    60000
 
 enum po__request_type {
     PO__REQ_COMMAND = 1,
@@ -54,6 +66,7 @@ enum po__request_type {
     PO__REQ_HEARTBEAT = 5,
     PO__REQ_POLL = 6,
     PO__REQ_BARRIER = 7,
+    PO__REQ_SNAPSHOT = 12,
 };
 
 struct po__request {
@@ -66,6 +79,9 @@ struct po__request {
             uint32_t kind;
             uint64_t id;
         } wait;
+        struct {
+            uint64_t stream, offset;
+        } snapshot;
         struct {
             struct po__slice worker_id;
             uint64_t incarnation;
@@ -98,6 +114,7 @@ void po__request_wait(struct po__buf *b, uint32_t timeout_ms, uint32_t kind, uin
 void po__request_heartbeat(struct po__buf *b, uint32_t timeout_ms, struct po__slice worker_id,
                            uint64_t incarnation);
 void po__request_barrier(struct po__buf *b, uint32_t timeout_ms);
+void po__request_snapshot(struct po__buf *b, uint32_t timeout_ms, uint64_t stream, uint64_t offset);
 void po__done_encode(struct po__buf *b, const struct po__done *d);
 int po__done_decode(struct po__mpr *r, struct po__done *d);
 /* po__request_begin(PO__REQ_POLL) + fields: held and done are encoded arrays. */
@@ -113,6 +130,18 @@ struct po__response {
 int po__response_decode(const void *data, size_t len, struct po__response *resp);
 void po__response_begin(struct po__buf *b, int code, struct po__slice message,
                         struct po__slice leader_address, uint64_t index, uint32_t body_fields);
+
+/* Body of an answer to SNAPSHOT. */
+struct po__snapshot_piece {
+    uint64_t stream, size_bytes;
+    struct po__slice data;
+    bool first; /* the fields below are given */
+    uint64_t index, term, time_ms, conf_index;
+    struct po__slice conf, cluster_id, node_name;
+};
+#define PO__SNAPSHOT_PIECE_FIELDS 4
+void po__snapshot_piece_encode(struct po__buf *b, const struct po__snapshot_piece *p);
+int po__snapshot_piece_decode(struct po__slice body, struct po__snapshot_piece *p);
 
 struct po__task_offer {
     uint64_t seq, task_id, token, run_id;
