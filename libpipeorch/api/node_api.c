@@ -15,7 +15,6 @@
 #include "node_opts.h"
 
 #define CALL_TIMEOUT_DEFAULT_MS 10000
-#define FEATURE_LEVEL           1
 
 struct po_node {
     struct po__node *core;
@@ -94,7 +93,7 @@ static int net_open(void *arg, uv_loop_t *loop, struct po__node *core, char *err
     memcpy(h->cluster_id, n->identity.cluster_id, sizeof h->cluster_id);
     memcpy(h->directory_id, n->identity.directory_id, sizeof h->directory_id);
     h->node_id = n->identity.node_id;
-    h->feature_level = FEATURE_LEVEL;
+    h->feature_level = PO__FEATURE_LEVEL;
     if (getrandom(&h->incarnation, sizeof h->incarnation, 0) != (ssize_t)sizeof h->incarnation)
         return po__refuse_start(error, error_len, PO_EIO,
                                 "the system's random numbers cannot be read");

@@ -7,8 +7,8 @@
  * first; one that is to vote must have caught up, for a voter that is away can block even its own
  * removal. A leader never removes or demotes itself: it hands over first and the caller repeats the
  * call at the new leader. The cluster never shrinks to one voter: that one would lead terms in
- * which others have voted (guard 3). An id is for one directory's life: it cannot be given again
- * while the configuration knows it, and owners draw a fresh one for each directory. */
+ * which others have voted (guard 3). An id is for one directory's life: a fresh one is made of the
+ * index of the very entry that adds the server (po__fresh_id), hence never given again. */
 #include "replica_impl.h"
 
 #include <string.h>
@@ -101,6 +101,8 @@ int po__replica_add_spare(struct po__replica *r, uint64_t id, const char *addres
     if (rv)
         return rv;
     rv = may_change(r, &conf);
+    if (id == 0) /* what begin() submits at once is the next entry */
+        id = po__fresh_id(po__core_last(r->core) + 1);
     if (rv == 0)
         rv = po__conf_add(&conf, id, address, PO__SPARE);
     if (rv == 0)
@@ -168,6 +170,24 @@ int po__replica_transfer(struct po__replica *r, uint64_t id, uint64_t now_ms)
     rv = po__core_transfer(r->core, r->now_ms, id);
     po__check_core(r, rv);
     return po__leave(r, rv);
+}
+
+/* ---- what is known of others ---- */
+
+uint64_t po__replica_match(const struct po__replica *r, uint64_t id)
+{
+    return po__is_leader(r) ? po__core_match(r->core, id) : 0;
+}
+
+bool po__replica_has_left(const struct po__replica *r, uint64_t id)
+{
+    struct po__conf applied;
+    uint64_t added = id <= PO_MEMBERS_MAX ? 1 : id - PO_MEMBERS_MAX;
+
+    if (r->fault || r->conf.len == 0 || r->applied < added || po__conf_find(&r->servers, id))
+        return false;
+    PO_INVARIANT(po__conf_decode(&applied, r->conf.bytes, r->conf.len) == 0);
+    return !po__conf_find(&applied, id);
 }
 
 /* ---- as time goes by ---- */

@@ -347,6 +347,9 @@ void po__replica_status(const struct po__replica *r, struct po__replica_status *
         .snapshot_index = r->snapshot_index,
         .log_bytes = r->log.bytes,
         .membership_change_pending = po__core_uncommitted_conf(r->core) != 0,
+        .membership_busy =
+            r->change.state != PO__CHANGE_IDLE || po__core_uncommitted_conf(r->core) != 0,
+        .transferee = po__is_leader(r) ? po__core_transferee(r->core) : 0,
     };
 }
 

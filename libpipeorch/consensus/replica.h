@@ -147,7 +147,9 @@ struct po__replica_status {
     bool leader_ready;
     uint64_t leader_id, term, vote, commit_index, applied_index, last_index, stored_index,
         snapshot_index, log_bytes;
-    bool membership_change_pending;
+    bool membership_change_pending; /* a configuration is in the log and not committed */
+    bool membership_busy;           /* or on its way there: a new change is refused with PO_EBUSY */
+    uint64_t transferee;            /* leadership is being handed to it; 0: to nobody */
 };
 void po__replica_status(const struct po__replica *r, struct po__replica_status *st);
 unsigned po__replica_servers(const struct po__replica *r, struct po__server *servers,
@@ -155,6 +157,7 @@ unsigned po__replica_servers(const struct po__replica *r, struct po__server *ser
 
 /* Membership, one step at a time (guards of the design notes apply; used by tests now). cb(arg,
  * code, index) when committed or refused. */
+/* id 0: draw a fresh one; the callback's index tells it (po__fresh_id). */
 int po__replica_add_spare(struct po__replica *r, uint64_t id, const char *address, po__read_cb cb,
                           void *arg, uint64_t now_ms);
 int po__replica_set_role(struct po__replica *r, uint64_t id, int role, po__read_cb cb, void *arg,
@@ -163,6 +166,19 @@ int po__replica_remove(struct po__replica *r, uint64_t id, po__read_cb cb, void 
                        uint64_t now_ms);
 int po__replica_transfer(struct po__replica *r, uint64_t id,
                          uint64_t now_ms); /* 0: pick one; PO_ENOTLEADER, PO_ENOTFOUND */
+/* The id of a server that the configuration at this index of the log adds. Committed entries never
+ * share an index, and founders have the ids 1..PO_MEMBERS_MAX, so no id is ever given twice:
+ * nothing has to be remembered of those who left. */
+static inline uint64_t po__fresh_id(uint64_t index)
+{
+    return index + PO_MEMBERS_MAX;
+}
+/* Is it certain that this server is no member, and never will be again? True if neither the
+ * configuration applied here nor a later one in the log knows it, although this replica has applied
+ * the entry that added it. A replica that lags behind says false. */
+bool po__replica_has_left(const struct po__replica *r, uint64_t id);
+/* The last entry that this leader knows to be durable on the server; 0: none, or not a leader. */
+uint64_t po__replica_match(const struct po__replica *r, uint64_t id);
 
 /* The first record of a new cluster: its configuration with `servers` as voters (or as given),
  * index 1, term 1. *rec is to be freed with po__free. */

@@ -18,6 +18,7 @@ static uint32_t fields(uint32_t type)
     case PO__CMD_RUN_CANCEL:
         return 2;
     case PO__CMD_WORKER_DEREGISTER:
+    case PO__CMD_MEMBER_WISH:
     case PO__CMD_APP:
         return 3;
     case PO__CMD_WORKER_STATUS:
@@ -166,6 +167,10 @@ void po__cmd_encode(struct po__buf *buf, const struct po__cmd *cmd)
         po__mpw_str(buf, cmd->member.worker_address);
         po__mpw_bin(buf, cmd->member.directory_id);
         po__mpw_uint(buf, cmd->member.feature_level);
+        break;
+    case PO__CMD_MEMBER_WISH:
+        po__mpw_uint(buf, cmd->member_wish.node_id);
+        po__mpw_uint(buf, cmd->member_wish.wish);
         break;
     case PO__CMD_WORKER_REGISTER:
         encode_register(buf, cmd);
@@ -353,6 +358,10 @@ static void decode_fields(struct po__mpr *r, struct po__cmd *cmd, bool strict, b
         cmd->member.worker_address = po__mpr_str(r, PO_ADDRESS_MAX_BYTES);
         cmd->member.directory_id = po__mpr_bin(r, PO__DIRECTORY_ID_BYTES);
         cmd->member.feature_level = u32(r);
+        break;
+    case PO__CMD_MEMBER_WISH:
+        cmd->member_wish.node_id = u64(r);
+        cmd->member_wish.wish = u32(r);
         break;
     case PO__CMD_WORKER_REGISTER:
         decode_register(r, cmd, strict, version);

@@ -37,6 +37,7 @@
 enum po__cmd_type {
     PO__CMD_TICK = 1,
     PO__CMD_MEMBER = 2,
+    PO__CMD_MEMBER_WISH = 3, /* feature level 2 */
     PO__CMD_WORKER_REGISTER = 10,
     PO__CMD_WORKER_STATUS = 11,
     PO__CMD_WORKER_DEREGISTER = 12,
@@ -49,6 +50,15 @@ enum po__cmd_type {
     PO__CMD_RUN_START = 31,
     PO__CMD_RUN_CANCEL = 32,
     PO__CMD_APP = 40,
+};
+
+/* What a member of the control plane is to be. The leader brings it about, one change of the
+ * configuration at a time; a wish outlives the leader that began to fulfil it. Frozen numbers. */
+enum po__wish {
+    PO__WISH_VOTER = 0,     /* as soon as it has caught up; the default */
+    PO__WISH_STANDBY = 1,   /* replicates without a vote until it is promoted */
+    PO__WISH_VOTER_NOW = 2, /* likewise VOTER, also where that makes two voters out of one */
+    PO__WISH_GONE = 3,      /* it is no member any more: its record is dropped */
 };
 
 struct po__cap {
@@ -79,6 +89,10 @@ struct po__cmd {
                 directory_id; /* 16 bytes: which data directory speaks for this node id */
             uint32_t feature_level;
         } member;
+        struct {
+            uint64_t node_id;
+            uint32_t wish; /* enum po__wish */
+        } member_wish;
         struct {
             struct po__slice id, address, zone;
             uint64_t incarnation;

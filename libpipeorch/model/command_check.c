@@ -312,6 +312,9 @@ int po__cmd_check(const struct po__cmd *cmd, char *message, size_t message_len)
         return 0;
     case PO__CMD_MEMBER:
         return member(&c, cmd);
+    case PO__CMD_MEMBER_WISH:
+        rv = in_range(&c, "node_id", cmd->member_wish.node_id, 1, UINT64_MAX);
+        return rv ? rv : in_range(&c, "wish", cmd->member_wish.wish, 0, PO__WISH_GONE);
     case PO__CMD_WORKER_REGISTER:
         return worker_register(&c, cmd);
     case PO__CMD_WORKER_STATUS:

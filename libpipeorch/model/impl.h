@@ -318,6 +318,7 @@ struct po__member *po__member_make(struct po__model *m, const struct po__member_
 bool po__member_link(struct po__model *m, struct po__member *mb); /* false: its id is taken */
 struct po__member *po__member_find(const struct po__model *m, uint64_t node_id);
 void po__cmd_member(struct po__model *m, const struct po__cmd *cmd);
+void po__cmd_member_wish(struct po__model *m, const struct po__cmd *cmd);
 
 /* app.c */
 void po__cmd_app(struct po__model *m, const struct po__cmd *cmd);

@@ -38,6 +38,15 @@ int po__model_member(const struct po__model *m, uint64_t node_id, struct po__mem
     return 1;
 }
 
+int po__model_member_next(const struct po__model *m, uint64_t node_id, struct po__member_info *info)
+{
+    struct po__tree_node *n = po__member_after(m, node_id);
+    if (!n)
+        return 0;
+    *info = member_of(n)->info;
+    return 1;
+}
+
 struct po__member *po__member_make(struct po__model *m, const struct po__member_info *i)
 {
     size_t text = i->name.len + i->zone.len + i->peer_address.len + i->worker_address.len +
@@ -76,7 +85,7 @@ static const struct po__member *namesake(const struct po__model *m, const struct
 
 void po__cmd_member(struct po__model *m, const struct po__cmd *cmd)
 {
-    const struct po__member_info info = {
+    struct po__member_info info = {
         .node_id = cmd->member.node_id,
         .name = cmd->member.name,
         .zone = cmd->member.zone,
@@ -88,6 +97,9 @@ void po__cmd_member(struct po__model *m, const struct po__cmd *cmd)
     struct po__member *old = po__member_find(m, info.node_id);
     const struct po__member *other = namesake(m, &info);
     m->result.id = info.node_id;
+    if (old)
+        info.wish =
+            old->info.wish; /* what a node says of itself does not change what it is to be */
     if (old && !po__slice_eq(old->info.directory_id, info.directory_id)) {
         po__refuse(m, PO_EIDENTITY,
                    "node id %llu (\"%s\") belongs to another data directory; start the node with "
@@ -116,4 +128,25 @@ void po__cmd_member(struct po__model *m, const struct po__cmd *cmd)
     }
     PO_INVARIANT(po__member_link(m, mb));
     po__fx(m, PO__FX_MEMBER, info.node_id, 0, 0);
+}
+
+void po__cmd_member_wish(struct po__model *m, const struct po__cmd *cmd)
+{
+    struct po__member *mb = po__member_find(m, cmd->member_wish.node_id);
+    m->result.id = cmd->member_wish.node_id;
+    if (cmd->member_wish.wish == PO__WISH_GONE) { /* repeated by every new leader: no error */
+        if (!mb)
+            return;
+        po__touch_member(m, mb);
+        po__tree_remove(&m->members, &mb->by_id);
+        po__free(mb);
+    } else if (!mb) {
+        po__refuse(m, PO_ENOTFOUND, "node id %llu has no record; has the node been started?",
+                   (unsigned long long)cmd->member_wish.node_id);
+        return;
+    } else {
+        po__touch_member(m, mb);
+        mb->info.wish = cmd->member_wish.wish;
+    }
+    po__fx(m, PO__FX_MEMBER, cmd->member_wish.node_id, 0, 0);
 }

@@ -126,6 +126,9 @@ static void dispatch(struct po__model *m, const struct po__cmd *cmd)
     case PO__CMD_MEMBER:
         po__cmd_member(m, cmd);
         break;
+    case PO__CMD_MEMBER_WISH:
+        po__cmd_member_wish(m, cmd);
+        break;
     case PO__CMD_WORKER_REGISTER:
         po__cmd_worker_register(m, cmd);
         break;

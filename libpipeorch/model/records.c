@@ -22,7 +22,8 @@ void po__record_header(struct po__buf *b, const struct po__model *m)
 static void put_member(struct po__buf *b, const struct po__member *mb)
 {
     const struct po__member_info *i = &mb->info;
-    po__mpw_array(b, 8);
+    po__mpw_array(b,
+                  i->wish ? 9 : 8); /* as it was before there were wishes, while nobody has one */
     po__mpw_uint(b, PO__SECTION_MEMBERS);
     po__mpw_uint(b, i->node_id);
     po__mpw_str(b, i->name);
@@ -31,6 +32,8 @@ static void put_member(struct po__buf *b, const struct po__member *mb)
     po__mpw_str(b, i->worker_address);
     po__mpw_bin(b, i->directory_id);
     po__mpw_uint(b, i->feature_level);
+    if (i->wish)
+        po__mpw_uint(b, i->wish);
 }
 
 /* What the worker said about itself has the form of the command that said it. */

@@ -106,7 +106,7 @@ static int read_header(struct po__model *m, struct po__mpr *r)
     return m->next_worker && m->next_task && m->next_run && m->next_def ? 0 : PO_ECORRUPT;
 }
 
-static int read_member(struct po__model *m, struct po__mpr *r)
+static int read_member(struct po__model *m, struct po__mpr *r, bool wish)
 {
     struct po__cmd *cmd = &m->restore->cmd;
     cmd->type = PO__CMD_MEMBER;
@@ -117,6 +117,8 @@ static int read_member(struct po__model *m, struct po__mpr *r)
     i.worker_address = cmd->member.worker_address = po__mpr_str(r, PO_ADDRESS_MAX_BYTES);
     i.directory_id = cmd->member.directory_id = po__mpr_bin(r, PO__DIRECTORY_ID_BYTES);
     i.feature_level = u32(r);
+    if (wish && ((i.wish = u32(r)) == 0 || i.wish >= PO__WISH_GONE))
+        return PO_ECORRUPT;
     cmd->member.node_id = i.node_id;
     if (r->err || po__cmd_check(cmd, NULL, 0) || m->members.count >= PO_MEMBERS_MAX)
         return PO_ECORRUPT;
@@ -331,13 +333,13 @@ static int order(struct po__restore *rs, struct po__mpr *r, uint32_t section)
     return 0;
 }
 
-static int read_section(struct po__model *m, struct po__mpr *r, uint32_t section)
+static int read_section(struct po__model *m, struct po__mpr *r, uint32_t section, bool longer)
 {
     switch (section) {
     case PO__SECTION_HEADER:
         return read_header(m, r);
     case PO__SECTION_MEMBERS:
-        return read_member(m, r);
+        return read_member(m, r, longer);
     case PO__SECTION_WORKERS:
         return read_worker(m, r);
     case PO__SECTION_DEFS:
@@ -365,13 +367,14 @@ static int read_record(struct po__model *m, const uint8_t *data, size_t len)
     uint32_t section = (uint32_t)po__mpr_uint(&r, PO__SECTION_END);
     if (r.err || section < PO__SECTION_HEADER)
         return PO_ECORRUPT;
-    if (n != fields[section]) /* of a header: the format may be another one */
+    bool longer = section == PO__SECTION_MEMBERS && n == fields[section] + 1u; /* with a wish */
+    if (n != fields[section] && !longer) /* of a header: the format may be another one */
         return section == PO__SECTION_HEADER && n > 1 &&
                        po__mpr_uint(&r, UINT64_MAX) != PO__SNAPSHOT_FORMAT && !r.err
                    ? PO_EVERSION
                    : PO_ECORRUPT;
     int rv = order(rs, &r, section);
-    rv = rv ? rv : read_section(m, &r, section);
+    rv = rv ? rv : read_section(m, &r, section, longer);
     rv = rv ? rv : po__mpr_end(&r) ? PO_ECORRUPT : 0;
     rs->records++;
     return rv;

@@ -69,6 +69,7 @@ struct po__member_info {
     uint64_t node_id;
     struct po__slice name, zone, peer_address, worker_address, directory_id;
     uint32_t feature_level;
+    uint32_t wish; /* enum po__wish, never PO__WISH_GONE */
 };
 
 const struct po__worker *po__model_worker(const struct po__model *m, struct po__slice id);
@@ -78,6 +79,9 @@ const struct po__worker *po__model_worker_next(const struct po__model *m,
 const struct po__task *po__model_task(const struct po__model *m, uint64_t id);
 /* 1 with *info filled if the node id is known, else 0. */
 int po__model_member(const struct po__model *m, uint64_t node_id, struct po__member_info *info);
+/* Likewise for the member of the lowest id above node_id. */
+int po__model_member_next(const struct po__model *m, uint64_t node_id,
+                          struct po__member_info *info);
 /* PO_RUN_* of a run, 0 if unknown. */
 int po__model_run_state(const struct po__model *m, uint64_t run_id);
 /* Counts for status and metrics. */

@@ -10,7 +10,6 @@
 #include "core.h"
 #include "mailbox.h"
 
-#define PO__FEATURE_LEVEL     1
 #define PO__CALLS_MAX         131072 /* requests that wait for something on one node */
 #define PO__CALL_DEFAULT_MS   10000  /* timeout of a request that names none */
 #define PO__STAGE_MAX_COUNT   65536  /* commands that wait to be proposed */

@@ -20,6 +20,9 @@
 
 struct po__node;
 
+/* What this program knows. 2: wishes of members (model/command.h). */
+#define PO__FEATURE_LEVEL 2
+
 /* What the node needs from the network. All on the node thread (open: before it starts). NULL
  * functions are not allowed; a node without peers is given no `struct po__node_net` at all. */
 struct po__node_net {

@@ -11,6 +11,7 @@
 
 #define LOCK_NAME     "lock"
 #define IDENTITY_NAME "identity"
+#define JOIN_NAME     "join"
 
 int po__aligned_alloc(struct po__aligned *a, size_t bytes)
 {
@@ -121,14 +122,16 @@ static int unlink_all(struct po__store *s, const struct po__buf *names)
     return names->len ? s->ops->sync_dir(s->disk) : 0;
 }
 
-static int load_identity(struct po__store *s, char *error, size_t error_len)
+/* `name` is the identity or the join file, which have the same form. */
+static int load_identity(struct po__store *s, const char *name, uint64_t magic,
+                         struct po__identity *id, bool *found, char *error, size_t error_len)
 {
     const struct po__disk_ops *ops = s->ops;
     struct po__fmt_identity *fi;
     struct po__aligned block;
     struct po__file *f;
     uint64_t size = 0;
-    int rv = ops->open(s->disk, &f, IDENTITY_NAME, 0);
+    int rv = ops->open(s->disk, &f, name, 0);
     if (rv == PO_ENOTFOUND)
         return 0;
     if (rv)
@@ -146,30 +149,39 @@ static int load_identity(struct po__store *s, char *error, size_t error_len)
         goto err_after_alloc;
     }
     fi = (struct po__fmt_identity *)(void *)block.data;
-    rv = size < sizeof *fi ? PO_ECORRUPT : po__fmt_check(fi, sizeof *fi, PO__MAGIC_IDENTITY);
+    rv = size < sizeof *fi ? PO_ECORRUPT : po__fmt_check(fi, sizeof *fi, magic);
     if (!rv && fi->name_len > PO_NAME_MAX_BYTES)
         rv = PO_ECORRUPT;
     if (rv == PO_EVERSION)
         snprintf(error, error_len,
-                 "identity: format version %u, this program knows up to %d; "
+                 "%s: format version %u, this program knows up to %d; "
                  "use the program that wrote the directory, or a later one",
-                 (unsigned)fi->head.version, PO__FORMAT_VERSION);
+                 name, (unsigned)fi->head.version, PO__FORMAT_VERSION);
     else if (rv)
-        snprintf(error, error_len, "identity: damaged at offset 0 (size %llu)",
+        snprintf(error, error_len, "%s: damaged at offset 0 (size %llu)", name,
                  (unsigned long long)size);
     if (rv)
         goto err_after_alloc;
-    memcpy(s->identity.cluster_id, fi->cluster_id, sizeof s->identity.cluster_id);
-    memcpy(s->identity.directory_id, fi->directory_id, sizeof s->identity.directory_id);
-    s->identity.node_id = fi->node_id;
-    memcpy(s->identity.name, fi->name, fi->name_len);
-    s->identity.name[fi->name_len] = '\0';
-    s->has_identity = true;
+    memcpy(id->cluster_id, fi->cluster_id, sizeof id->cluster_id);
+    memcpy(id->directory_id, fi->directory_id, sizeof id->directory_id);
+    id->node_id = fi->node_id;
+    memcpy(id->name, fi->name, fi->name_len);
+    id->name[fi->name_len] = '\0';
+    *found = true;
 
 err_after_alloc:
     po__aligned_free(&block);
 err_after_open:
     ops->close(f);
+    return rv;
+}
+
+static int drop_join(struct po__store *s)
+{
+    int rv = s->ops->unlink(s->disk, JOIN_NAME);
+    if (!rv)
+        rv = s->ops->sync_dir(s->disk);
+    s->has_join = s->has_join && rv != 0;
     return rv;
 }
 
@@ -197,7 +209,11 @@ static int open_directory(struct po__store *s, char *error, size_t error_len)
         po__store_open_error(s, rv, "listing the data directory", error, error_len);
         goto out;
     }
-    rv = load_identity(s, error, error_len);
+    rv = load_identity(s, IDENTITY_NAME, PO__MAGIC_IDENTITY, &s->identity, &s->has_identity, error,
+                       error_len);
+    if (!rv)
+        rv = load_identity(s, JOIN_NAME, PO__MAGIC_JOIN, &s->joining, &s->has_join, error,
+                           error_len);
     if (rv)
         goto out;
     if (!s->has_identity && c.beyond_bootstrap) {
@@ -210,6 +226,8 @@ static int open_directory(struct po__store *s, char *error, size_t error_len)
     rv = unlink_all(s, &c.tmp);
     if (!rv && !s->has_identity) /* a bootstrap that did not get to its end */
         rv = unlink_all(s, &c.data);
+    if (!rv && s->has_identity && s->has_join) /* the join did get to its end */
+        rv = drop_join(s);
     if (rv)
         po__store_open_error(s, rv, "removing leftovers", error, error_len);
 out:
@@ -297,9 +315,17 @@ int po__store_identity(const struct po__store *s, struct po__identity *id)
     return s->has_identity;
 }
 
-static int put_identity(struct po__store *s)
+int po__store_joining(const struct po__store *s, struct po__identity *id)
 {
-    const struct po__identity *id = &s->identity;
+    bool joining = s->has_join && !s->has_identity;
+    if (joining)
+        *id = s->joining;
+    return joining;
+}
+
+static int put_identity(struct po__store *s, const char *name, uint64_t magic,
+                        const struct po__identity *id)
+{
     struct po__aligned block;
     if (po__aligned_calloc(&block, sizeof(struct po__fmt_identity)))
         return PO_ENOMEM;
@@ -309,10 +335,27 @@ static int put_identity(struct po__store *s)
     fi->node_id = id->node_id;
     fi->name_len = (uint32_t)strnlen(id->name, PO_NAME_MAX_BYTES);
     memcpy(fi->name, id->name, fi->name_len);
-    po__fmt_seal(fi, sizeof *fi, PO__MAGIC_IDENTITY);
-    int rv = po__store_put_file(s, IDENTITY_NAME, fi, sizeof *fi);
+    po__fmt_seal(fi, sizeof *fi, magic);
+    int rv = po__store_put_file(s, name, fi, sizeof *fi);
     po__aligned_free(&block);
     return rv;
+}
+
+int po__store_join_begin(struct po__store *s, const struct po__identity *id)
+{
+    struct po__identity joining = *id;
+    if (s->broken)
+        return s->broken;
+    if (s->has_identity)
+        return PO_EEXISTS;
+    joining.node_id = 0;
+    memset(joining.cluster_id, 0, sizeof joining.cluster_id);
+    int rv = put_identity(s, JOIN_NAME, PO__MAGIC_JOIN, &joining);
+    if (rv)
+        return po__store_fail(s, rv, "preparing the data directory to join");
+    s->joining = joining;
+    s->has_join = true;
+    return 0;
 }
 
 int po__store_bootstrap(struct po__store *s, const struct po__identity *id, uint64_t term,
@@ -328,7 +371,9 @@ int po__store_bootstrap(struct po__store *s, const struct po__identity *id, uint
     if (!rv)
         rv = po__segment_create_first(s, first);
     if (!rv)
-        rv = put_identity(s);
+        rv = put_identity(s, IDENTITY_NAME, PO__MAGIC_IDENTITY, &s->identity);
+    if (!rv && s->has_join) /* if the power goes first, the next start does it */
+        rv = drop_join(s);
     if (rv)
         return po__store_fail(s, rv, "bootstrapping the data directory");
     s->has_identity = true;

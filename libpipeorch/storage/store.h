@@ -1,9 +1,10 @@
 /* The durable side of one node: identity, term and vote, write-ahead log, snapshots, in one locked
  * directory.
  *
- * Files: `lock`, `identity` (format version, cluster id, node id, directory id, name), `meta` (term
- * and vote, two checksummed slots), `wal-<n>` (segments), `snap-<index>-<term>`, and `tmp-*`
- * (removed at open). Formats: see store_format.h.
+ * Files: `lock`, `identity` (format version, cluster id, node id, directory id, name), `join` (the
+ * same, before there are cluster and node id), `meta` (term and vote, two checksummed slots),
+ * `wal-<n>` (segments), `snap-<index>-<term>`, and `tmp-*` (removed at open). Formats: see
+ * store_format.h.
  *
  * What it promises: what a callback reported as durable is found again after a crash at any
  * instant. A torn tail is cut; damage that cannot be a torn tail is PO_ECORRUPT with file and
@@ -83,6 +84,14 @@ int po__store_identity(const struct po__store *s, struct po__identity *id);
  * PO_EEXISTS if bootstrapped already. Synchronous. */
 int po__store_bootstrap(struct po__store *s, const struct po__identity *id, uint64_t term,
                         const struct po__rec *first);
+
+/* A directory that is to join a cluster is given its directory id, durably, before it asks for a
+ * node id: whoever asks twice is recognised, and no node id ever belongs to two directories. Only
+ * directory_id and name of the identity count. The bootstrap that follows ends it.
+ * PO_EEXISTS if bootstrapped. Synchronous. */
+int po__store_join_begin(struct po__store *s, const struct po__identity *id);
+/* 1 and *id filled if a join was begun and not ended, else 0. */
+int po__store_joining(const struct po__store *s, struct po__identity *id);
 
 /* Recover: newest good snapshot's meta (index 0: none), term and vote, then every record above what
  * the snapshot made useless, in order, by callback (bytes are valid during the call). A record

@@ -84,8 +84,10 @@ struct po__store {
     int broken;
     char broken_message[320];
     bool has_identity;
+    bool has_join; /* `joining` was read from its file */
     bool recovered;
     struct po__identity identity;
+    struct po__identity joining;
 
     struct po__file *meta;
     struct po__aligned meta_block;

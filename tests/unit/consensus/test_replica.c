@@ -370,7 +370,7 @@ static void test_membership_refusals(void **state)
     run(&f, 0);
     assert_int_equal(po__replica_add_spare(f.r, 1, "node-9", on_done, &f, f.now), PO_EEXISTS);
     assert_int_equal(po__replica_add_spare(f.r, 9, "node-1", on_done, &f, f.now), PO_EEXISTS);
-    assert_int_equal(po__replica_add_spare(f.r, 0, "node-9", on_done, &f, f.now), PO_EINVAL);
+    assert_int_equal(po__replica_add_spare(f.r, 0, "", on_done, &f, f.now), PO_EINVAL);
     assert_int_equal(po__replica_set_role(f.r, 2, PO__VOTER, on_done, &f, f.now), PO_ENOTFOUND);
     assert_int_equal(po__replica_remove(f.r, 2, on_done, &f, f.now), PO_ENOTFOUND);
     assert_int_equal(po__replica_remove(f.r, 1, on_done, &f, f.now),
@@ -397,6 +397,37 @@ static void test_membership_refusals(void **state)
     run(&f, 0);
     assert_int_equal(f.called, 3);
     assert_int_equal(f.code, 0);
+    end(&f);
+}
+
+/* Ids are made of the index that adds the server: two lives of one address get two ids, and it can
+ * be told who was removed from who is not known yet. */
+static void test_fresh_ids_and_who_has_left(void **state)
+{
+    struct fixture f;
+    uint64_t ids[2];
+    (void)state;
+
+    begin(&f, alone, 1);
+    run(&f, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(po__replica_add_spare(f.r, 0, "node-2", on_done, &f, f.now), 0);
+        run(&f, 0);
+        assert_int_equal(f.code, 0);
+        ids[i] = po__fresh_id(f.index);
+        assert_true(ids[i] > PO_MEMBERS_MAX);
+        struct po__server servers[PO_MEMBERS_MAX];
+        assert_int_equal(po__replica_servers(f.r, servers, PO_MEMBERS_MAX), 2);
+        assert_int_equal(servers[1].id, ids[i]);
+        assert_false(po__replica_has_left(f.r, ids[i]));
+        assert_int_equal(po__replica_remove(f.r, ids[i], on_done, &f, f.now), 0);
+        run(&f, 0);
+        assert_true(po__replica_has_left(f.r, ids[i]));
+    }
+    assert_true(ids[1] > ids[0]);
+    assert_false(po__replica_has_left(f.r, 1));
+    /* A server that a later entry adds, which this replica has not applied yet. */
+    assert_false(po__replica_has_left(f.r, po__fresh_id(f.index + 1)));
     end(&f);
 }
 
@@ -492,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_follower_refuses),
         cmocka_unit_test(test_membership_refusals),
+        cmocka_unit_test(test_fresh_ids_and_who_has_left),
         cmocka_unit_test(test_disk_fault),
         cmocka_unit_test(test_apply_fault),
         cmocka_unit_test(test_out_of_memory),
