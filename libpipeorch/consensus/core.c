@@ -238,6 +238,7 @@ int po__core_create(struct po__core **core, const struct po__core_opts *opts)
     }
     c->raft.tracer = NULL;
     raft_seed(&c->raft, (unsigned)(opts->seed ^ (opts->seed >> 32)));
+    c->election_ms = opts->election_ms;
     raft_set_election_timeout(&c->raft, opts->election_ms);
     raft_set_heartbeat_timeout(&c->raft, opts->heartbeat_ms);
     /* How soon the core asks again for a snapshot that has not arrived. Short, because the one it
@@ -385,6 +386,48 @@ int po__core_timeout(struct po__core *c, uint64_t now)
     }
     c->last_timeout_ms = now;
     return po__core_step(c, now, &e);
+}
+
+enum po__campaign po__core_may_campaign(const struct po__core *c)
+{
+    const struct raft *r = &c->raft;
+    bool asking = r->state == RAFT_CANDIDATE && r->candidate_state.in_pre_vote;
+
+    if (c->dead || !(r->state == RAFT_FOLLOWER || asking) ||
+        raft_role((struct raft *)r) != RAFT_VOTER)
+        return PO__CAMPAIGN_NO;
+    return r->snapshot.installing || r->last_stored < raft_last_index((struct raft *)r)
+               ? PO__CAMPAIGN_LATER
+               : PO__CAMPAIGN_NOW;
+}
+
+/* The library has no call for this; a timeout with the shortest timer does it. 0 would be a
+ * division by zero. The timer is set back before the step's work, in which the next one is drawn.
+ */
+int po__core_campaign(struct po__core *c, uint64_t now, bool *begun)
+{
+    struct raft_event e = {.type = RAFT_TIMEOUT};
+    const unsigned shortest_ms = 1; /* drawn from [1, 2] */
+    struct raft_update u;
+
+    *begun = false;
+    if (c->dead)
+        return PO_EFAULT;
+    PO_PRE(po__core_may_campaign(c) == PO__CAMPAIGN_NOW);
+    if (now < c->raft.election_timer_start + 2 * shortest_ms)
+        return 0;
+    *begun = true;
+    raft_set_election_timeout(&c->raft, shortest_ms);
+    if (po__guard_sole_voter_timeout(&c->raft, now)) {
+        int rv = c->ops->vote(c->arg, c->raft.current_term, c->raft.voted_for);
+        if (rv)
+            return die(c, rv, "consensus: term and vote could not be made durable");
+    }
+    c->last_timeout_ms = now;
+    po__core_begin(c, now, &e, &u);
+    int rv = raft_step(&c->raft, &e, &u);
+    raft_set_election_timeout(&c->raft, c->election_ms);
+    return po__core_finish(c, &e, rv, &u);
 }
 
 int po__core_submit(struct po__core *c, uint64_t now, const struct po__core_entry *entry)

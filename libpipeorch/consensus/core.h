@@ -87,6 +87,21 @@ int po__core_catch_up(struct po__core *core, uint64_t now,
 int po__core_transfer(struct po__core *core, uint64_t now,
                       uint64_t id); /* PO_ENOTLEADER, PO_ENOTFOUND */
 
+/* For the closed-connection hint (hint.c). The process of the leader that we follow is gone: until
+ * a leader is heard of again, requests for votes are answered as though there were none. */
+void po__core_leader_gone(struct po__core *core, uint64_t id);
+uint64_t po__core_gone(const struct po__core *core); /* 0: none, or heard of since */
+enum po__campaign {
+    PO__CAMPAIGN_NO,    /* no voter, leading, or past the pre-vote already */
+    PO__CAMPAIGN_LATER, /* entries or a snapshot are on their way to the disk */
+    PO__CAMPAIGN_NOW
+};
+enum po__campaign po__core_may_campaign(const struct po__core *core);
+/* Stand for election, or ask for pre-votes once more, as though the election timer had run out;
+ * po__core_may_campaign must allow it. *begun false: not in the milliseconds after a leader's word.
+ */
+int po__core_campaign(struct po__core *core, uint64_t now, bool *begun);
+
 /* An entry of the term that this leader leads has been applied (index), or leadership changed (0):
  * guard 4. */
 void po__core_own_term_committed(struct po__core *core, uint64_t index);

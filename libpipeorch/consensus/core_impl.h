@@ -20,6 +20,8 @@ struct po__core {
     uint64_t last_append_ms;  /* when a leader was last heard of (guard 7) */
     uint64_t last_timeout_ms; /* when RAFT_TIMEOUT was last stepped (guard 10); UINT64_MAX: never */
     uint64_t own_term_committed; /* guard 4 */
+    uint64_t gone;               /* the leader whose process ended (hint.c); 0: none */
+    uint32_t election_ms;
     const struct po__core_entry
         *given; /* entries of the step under way: what update.entries refers to */
     unsigned given_count;

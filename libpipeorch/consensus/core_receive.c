@@ -56,6 +56,31 @@ static void message_fill(struct raft_message *to, uint64_t peer, const char *add
     }
 }
 
+/* The leader whose process is gone (hint.c) is none while a vote is asked for, and is afterwards
+ * what it was. Returns whom to put back. */
+static raft_id mask_gone(struct po__core *c)
+{
+    raft_id gone = c->gone;
+
+    if (gone == 0 || c->raft.state != RAFT_FOLLOWER ||
+        c->raft.follower_state.current_leader.id != gone)
+        return 0;
+    c->raft.follower_state.current_leader.id = 0;
+    return gone;
+}
+
+static void unmask_gone(struct po__core *c, raft_id gone)
+{
+    if (gone && c->raft.state == RAFT_FOLLOWER && c->raft.follower_state.current_leader.id == 0)
+        c->raft.follower_state.current_leader.id = gone;
+}
+
+static void heard_of_leader(struct po__core *c, uint64_t now)
+{
+    c->last_append_ms = now;
+    c->gone = 0;
+}
+
 static int receive_step(struct po__core *c, uint64_t now, struct raft_message *m)
 {
     struct raft_event e = {.type = RAFT_RECEIVE, .receive.message = m};
@@ -65,9 +90,11 @@ static int receive_step(struct po__core *c, uint64_t now, struct raft_message *m
     if (m->type != RAFT_REQUEST_VOTE)
         return po__core_step(c, now, &e);
     po__core_begin(c, now, &e, &u);
+    raft_id gone = mask_gone(c);
     po__guard_nonvoter_begin(&guard, &c->raft, c->last_append_ms, now);
     int rv = raft_step(&c->raft, &e, &u);
     po__guard_nonvoter_end(&guard, &c->raft);
+    unmask_gone(c, gone);
     return po__core_finish(c, &e, rv, &u);
 }
 
@@ -127,7 +154,7 @@ static int receive_append(struct po__core *c, uint64_t now, struct raft_message 
         return PO_EPROTO;
     c->answers_past = ae->term < c->raft.current_term;
     if (!c->answers_past)
-        c->last_append_ms = now;
+        heard_of_leader(c, now);
     po__guard_append_below_snapshot(&c->raft, ae, &skip);
     count -= skip;
     if (count == 0)
@@ -211,7 +238,7 @@ int po__core_receive_snapshot(struct po__core *c, uint64_t now, uint64_t peer, c
     m.install_snapshot.data.len = 1;
     c->answers_past = term < c->raft.current_term;
     if (!c->answers_past)
-        c->last_append_ms = now;
+        heard_of_leader(c, now);
     int rv = receive_step(c, now, &m);
     *wanted = c->raft.snapshot.installing;
     return rv;

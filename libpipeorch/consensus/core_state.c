@@ -96,6 +96,16 @@ uint64_t po__core_stored(const struct po__core *c)
     return c->raft.last_stored;
 }
 
+void po__core_leader_gone(struct po__core *c, uint64_t id)
+{
+    c->gone = id;
+}
+
+uint64_t po__core_gone(const struct po__core *c)
+{
+    return c->gone;
+}
+
 bool po__core_installing(const struct po__core *c)
 {
     return c->raft.snapshot.installing;

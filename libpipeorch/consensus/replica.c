@@ -269,6 +269,7 @@ int po__replica_receive(struct po__replica *r, uint64_t peer_id, const void *dat
         po__reads_ping(r, peer_id, &m);
         break;
     case PO__MSG_PONG:
+        po__hint_pong(r, peer_id, m.ping.sequence);
         po__reads_pong(r, peer_id, &m);
         break;
     default:
@@ -303,6 +304,8 @@ void po__replica_tick(struct po__replica *r, uint64_t now_ms)
     if (!r->fault && r->now_ms >= po__core_deadline(r->core))
         po__check_core(r, po__core_timeout(r->core, r->now_ms));
     if (!r->fault)
+        po__hint_tick(r);
+    if (!r->fault)
         po__snapshot_tick(r);
     if (!r->fault)
         po__membership_tick(r);
@@ -325,6 +328,7 @@ uint64_t po__replica_deadline_ms(const struct po__replica *r)
     if (next && next->write <= r->write_durable && !po__core_installing(r->core))
         return 0;
     uint64_t t = po__core_deadline(r->core);
+    t = earlier(t, po__hint_deadline(r));
     t = earlier(t, po__snapshot_deadline(r));
     t = earlier(t, po__membership_deadline(r));
     return earlier(t, po__reads_deadline(r));

@@ -89,6 +89,7 @@ struct po__replica_opts {
     uint32_t election_ms, heartbeat_ms;
     uint64_t snapshot_bytes, trailing_bytes; /* see po_node_opts */
     uint64_t seed;                           /* of the election timer's randomness */
+    bool hint;             /* po__replica_peer_gone counts, and round trips are measured for it */
     uint32_t inflight_max; /* proposed and uncommitted entries beyond which propose says PO_EBUSY;
                               0: 2 */
 };
@@ -112,6 +113,12 @@ uint64_t po__replica_deadline_ms(
  * nothing happened (drop the connection). */
 int po__replica_receive(struct po__replica *r, uint64_t peer_id, const void *data, size_t len,
                         uint64_t now_ms);
+
+/* The process behind a peer's last connection has ended: reconnecting was refused, or another
+ * incarnation of the peer said hello. Call it after everything that the connection brought was
+ * received. If that peer leads, the voters elect the next leader without waiting for the election
+ * timeout (hint.c). Never on the end of a connection alone. */
+void po__replica_peer_gone(struct po__replica *r, uint64_t peer_id, uint64_t now_ms);
 
 /* Bytes for an entry that needs no copy: header space, then payload. Freed by propose or
  * po__proposal_free. */

@@ -4,6 +4,7 @@
  *   replica_step.c   the work of a step, applying
  *   snapshot*.c      taking, sending and receiving snapshots
  *   read.c           linearizable reads and waits
+ *   hint.c           an election at once when the leader's process is gone
  *   membership.c     changing who the members are
  *
  * Every public call is: po__enter (time, still alive?) -> what it does -> po__leave (report a
@@ -105,6 +106,19 @@ struct po__reads {
     uint64_t acks[PO_MEMBERS_MAX];
 };
 
+/* A leader whose process ended, and what this voter does about it. */
+struct po__hint {
+    bool armed; /* to stand for election at due_ms */
+    uint64_t leader, term;
+    uint64_t due_ms;
+    unsigned tries;
+    uint64_t probe_sequence, probe_ms; /* the last one sent */
+    struct po__rtt {
+        uint64_t peer; /* 0: unused */
+        uint64_t ms;   /* 0: not measured yet */
+    } rtt[PO_MEMBERS_MAX];
+};
+
 struct po__membership {
     enum {
         PO__CHANGE_IDLE,
@@ -159,6 +173,7 @@ struct po__replica {
     struct po__snapshot_out out[PO_MEMBERS_MAX];
     struct po__reads reads;
     struct po__membership change;
+    struct po__hint hint;
 
     int fault;
     bool fault_told;
@@ -211,6 +226,13 @@ void po__reads_lost(struct po__replica *r);           /* leadership is gone */
 void po__reads_stop(struct po__replica *r, int code); /* everything that waits */
 void po__reads_ping(struct po__replica *r, uint64_t peer, const struct po__msg *m);
 void po__reads_pong(struct po__replica *r, uint64_t peer, const struct po__msg *m);
+
+/* hint.c */
+void po__hint_tick(struct po__replica *r);
+uint64_t
+po__hint_probe_ms(const struct po__replica *r); /* when the next round trips are measured */
+uint64_t po__hint_deadline(const struct po__replica *r);
+void po__hint_pong(struct po__replica *r, uint64_t peer, uint64_t sequence);
 
 /* membership.c */
 void po__membership_tick(struct po__replica *r);

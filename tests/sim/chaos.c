@@ -181,6 +181,11 @@ static void fault(struct sim *s)
 {
     struct sim_node *any = &s->nodes[sim_random(s, 0, s->count - 1)], *leader = sim_leader(s);
 
+    if (sim_percent(s, 10)) { /* connections end, the processes live on */
+        s->stats.closes_spurious++;
+        peers_closed(s, sim_percent(s, 70) && leader ? leader : any);
+        return;
+    }
     switch (sim_random(s, 0, s->disk_crashes ? 14 : 11)) {
     case 12:
     case 13:
@@ -258,6 +263,8 @@ void chaos_draw(struct sim *s)
         s->membership = true;
         s->admin_us = sim_random(s, 20000, 400000);
     }
+    s->hint = sim_percent(s, 80);
+    s->lying = s->hint && sim_percent(s, 30);
     s->next_command = 1;
 }
 
@@ -267,6 +274,8 @@ void chaos_begin(struct sim *s)
     sim_at(s, 1000, SIM_READ, NULL, 0);
     sim_at(s, 100000, SIM_ADMIN, NULL, 0);
     sim_at(s, 300000, SIM_FAULT, NULL, 0);
+    if (s->lying)
+        sim_at(s, 400000, SIM_LIE, NULL, 0);
 }
 
 void chaos_event(struct sim *s, enum sim_event_kind kind, uint64_t value)
@@ -340,6 +349,7 @@ void sim_run(uint64_t seed, bool verbose, struct sim_stats *total)
     s->next_command = SIM_COMMAND_MAX; /* the clients are done */
     sim_run_until(s, s->now_us + 4000000);
     oracle_end(s);
+    peers_healthy(s);
     uint64_t *to = (uint64_t *)total;
     const uint64_t *from = (const uint64_t *)&s->stats;
     for (size_t i = 0; i < sizeof *total / sizeof *to; i++)

@@ -361,6 +361,7 @@ static void bury(struct sim *s, struct sim_node *n)
     n->alive = n->ready = false;
     n->role = 0;
     n->incarnation++;
+    peers_closed(s, n);
     if (n->proposals)
         oracle_fail(s, "%u proposals of %llu were neither applied nor dropped", n->proposals,
                     (unsigned long long)n->id);
@@ -447,6 +448,7 @@ void sim_start(struct sim *s, struct sim_node *n)
                                     .snapshot_bytes = s->snapshot_bytes,
                                     .trailing_bytes = s->trailing_bytes,
                                     .seed = sim_random(s, 1, UINT32_MAX),
+                                    .hint = s->hint,
                                     .inflight_max = s->inflight_max};
     int rv = po__replica_start(&n->replica, &opts, sim_node_ms(s, n), error, sizeof error);
     if (rv && !died(n))
@@ -563,6 +565,11 @@ static void dispatch(struct sim *s, struct sim_event e)
         break;
     case SIM_RESTART:
         sim_start(s, n);
+        break;
+    case SIM_CLOSED:
+    case SIM_CONFIRM:
+    case SIM_LIE:
+        peers_event(s, e.kind, n, e.value);
         break;
     case SIM_KILL:
         if (s->chaos)

@@ -6,6 +6,7 @@
  * seed, nothing is read from outside, so a seed replays exactly.
  *
  *   cluster.c   virtual time, network, nodes, crash and restart
+ *   peers.c     what a transport learns of the processes behind its connections
  *   chaos.c     what goes wrong and what the administrators do, and when
  *   machine.c   the little replicated state machine under test
  *   oracle.c    what must never happen, checked after every event
@@ -80,7 +81,7 @@ struct sim_node {
 struct sim_stats {
     uint64_t events, messages, lost, duplicated, crashes, crashes_inside, restarts, partitions,
         elections, commands, acked, unknown, reads, reads_failed, snapshots, installs, changes,
-        transfers, stalls;
+        transfers, stalls, closes_spurious, gone, gone_wrong, hinted, healthy, deposed;
 };
 
 struct sim_event;
@@ -107,6 +108,8 @@ struct sim {
     uint64_t snapshot_bytes, trailing_bytes;
     uint32_t inflight_max;
     unsigned command_bytes_max;
+    bool hint;         /* replicas elect at once when the leader's process is gone */
+    bool lying;        /* some of what they are told of that is wrong */
     bool growth;       /* from one node to several, with the leader killed around each CHANGE */
     bool membership;   /* administrators at work */
     uint64_t admin_us; /* mean pause between their calls */
@@ -137,11 +140,19 @@ enum sim_event_kind {
     SIM_READ,
     SIM_FAULT,
     SIM_ADMIN,
+    SIM_CLOSED,
+    SIM_CONFIRM,
+    SIM_LIE,
     SIM_KILL
 };
 void sim_at(struct sim *s, uint64_t us, enum sim_event_kind kind, struct sim_node *n,
             uint64_t value);
 void sim_trace(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* peers.c */
+void peers_closed(struct sim *s, struct sim_node *n); /* all connections of n end */
+void peers_event(struct sim *s, enum sim_event_kind kind, struct sim_node *n, uint64_t value);
+void peers_healthy(struct sim *s); /* connections end, processes live: does the leader stay? */
 
 /* chaos.c */
 void chaos_draw(struct sim *s);  /* the character of this run */

@@ -41,10 +41,12 @@ int main(int argc, char **argv)
            "starts %llu, partitions %llu, disk stalls %llu, elections %llu, commands %llu "
            "(acknowledged %llu, unknown %llu), "
            "reads %llu (failed %llu), snapshots %llu, installs %llu, membership changes %llu, "
-           "transfers %llu\n",
+           "transfers %llu, connections ended for nothing %llu, processes gone %llu (untrue %llu), "
+           "elections hinted %llu, healthy leaders tried %llu (deposed %llu)\n",
            (unsigned long long)first, (unsigned long long)last, N(events), N(messages), N(lost),
            N(duplicated), N(crashes), N(crashes_inside), N(restarts), N(partitions), N(stalls),
            N(elections), N(commands), N(acked), N(unknown), N(reads), N(reads_failed), N(snapshots),
-           N(installs), N(changes), N(transfers));
+           N(installs), N(changes), N(transfers), N(closes_spurious), N(gone), N(gone_wrong),
+           N(hinted), N(healthy), N(deposed));
     return 0;
 }
