@@ -129,6 +129,7 @@ static int run_node(const struct controld_settings *s, const struct members *m)
         .trailing_bytes = s->trailing_bytes,
         .segment_bytes = s->segment_bytes,
         .log = logging_opts(),
+        .failover_hint_off = !s->failover_hint,
     };
     po_node *node = NULL;
     char error[512], address[PO_ADDRESS_MAX_BYTES + 1];

@@ -39,6 +39,9 @@ static const struct opt options[] = {
     {"heartbeat_ms", OPT_UINT, AT(heartbeat_ms), "MS", "100",
      "A leader speaks at least so often; at most a third of --election-ms, and so is the default.",
      5, 20000},
+    {"failover_hint", OPT_BOOL, AT(failover_hint), NULL, "true",
+     "Elect a new leader at once when the leader's process has ended; false: only after "
+     "--election-ms."},
     {"snapshot_bytes", OPT_BYTES, AT(snapshot_bytes), "BYTES", "16MiB",
      "Take a snapshot after so much log.", 64 * KIB, 64 * MIB},
     {"trailing_bytes", OPT_BYTES, AT(trailing_bytes), "BYTES", "8MiB",

@@ -11,6 +11,7 @@ struct controld_settings {
     const char *log_level, *log_format;
     uint64_t election_ms, heartbeat_ms;
     uint64_t snapshot_bytes, trailing_bytes, segment_bytes;
+    bool failover_hint;
     bool bootstrap, insecure, check_config;
 };
 

@@ -80,6 +80,10 @@ struct po_node_opts {
     /* Borrowed until po_node_stop; NULL: po_apply is refused. */
     const struct po_state_machine *state_machine;
     struct po_log_opts log;
+    /* 0: when the leader's process has ended (its connections close, and connecting to it is
+     * refused or finds a new process there) a new leader is elected at once. 1: only after
+     * election_ms without a word from it. Since 0.1. */
+    int failover_hint_off;
 };
 
 /* Role of a node. */

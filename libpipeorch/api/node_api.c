@@ -76,6 +76,11 @@ static void on_down(void *arg, uint64_t peer_id)
     po__node_peer_down(((struct po_node *)arg)->core, peer_id);
 }
 
+static void on_gone(void *arg, uint64_t peer_id)
+{
+    po__node_peer_gone(((struct po_node *)arg)->core, peer_id);
+}
+
 static int net_open(void *arg, uv_loop_t *loop, struct po__node *core, char *error,
                     size_t error_len)
 {
@@ -88,6 +93,7 @@ static int net_open(void *arg, uv_loop_t *loop, struct po__node *core, char *err
                                 .hello = on_hello,
                                 .frame = on_frame,
                                 .down = on_down,
+                                .gone = on_gone,
                                 .arg = n};
     struct po__peer_hello *h = &po.self;
     memcpy(h->cluster_id, n->identity.cluster_id, sizeof h->cluster_id);
@@ -250,6 +256,7 @@ static int assemble(struct po_node *n, char *error, size_t error_len)
                                .election_ms = n->opts.election_ms,
                                .heartbeat_ms = n->opts.heartbeat_ms,
                                .snapshot_bytes = n->opts.snapshot_bytes,
+                               .hint = !n->opts.failover_hint_off,
                                .trailing_bytes = n->opts.trailing_bytes};
     rv = po__channel_local(&channel, n->core);
     if (rv == 0) {

@@ -44,8 +44,18 @@ void po__peer_lost(struct po__peer *peer, struct po__peers *p, uint64_t lived_ms
         peer->used = false; /* connected by its own will, and gone */
         return;
     }
+    uint64_t now = uv_now(p->loop);
+    peer->lost = true;
     if (lived_ms > PO__HELLO_MS)
         peer->failures = 0;
+    if (peer->redialled_ms == 0 || now - peer->redialled_ms >= PO__REDIAL_MS) {
+        /* Is its process gone, or only the connection? Who waits for the answer may be a cluster
+         * without a leader. */
+        peer->redialled_ms = now ? now : 1;
+        peer->dial_at_ms = now;
+        po__peers_arm(p);
+        return;
+    }
     po__peer_dial_later(peer, p); /* short lives lengthen the backoff: no storm of handshakes */
 }
 

@@ -12,8 +12,9 @@
  * Every buffer is bounded; a stranger can make the node spend at most PO__HELLO_MAX_BYTES and
  * PO__HELLO_MS on it, and at most PO__PENDING_CONNECTIONS_MAX of them are held (the longest
  * silent one makes room). TCP_NODELAY, keepalive and TCP_USER_TIMEOUT set. Reconnect with
- * backoff and jitter. Names are resolved anew for each dial; IPv4 and IPv6; all addresses of a
- * name are tried. Until TLS exists a non-loopback listen address is refused unless insecure.
+ * backoff and jitter, the first time at once. Names are resolved anew for each dial; IPv4 and IPv6;
+ * all addresses of a name are tried. Until TLS exists a non-loopback listen address is refused
+ * unless insecure.
  *
  * One thread, the loop's. Callbacks run from the loop, never from inside po__peers_send,
  * _send_bytes, _flush or _set. All functions may be called from the callbacks. */
@@ -60,11 +61,18 @@ struct po__peers_opts {
      * The peer is up when hello returned 0. frame: data of FORWARD and FORWARD_REPLY begins with
      * the call id (8 bytes at least). down: a connection that was up ended; what was queued or
      * under way on it is lost. If the peer connected anew before its old connection was seen to
-     * end, down comes after the new one's hello, and po__peers_up stays true. */
+     * end, down comes after the new one's hello, and po__peers_up stays true.
+     * gone (may be NULL): the process behind a connection that was up has ended: after the
+     * connection, a new one was refused by every address of the peer (nobody listens), or another
+     * incarnation said hello. Once per process; never for a connection that merely ended, nor for a
+     * peer that does not answer. What came on the connection was handed out before. A peer whose
+     * address is not reachable from here while it dials us looks gone when its connection ends:
+     * advertised addresses must be reachable by all members. */
     int (*hello)(void *arg, const struct po__peer_hello *peer, char *why, size_t why_len);
     void (*frame)(void *arg, uint64_t peer_id, enum po__peer_channel chan, const void *data,
                   size_t len);
     void (*down)(void *arg, uint64_t peer_id);
+    void (*gone)(void *arg, uint64_t peer_id);
     void *arg;
 };
 

@@ -345,6 +345,9 @@ static void become_up(struct po__peer_conn *c, struct po__peer *peer,
     c->peer = peer;
     c->incarnation = hello->incarnation;
     c->up_ms = uv_now(p->loop);
+    bool restarted = peer->incarnation && peer->incarnation != hello->incarnation;
+    peer->incarnation = hello->incarnation;
+    peer->lost = false;
     peer->up = c;
     po__info(&p->opts.log, "peer.up", "connected with node %llu \"%s\" (zone %s) %s %s",
              (unsigned long long)hello->node_id, hello->name, hello->zone,
@@ -353,6 +356,8 @@ static void become_up(struct po__peer_conn *c, struct po__peer *peer,
         po__peer_conn_close(old, "replaced by a new connection");
         p->opts.down(p->opts.arg, hello->node_id);
     }
+    if (restarted && p->opts.gone && !p->closing)
+        p->opts.gone(p->opts.arg, hello->node_id);
     po__peers_arm(p);
 }
 
@@ -515,6 +520,8 @@ static void connected(uv_connect_t *req, int status)
     struct po__peer_conn *c = req->data;
     if (c->state == PO__CONN_CLOSED)
         return;
+    if (status == UV_ECONNREFUSED && c->dial)
+        c->dial->refused++;
     if (status)
         po__peer_conn_close(c, "cannot connect to %s: %s", c->remote, uv_strerror(status));
     else

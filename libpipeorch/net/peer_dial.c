@@ -58,6 +58,7 @@ void po__peer_dial_next(struct po__peer_dial *dial)
             break;
         }
         c->dialled = true;
+        dial->tried++;
         int rv = po__peer_conn_connect(c, ai->ai_addr);
         if (rv == 0) {
             c->dial = dial;
@@ -71,7 +72,13 @@ void po__peer_dial_next(struct po__peer_dial *dial)
     }
     peer->dial = NULL;
     failed(peer, p, dial->why);
+    bool gone = peer->lost && dial->tried && dial->refused == dial->tried;
     dial_free(dial);
+    if (!gone)
+        return;
+    peer->lost = false; /* once */
+    if (p->opts.gone)
+        p->opts.gone(p->opts.arg, peer->id);
 }
 
 static void resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *addresses)

@@ -32,6 +32,7 @@
 #define PO__CONNECT_MS           3000 /* per address */
 #define PO__BACKOFF_MIN_MS       50   /* before the second dial; doubles */
 #define PO__BACKOFF_MAX_MS       1000
+#define PO__REDIAL_MS            1000 /* a lost peer is dialled at once, no more often than this */
 #define PO__KEEPALIVE_S          10
 #define PO__USER_TIMEOUT_MS      15000 /* unacknowledged data: the connection is dead */
 #define PO__STRANGER_LOG_MS      1000  /* at most one line about refused strangers in this time */
@@ -80,7 +81,8 @@ struct po__peer_dial {
     uv_getaddrinfo_t req;
     struct addrinfo *addresses, *next;
     struct po__peer_conn *conn;
-    char why[256]; /* the last failure */
+    unsigned tried, refused; /* addresses */
+    char why[256];           /* the last failure */
 };
 
 struct po__peer {
@@ -91,8 +93,11 @@ struct po__peer {
     struct po__peer_conn *up;
     struct po__peer_dial *dial;
     uint64_t dial_at_ms;
-    uint32_t failures; /* dials in a row */
-    uint64_t dropped;  /* frames */
+    uint32_t failures;     /* dials in a row */
+    uint64_t dropped;      /* frames */
+    uint64_t incarnation;  /* of the process that was last up; 0: none yet */
+    bool lost;             /* its connection ended, and nobody has been met there since */
+    uint64_t redialled_ms; /* when it was last dialled at once */
 };
 
 struct po__peers {

@@ -129,6 +129,12 @@ void po__node_peer_down(struct po__node *n, uint64_t peer_id)
         po__forward_peer_down(n, peer_id);
 }
 
+void po__node_peer_gone(struct po__node *n, uint64_t peer_id)
+{
+    if (!n->stopping && !n->fault)
+        po__replica_peer_gone(n->replica, peer_id, po__node_now(n));
+}
+
 static const char *role_name(int role)
 {
     return role == PO__VOTER ? "voter" : role == PO__STANDBY ? "standby" : "spare";

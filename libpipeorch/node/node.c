@@ -170,6 +170,7 @@ static int start_replica(struct po__node *n, char *error, size_t error_len)
                                   .election_ms = n->opts.election_ms,
                                   .heartbeat_ms = n->opts.heartbeat_ms,
                                   .snapshot_bytes = n->opts.snapshot_bytes,
+                                  .hint = n->opts.hint,
                                   .trailing_bytes = n->opts.trailing_bytes};
     int rv = n->env.random(n->env.arg, &ro.seed, sizeof ro.seed);
     if (rv) {

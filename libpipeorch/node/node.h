@@ -46,6 +46,7 @@ struct po__node_opts {
     struct po__logger log;
     uint32_t election_ms, heartbeat_ms;
     uint64_t snapshot_bytes, trailing_bytes;
+    bool hint; /* of po__replica_opts */
 };
 
 /* Recover, open the network, start the thread. The store's disk must wake the node with
@@ -93,6 +94,8 @@ struct po__node_peer {
 int po__node_peer_hello(struct po__node *n, const struct po__node_peer *peer, char *why,
                         size_t why_len);
 void po__node_peer_down(struct po__node *n, uint64_t peer_id);
+void po__node_peer_gone(struct po__node *n,
+                        uint64_t peer_id); /* its process: po__replica_peer_gone */
 int po__node_peer_frame(struct po__node *n, uint64_t peer_id, const void *data,
                         size_t len); /* Raft; PO_EPROTO: drop the connection */
 void po__node_peer_forward(struct po__node *n, uint64_t peer_id, bool reply, uint64_t call_id,

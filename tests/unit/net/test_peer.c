@@ -19,7 +19,7 @@ struct node {
     struct po__peers *peers;
     struct po__peer_hello hello;
     char address[64];
-    unsigned hellos, downs, frames, logged_refusals;
+    unsigned hellos, downs, gones, frames, frames_at_gone, logged_refusals;
     size_t bytes;
     uint64_t last_from, last_call_id, last_hello_incarnation;
     enum po__peer_channel last_chan;
@@ -60,6 +60,14 @@ static void on_down(void *arg, uint64_t peer_id)
     n->downs++;
 }
 
+static void on_gone(void *arg, uint64_t peer_id)
+{
+    struct node *n = arg;
+    assert_true(peer_id == 1 || peer_id == 2);
+    n->gones++;
+    n->frames_at_gone = n->frames;
+}
+
 static void on_log(void *arg, const struct po_log_event *ev)
 {
     struct node *n = arg;
@@ -89,6 +97,7 @@ static void node_open(struct node *n, uv_loop_t *loop, uint64_t id, const char *
                                   .hello = on_hello,
                                   .frame = on_frame,
                                   .down = on_down,
+                                  .gone = on_gone,
                                   .arg = n};
     int rv = po__peers_open(&n->peers, &opts, error, sizeof error);
     if (rv)
@@ -620,6 +629,62 @@ static void removed_peer_stays_until_it_leaves(void **state)
     assert_false(po__peers_up(t->a.peers, 2));
 }
 
+static bool a_saw_gone(void *arg)
+{
+    return ((struct pair *)arg)->a.gones > 0;
+}
+
+/* A process that ends is told apart from a connection that ends, by dialling again. */
+static void end_of_a_process_is_confirmed(void **state)
+{
+    struct pair *t = *state;
+    connect_nodes(&t->a, &t->b);
+    loop_until(&t->loop, both_up, t);
+    po__peers_send(t->b.peers, 1, PO__CHAN_RAFT, frame_of("last word", 9));
+    po__peers_flush(t->b.peers);
+    node_close(&t->b);
+    loop_until(&t->loop, a_saw_gone, t);
+    assert_int_equal(t->a.downs, 1);
+    assert_int_equal(t->a.frames_at_gone, 1); /* after all that it had sent */
+    /* Refused again and again: told once. */
+    struct po__peer *peer = po__peers_find(t->a.peers, 2);
+    for (uint32_t failures = peer->failures; peer->failures < failures + 3;)
+        uv_run(&t->loop, UV_RUN_ONCE);
+    assert_int_equal(t->a.gones, 1);
+}
+
+static void end_of_a_connection_is_no_end_of_a_process(void **state)
+{
+    struct pair *t = *state;
+    connect_nodes(&t->a, &t->b);
+    loop_until(&t->loop, both_up, t);
+    for (int i = 0; i < 2; i++) { /* the second time the redial waits for the backoff */
+        unsigned downs = t->a.downs;
+        po__peer_conn_close(po__peers_find(t->a.peers, 2)->up, "the network had a moment");
+        assert_int_equal(t->a.downs, downs + 1);
+        loop_until(&t->loop, both_up, t);
+    }
+    assert_int_equal(t->a.gones, 0);
+    assert_int_equal(t->b.gones, 0);
+}
+
+static void another_incarnation_is_an_end_too(void **state)
+{
+    struct pair *t = *state;
+    struct node second = {0};
+    connect_nodes(&t->a, &t->b);
+    loop_until(&t->loop, both_up, t);
+    /* The next process of b says hello before the end of the last one is seen. */
+    second.hello = t->b.hello;
+    second.hello.incarnation++;
+    node_open(&second, &t->loop, 2, "127.0.0.1:0");
+    connect_nodes(&second, &t->a);
+    loop_until(&t->loop, a_saw_gone, t);
+    assert_int_equal(t->a.gones, 1);
+    assert_true(po__peers_up(t->a.peers, 2));
+    node_close(&second);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -628,6 +693,9 @@ int main(void)
         T(simultaneous_dials_leave_one_connection),
         T(ipv6_and_names_work),
         T(reconnects_to_a_restarted_peer),
+        T(end_of_a_process_is_confirmed),
+        T(end_of_a_connection_is_no_end_of_a_process),
+        T(another_incarnation_is_an_end_too),
         T(second_listener_on_a_port_is_refused),
         T(another_cluster_is_refused),
         T(own_identity_is_refused),
