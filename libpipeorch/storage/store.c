@@ -58,7 +58,9 @@ int po__store_broken(const struct po__store *s)
 int po__store_open_error(struct po__store *s, int code, const char *what, char *error,
                          size_t error_len)
 {
-    snprintf(error, error_len, "%s: %s", what, s->disk->last_error);
+    /* Memory runs out here, too, where the disk has nothing to say or speaks of something older. */
+    snprintf(error, error_len, "%s: %s", what,
+             code == PO_ENOMEM ? po_strerror(code) : s->disk->last_error);
     return code;
 }
 

@@ -156,6 +156,45 @@ static void test_apply_without_memory(void **state)
     assert_true(n > 50);
 }
 
+/* What the golden entries do not have: opening, and a step that fails and takes its run with it. */
+static void test_open_without_memory(void **state)
+{
+    (void)state;
+    struct po__model *m = NULL;
+    po__alloc_fail_at(1);
+    assert_int_equal(po__model_open(&m, NULL), PO_ENOMEM);
+    po__alloc_fail_at(0);
+    assert_null(m);
+}
+
+static void test_failing_step_without_memory(void **state)
+{
+    (void)state;
+    const char *cap = "a:x";
+    uint64_t n = 1;
+    for (int rv = PO_ENOMEM; rv; n++) {
+        struct world w;
+        world_open(&w, NULL);
+        do_register(&w, "w1", 1, "aws", cap, 1);
+        do_define(&w, "p", &cap, 1, "");
+        do_run(&w, "", "p", "1", "");
+        uint64_t token = po__model_task(w.m, 1)->token;
+        w.cmd.type = PO__CMD_TASK_FAIL;
+        w.cmd.fail = (__typeof__(w.cmd.fail)){.task_id = 1, .token = token};
+        w.cmd.fail.worker_id = po__str("w1");
+        w.cmd.fail.error = po__str("row 3: not a number");
+        po__alloc_fail_at(n);
+        rv = po__model_apply(w.m, ++w.index, w.now_ms, &w.cmd, &w.result, &w.fx);
+        bool failed = po__alloc_count() >= n;
+        po__alloc_fail_at(0);
+        assert_int_equal(rv, failed ? PO_ENOMEM : 0);
+        if (!failed)
+            assert_int_equal(po__model_run_state(w.m, 1), PO_RUN_FAILED);
+        world_close(&w);
+    }
+    assert_true(n > 3); /* the task's error, the step's, the run's */
+}
+
 /* The same while a snapshot is being written: the command may go on, the snapshot fails, the model
  * stays whole. */
 static void test_snapshot_without_memory(void **state)
@@ -249,6 +288,7 @@ static void test_query_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_open_without_memory),    TEST(test_failing_step_without_memory),
         TEST(test_cut_anywhere),           TEST(test_trailing_bytes),
         TEST(test_any_byte_changed),       TEST(test_version_and_order),
         TEST(test_application_state),      TEST(test_one_large_application_state),

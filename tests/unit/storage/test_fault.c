@@ -167,6 +167,78 @@ static void test_every_allocation_fails(void **state)
     assert_true(n > 30);
 }
 
+/* Opening and recovering a directory that has everything in it: identity, a snapshot, several
+ * segments. It fails with the cause in its message, and the next start finds all there is. */
+static void fail_recovery(bool memory)
+{
+    struct fixture *fx = calloc(1, sizeof *fx);
+    struct po__disk_sim *m = po__disk_sim_new(1);
+    struct progress p = {0};
+    uint64_t n = 0, count;
+
+    assert_int_equal(script(fx, m, &p), 0);
+    do {
+        po__disk_sim_power_on(m, ++n);
+        memset(fx, 0, sizeof *fx);
+        if (memory)
+            po__alloc_fail_at(n);
+        else
+            po__disk_sim_fail_at(m, n, PO_EIO);
+        uint64_t calls_before = po__disk_sim_calls(m);
+        int rv = sim_open(fx, m);
+        if (!rv)
+            rv = store_recover(fx);
+        count = memory ? po__alloc_count() : po__disk_sim_calls(m) - calls_before;
+        po__alloc_fail_at(0);
+        po__disk_sim_fail_at(m, 0, 0);
+        assert_int_equal(rv, n > count ? 0 : memory ? PO_ENOMEM : PO_EIO);
+        if (rv && memory && !strstr(fx->error, "memory"))
+            fail_msg("allocation %u: the message is \"%s\"", (unsigned)n, fx->error);
+        if (rv && !memory)
+            assert_true(fx->error[0] != '\0');
+        po__store_close(fx->store);
+        check_after(m, &p, n);
+    } while (n <= count);
+    assert_true(n > (memory ? 5 : 20));
+    po__disk_sim_free(m);
+    free(fx);
+}
+
+static void test_recovery_every_call_fails(void **state)
+{
+    (void)state;
+    fail_recovery(false);
+}
+
+static void test_recovery_every_allocation_fails(void **state)
+{
+    (void)state;
+    fail_recovery(true);
+}
+
+/* The real disk allocates in two places: for itself, and for each open file. */
+static void test_real_disk_without_memory(void **state)
+{
+    (void)state;
+    struct fixture *fx = calloc(1, sizeof *fx);
+    struct po__file *file;
+
+    real_path(fx);
+    po__alloc_fail_at(1);
+    assert_int_equal(real_disk(fx), PO_ENOMEM);
+    po__alloc_fail_at(0);
+    assert_non_null(strstr(fx->error, "memory"));
+    assert_int_equal(real_disk(fx), 0);
+    po__alloc_fail_at(1);
+    assert_int_equal(fx->disk->ops->open(fx->disk, &file, "x", PO__FILE_CREATE), PO_ENOMEM);
+    po__alloc_fail_at(0);
+    assert_non_null(strstr(fx->disk->last_error, "memory"));
+    assert_int_equal(fx->disk->ops->open(fx->disk, &file, "x", 0), PO_ENOTFOUND);
+    fx->disk->ops->destroy(fx->disk);
+    real_remove(fx);
+    free(fx);
+}
+
 /* The callbacks end with the fault: what was queued behind it is never reported. */
 static void test_failed_write_reports_nothing(void **state)
 {
@@ -199,6 +271,9 @@ int main(void)
         cmocka_unit_test(test_every_call_fails),
         cmocka_unit_test(test_disk_full_at_every_call),
         cmocka_unit_test(test_every_allocation_fails),
+        cmocka_unit_test(test_recovery_every_call_fails),
+        cmocka_unit_test(test_recovery_every_allocation_fails),
+        cmocka_unit_test(test_real_disk_without_memory),
         cmocka_unit_test(test_failed_write_reports_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
