@@ -89,8 +89,7 @@ static void change_done(void *arg, int code, uint64_t index)
 {
     struct change *c = arg;
 
-    sim_trace(c->s, "%llu: change ended with %s at %llu", (unsigned long long)c->n->id,
-              po_err_name(code), (unsigned long long)index);
+    sim_note(c->s, c->n, "the change ended with -%llu at %llu", (unsigned long long)-code, index);
     c->n->changing = false;
     c->s->stats.changes += code == 0;
     free(c);
@@ -320,14 +319,33 @@ void chaos_heal(struct sim *s)
     }
 }
 
-void sim_run(uint64_t seed, bool verbose, struct sim_stats *total)
+struct sim *sim_running;
+
+/* Liveness: when nothing is broken any more, there is a leader within ten election timeouts (of
+ * clocks that may be this much slower than ours), ready to serve. */
+static void leads_soon(struct sim *s)
+{
+    uint64_t until_us = s->now_us + (uint64_t)(10 * SIM_ELECTION_MS * 1000 / SIM_RATE_MIN);
+    struct sim_node *leader = sim_leader(s);
+
+    while (!(leader && leader->ready) && s->now_us < until_us) {
+        sim_run_until(s, s->now_us + 10000);
+        leader = sim_leader(s);
+    }
+    if (!leader || !leader->ready)
+        oracle_fail(s, "liveness: no leader within ten election timeouts of healing");
+}
+
+uint64_t sim_run(uint64_t seed, bool verbose, struct sim_stats *total)
 {
     static const unsigned sizes[] = {1, 3, 3, 4, 5};
     static struct sim sim;
     struct sim *s = &sim;
 
     memset(s, 0, sizeof *s);
+    sim_running = s;
     oracle_reset();
+    trace_reset();
     s->seed = seed;
     s->random = seed * UINT64_C(0x9E3779B97F4A7C15) + 12345;
     s->verbose = verbose;
@@ -338,8 +356,9 @@ void sim_run(uint64_t seed, bool verbose, struct sim_stats *total)
     sim_boot(s, voters, s->growth ? (unsigned)sim_random(s, 2, 4) : s->membership ? 2 : 0);
     chaos_begin(s);
     sim_run_until(s, CHAOS_US);
-    sim_trace(s, "healing");
+    sim_note(s, NULL, "healing", 0);
     chaos_heal(s);
+    leads_soon(s);
     uint64_t acked = oracle_acked_index(), healed_us = s->now_us;
     while (oracle_acked_index() < acked + 20 && s->now_us < healed_us + 40000000)
         sim_run_until(s, s->now_us + 20000);
@@ -350,9 +369,12 @@ void sim_run(uint64_t seed, bool verbose, struct sim_stats *total)
     sim_run_until(s, s->now_us + 4000000);
     oracle_end(s);
     peers_healthy(s);
+    s->stats.simulated_us = s->now_us;
     uint64_t *to = (uint64_t *)total;
     const uint64_t *from = (const uint64_t *)&s->stats;
     for (size_t i = 0; i < sizeof *total / sizeof *to; i++)
         to[i] += from[i];
     sim_free(s);
+    sim_running = NULL;
+    return s->hash;
 }

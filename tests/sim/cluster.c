@@ -1,4 +1,3 @@
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,19 +18,6 @@ uint64_t sim_random(struct sim *s, uint64_t low, uint64_t high)
 bool sim_percent(struct sim *s, double percent)
 {
     return (double)sim_random(s, 0, 999999) < percent * 10000;
-}
-
-void sim_trace(struct sim *s, const char *fmt, ...)
-{
-    va_list args;
-
-    if (!s->verbose)
-        return;
-    fprintf(stderr, "[%10.6f] ", (double)s->now_us / 1e6);
-    va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
-    va_end(args);
-    fputc('\n', stderr);
 }
 
 /* ---- events: a binary heap by time, then by order of creation ---- */
@@ -173,13 +159,14 @@ static int on_apply(void *arg, uint64_t index, uint64_t term, const void *data, 
 {
     struct sim *s = the_sim;
     struct sim_node *n = arg;
-    uint64_t command;
+    uint64_t command, before = n->machine.index;
 
     if (len < sizeof command)
         oracle_fail(s, "command of %zu bytes at %llu", len, (unsigned long long)index);
     memcpy(&command, data, sizeof command);
     machine_apply(&n->machine, index, command);
-    oracle_applied(s, n, index, term, command);
+    sim_note(s, n, "applies %llu of term %llu: command %llu", index, term, command);
+    oracle_applied(s, n, before, index, term, command);
     if (!token)
         return 0;
     if (token != (void *)(uintptr_t)command)
@@ -190,7 +177,8 @@ static int on_apply(void *arg, uint64_t index, uint64_t term, const void *data, 
     if (n->dying)
         return 0; /* nobody hears of it */
     s->stats.acked++;
-    oracle_acked(s, index);
+    sim_note(s, n, "command %llu is acknowledged", command);
+    oracle_acked(s, index, command);
     return 0;
 }
 
@@ -229,8 +217,7 @@ static void on_snapshot_abort(void *arg)
 static int on_restore_begin(void *arg, uint64_t index)
 {
     struct sim_node *n = arg;
-    (void)index;
-    n->restore = (struct machine_restore){0};
+    n->restore = (struct machine_restore){.index = index};
     return 0;
 }
 
@@ -249,7 +236,7 @@ static int on_restore_end(void *arg)
                     (unsigned long long)n->id);
     if (n->replica)
         the_sim->stats.installs++;
-    oracle_restored(the_sim, n, UINT64_MAX);
+    oracle_restored(the_sim, n, n->restore.index);
     return 0;
 }
 
@@ -260,8 +247,8 @@ static void on_role(void *arg, int role, uint64_t leader_id, uint64_t term, bool
 
     if (n->dying)
         return;
-    sim_trace(s, "%llu: role %d leader %llu term %llu%s", (unsigned long long)n->id, role,
-              (unsigned long long)leader_id, (unsigned long long)term, ready ? " ready" : "");
+    sim_note(s, n, "role %llu, leader %llu, term %llu, ready %llu", (unsigned long long)role,
+             leader_id, term, ready);
     if (term < n->term)
         oracle_fail(s, "the term of %llu fell from %llu to %llu", (unsigned long long)n->id,
                     (unsigned long long)n->term, (unsigned long long)term);
@@ -292,7 +279,7 @@ static void on_fault(void *arg, int code, const char *message)
 static void on_log(void *arg, const struct po_log_event *e)
 {
     struct sim_node *n = arg;
-    sim_trace(the_sim, "%llu: %s: %s", (unsigned long long)n->id, e->id, e->message);
+    trace_text(the_sim, n, e->id, e->message);
 }
 
 static const struct po__transport_ops transport = {on_send, on_servers, on_queued_bytes};
@@ -371,7 +358,7 @@ void sim_crash(struct sim *s, struct sim_node *n, bool restart)
 {
     if (!n->alive)
         return;
-    sim_trace(s, "%llu: crashes", (unsigned long long)n->id);
+    sim_note(s, n, "crashes", 0);
     s->stats.crashes++;
     n->dying = true;
     bury(s, n);
@@ -400,13 +387,13 @@ void sim_settle(struct sim *s, struct sim_node *n)
     if (!died(n))
         po__replica_tick(n->replica, sim_node_ms(s, n));
     if (died(n)) {
-        sim_trace(s, "%llu: crashes inside a call", (unsigned long long)n->id);
+        sim_note(s, n, "crashes inside a call", 0);
         s->stats.crashes++;
         bury(s, n);
         sim_at(s, s->now_us + sim_random(s, 20000, 4000000), SIM_RESTART, n, 0);
         return;
     }
-    oracle_logs(s, n);
+    oracle_settled(s, n);
     arm(s, n);
 }
 
@@ -426,7 +413,6 @@ void sim_start(struct sim *s, struct sim_node *n)
     n->dying = false;
     n->changing = false;
     n->base_ms += sim_random(s, 0, 50);
-    n->checked = 0;
     machine_init(&n->machine);
     n->snapshot.active = false;
     s->stats.restarts++;
@@ -460,7 +446,8 @@ void sim_start(struct sim *s, struct sim_node *n)
         sim_at(s, s->now_us + sim_random(s, 20000, 1000000), SIM_RESTART, n, 0);
         return;
     }
-    sim_trace(s, "%llu: started", (unsigned long long)n->id);
+    sim_note(s, n, "started as incarnation %llu", n->incarnation);
+    oracle_started(s, n);
     sim_settle(s, n);
 }
 
@@ -475,7 +462,7 @@ void sim_boot(struct sim *s, unsigned voters, unsigned others)
         struct sim_node *n = &s->nodes[i];
         n->id = i + 1;
         snprintf(n->address, sizeof n->address, "node-%u", i + 1);
-        n->rate = 0.85 + (double)sim_random(s, 0, 300) / 1000;
+        n->rate = SIM_RATE_MIN + (double)sim_random(s, 0, 300) / 1000;
         n->base_ms = sim_random(s, 1000, 100000);
         n->medium = po__disk_sim_new(sim_random(s, 1, UINT32_MAX));
         servers[i] = (struct po__server){n->id, n->address, PO__VOTER};
@@ -531,6 +518,7 @@ static void deliver(struct sim *s, struct frame *f)
     struct sim_node *n = &s->nodes[f->to - 1];
 
     s->link_queued[f->from][f->to] -= f->len;
+    sim_note(s, n, "receives %llu bytes of type %llu from %llu", f->len, f->bytes[5], f->from);
     if (n->alive && !s->blocked[f->from][f->to]) {
         int rv = po__replica_receive(n->replica, f->from, f->bytes, f->len, sim_node_ms(s, n));
         if (rv == PO_EPROTO && !died(n))
@@ -542,18 +530,28 @@ static void deliver(struct sim *s, struct frame *f)
     free(f);
 }
 
+static const char *const event_formats[] = {
+    [SIM_TIMER] = "its timer",        [SIM_DISK] = "a job of disk channel %llu ends",
+    [SIM_RESTART] = "restarts",       [SIM_CLIENT] = "the clients propose",
+    [SIM_READ] = "the clients read",  [SIM_FAULT] = "a fault",
+    [SIM_ADMIN] = "an administrator", [SIM_KILL] = "is killed",
+};
+
 static void dispatch(struct sim *s, struct sim_event e)
 {
     struct sim_node *n = e.node < SIM_NODES_MAX ? &s->nodes[e.node] : NULL;
 
     s->now_us = e.us;
-    s->stats.events++;
+    if (s->stats.events++ == SIM_EVENTS_MAX)
+        oracle_fail(s, "liveness: %u events and no end", SIM_EVENTS_MAX);
     if (e.kind == SIM_FRAME) {
         deliver(s, e.frame);
         return;
     }
     if (n && n->incarnation != e.incarnation)
         return;
+    if (e.kind != SIM_TIMER || e.value == n->timer)
+        sim_note(s, n, event_formats[e.kind], e.value);
     switch (e.kind) {
     case SIM_TIMER:
         if (e.value == n->timer)

@@ -10,20 +10,25 @@
  *   chaos.c     what goes wrong and what the administrators do, and when
  *   machine.c   the little replicated state machine under test
  *   oracle.c    what must never happen, checked after every event
+ *   trace.c     the last events, for the report of a failure
  *   test_sim.c  runs seeds */
 #ifndef PO__SIM_H
 #define PO__SIM_H
+
+#include <stdio.h>
 
 #include "base/alloc.h"
 #include "consensus/replica_impl.h"
 #include "sim/disk_sim.h"
 
 #define SIM_NODES_MAX     PO_MEMBERS_MAX
-#define SIM_INDEX_MAX     65536 /* log entries of one run */
-#define SIM_COMMAND_MAX   65536 /* commands of one run */
+#define SIM_INDEX_MAX     65536    /* log entries of one run */
+#define SIM_COMMAND_MAX   65536    /* commands of one run */
+#define SIM_EVENTS_MAX    2000000u /* of one run */
 #define SIM_SEGMENT_BYTES (64 * 1024)
 #define SIM_ELECTION_MS   300
 #define SIM_HEARTBEAT_MS  50
+#define SIM_RATE_MIN      0.85 /* the slowest clock against ours */
 
 /* ---- the state machine: counts commands, digests their order, and carries ballast so that its
  * snapshots have many slices ---- */
@@ -40,6 +45,7 @@ struct machine_snapshot {
 };
 struct machine_restore {
     struct machine fresh;
+    uint64_t index; /* of the snapshot */
     uint8_t head[MACHINE_HEAD_BYTES];
     size_t offset;
     bool bad;
@@ -51,6 +57,21 @@ size_t machine_snapshot_size(const struct machine *m);
 int machine_snapshot_step(struct machine_snapshot *s, struct po__buf *out, size_t budget);
 int machine_restore_chunk(struct machine_restore *r, const uint8_t *data, size_t len);
 int machine_restore_end(struct machine_restore *r, struct machine *m);
+
+/* ---- what the oracle remembers of a node from one event to the next; the second half survives
+ * its crashes ---- */
+struct oracle_node {
+    bool compared;        /* the log of this incarnation has been compared once */
+    uint64_t write;       /* log entries written by later writes have not been compared yet */
+    uint64_t commit;      /* of this incarnation */
+    uint64_t led_term;    /* led at the last event in this term, ... */
+    uint64_t led_last;    /* ... with a log that ended here, ... */
+    uint64_t led_write;   /* ... whose last entry was written by this write */
+    uint64_t term, vote;  /* reported durable */
+    uint64_t stored;      /* index reported durable, ... */
+    uint64_t stored_term; /* ... and the term of its entry */
+    uint64_t snapshot;    /* index of the newest durable snapshot */
+};
 
 /* ---- a node ---- */
 struct sim_node {
@@ -72,21 +93,23 @@ struct sim_node {
     int role;
     bool ready;
     uint64_t term;
-    uint64_t checked; /* oracle: log entries compared up to here */
-    uint64_t timer;   /* generation of its timer event */
-    bool changing;    /* a membership call is under way */
+    struct oracle_node seen; /* by the oracle */
+    uint64_t timer;          /* generation of its timer event */
+    bool changing;           /* a membership call is under way */
     unsigned proposals;
 };
 
 struct sim_stats {
     uint64_t events, messages, lost, duplicated, crashes, crashes_inside, restarts, partitions,
         elections, commands, acked, unknown, reads, reads_failed, snapshots, installs, changes,
-        transfers, stalls, closes_spurious, gone, gone_wrong, hinted, healthy, deposed;
+        transfers, stalls, closes_spurious, gone, gone_wrong, hinted, healthy, deposed,
+        simulated_us;
 };
 
 struct sim_event;
 struct sim {
     uint64_t seed, random;
+    uint64_t hash; /* of all events so far: the same in every run of a seed */
     uint64_t now_us;
     bool verbose, chaos;
     struct sim_event *heap;
@@ -147,7 +170,17 @@ enum sim_event_kind {
 };
 void sim_at(struct sim *s, uint64_t us, enum sim_event_kind kind, struct sim_node *n,
             uint64_t value);
-void sim_trace(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* trace.c: note an event of node n (NULL: of none) as a literal format and up to six numbers of
+ * type unsigned long long, at least one. Printed at once if the run is verbose. */
+#define SIM_NUMBERS 6
+#define sim_note(s, n, format, ...)                                                                \
+    trace_numbers(s, n, format, (const unsigned long long[SIM_NUMBERS]){__VA_ARGS__})
+void trace_numbers(struct sim *s, const struct sim_node *n, const char *format,
+                   const unsigned long long numbers[SIM_NUMBERS]);
+void trace_text(struct sim *s, const struct sim_node *n, const char *id, const char *message);
+void trace_reset(void);
+void trace_print(FILE *to); /* the last 200 */
 
 /* peers.c */
 void peers_closed(struct sim *s, struct sim_node *n); /* all connections of n end */
@@ -160,22 +193,26 @@ void chaos_begin(struct sim *s); /* its first events */
 void chaos_event(struct sim *s, enum sim_event_kind kind, uint64_t value);
 void chaos_heal(struct sim *s);
 
-/* oracle.c: each of these exits with the seed if what it is told breaks a promise */
+/* oracle.c: each of these ends the process with a report if what it is told breaks a promise */
 void oracle_reset(void);
 _Noreturn void oracle_fail(struct sim *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
+void oracle_report(struct sim *s, const char *what); /* prints; s may be between runs */
+void oracle_replay_with(const char *command);        /* what replays a run, but for its seed */
+void oracle_started(struct sim *s, struct sim_node *n);
 void oracle_leader(struct sim *s, struct sim_node *n, uint64_t term);
 void oracle_ready(struct sim *s, struct sim_node *n);
-void oracle_applied(struct sim *s, struct sim_node *n, uint64_t index, uint64_t term,
-                    uint64_t command);
-void oracle_acked(struct sim *s, uint64_t index);
+void oracle_applied(struct sim *s, struct sim_node *n, uint64_t before, uint64_t index,
+                    uint64_t term, uint64_t command);
+void oracle_acked(struct sim *s, uint64_t index, uint64_t command);
 void oracle_restored(struct sim *s, struct sim_node *n, uint64_t index);
-void oracle_logs(struct sim *s, struct sim_node *n); /* log matching of what is new in n's log */
+void oracle_settled(struct sim *s, struct sim_node *n); /* after every event of n */
 uint64_t oracle_acked_index(void);
 void oracle_read(struct sim *s, struct sim_node *n, uint64_t index, uint64_t acked_before);
 void oracle_end(struct sim *s); /* after healing: everybody has everything */
 
-/* One whole run. */
-void sim_run(uint64_t seed, bool verbose, struct sim_stats *total);
+/* One whole run. Returns the hash of its events. */
+uint64_t sim_run(uint64_t seed, bool verbose, struct sim_stats *total);
+extern struct sim *sim_running; /* NULL between runs; for reports of what aborts the process */
 
 #endif
