@@ -13,8 +13,8 @@
  *   - The voters that remain take turns, ranked by id: the k-th waits k times D, because candidates
  *     that stand up together split the vote. D is more than two of the largest round trips among
  * the voters, which is what the election of the one before takes.
- *   - Who is still asking whether it may (pre-vote) asks again after a round trip, a few times: the
- *     others may learn of the loss later than we did. Asking raises no term.
+ *   - Who is still asking whether it may (pre-vote) asks again after a round trip, then after two,
+ *     a few times: the others may learn of the loss later than we did. Asking raises no term.
  *   - A new term ends it, and so does a leader's message. While entries are on their way to our
  * disk it waits: the core does not stand up before.
  *
@@ -28,7 +28,7 @@
 #define PROBE_HEARTBEATS 10
 #define TRIES_MAX        6  /* the first, and five more */
 #define TURN_SLACK_MS    20 /* what disks and schedulers add to an election */
-#define RETRY_SLACK_MS   5
+#define RETRY_SLACK_MS   3
 #define RTT_DECAY        8 /* a measure below the largest takes away an eighth of the difference */
 /* Keeps the answers to probes apart from those to reads and to membership changes. */
 #define PROBE_SEQUENCE ((uint64_t)1 << 62)
@@ -155,8 +155,8 @@ static void campaign(struct po__replica *r)
         h->due_ms = r->now_ms + 2; /* the leader's last word is that fresh */
         return;
     }
-    h->due_ms = r->now_ms + largest_rtt(r) + RETRY_SLACK_MS;
     h->armed = ++h->tries < TRIES_MAX;
+    h->due_ms = r->now_ms + h->tries * (largest_rtt(r) + RETRY_SLACK_MS);
 }
 
 /* Did something end it? A word of a leader has cleared the core's mark. */

@@ -52,6 +52,7 @@ void po__peer_lost(struct po__peer *peer, struct po__peers *p, uint64_t lived_ms
         /* Is its process gone, or only the connection? Who waits for the answer may be a cluster
          * without a leader. */
         peer->redialled_ms = now ? now : 1;
+        peer->redials = PO__REDIALS_MAX;
         peer->dial_at_ms = now;
         po__peers_arm(p);
         return;

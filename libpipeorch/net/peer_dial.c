@@ -31,8 +31,17 @@ static void dial_free(struct po__peer_dial *dial)
 
 void po__peer_dial_later(struct po__peer *peer, struct po__peers *p)
 {
+    uint64_t ms;
     peer->failures++;
-    peer->dial_at_ms = uv_now(p->loop) + backoff_ms(p, peer->failures);
+    if (peer->lost && peer->redials) {
+        /* A process that ends closes its connections one by one: its listener may still have
+         * accepted the last dial, to reset it. It will not take long. */
+        ms = (uint64_t)PO__REDIAL_FIRST_MS << (PO__REDIALS_MAX - peer->redials);
+        peer->redials--;
+    } else {
+        ms = backoff_ms(p, peer->failures);
+    }
+    peer->dial_at_ms = uv_now(p->loop) + ms;
     po__peers_arm(p);
 }
 

@@ -33,6 +33,8 @@
 #define PO__BACKOFF_MIN_MS       50   /* before the second dial; doubles */
 #define PO__BACKOFF_MAX_MS       1000
 #define PO__REDIAL_MS            1000 /* a lost peer is dialled at once, no more often than this */
+#define PO__REDIALS_MAX          5    /* after it, until somebody is met or dialling is refused, */
+#define PO__REDIAL_FIRST_MS      2 /* the first of them after this, each next after twice the time */
 #define PO__KEEPALIVE_S          10
 #define PO__USER_TIMEOUT_MS      15000 /* unacknowledged data: the connection is dead */
 #define PO__STRANGER_LOG_MS      1000  /* at most one line about refused strangers in this time */
@@ -97,6 +99,7 @@ struct po__peer {
     uint64_t dropped;      /* frames */
     uint64_t incarnation;  /* of the process that was last up; 0: none yet */
     bool lost;             /* its connection ended, and nobody has been met there since */
+    uint32_t redials;      /* left of PO__REDIALS_MAX */
     uint64_t redialled_ms; /* when it was last dialled at once */
 };
 

@@ -148,7 +148,7 @@ struct shared {          /* one page seen by all processes */
 };
 
 /* Distinct free ports: all are held until the last is found. */
-static void free_ports(int *ports, unsigned count)
+void bench_free_ports(int *ports, unsigned count)
 {
     int fds[16];
     for (unsigned i = 0; i < count; i++) {
@@ -166,10 +166,11 @@ static void free_ports(int *ports, unsigned count)
         close(fds[i]);
 }
 
-static void print_log(void *arg, const struct po_log_event *e)
+void bench_print_log(void *arg, const struct po_log_event *e)
 {
     (void)arg;
-    fprintf(stderr, "%s %s %s\n", e->name ? e->name : "", e->id, e->message);
+    fprintf(stderr, "%llu.%03llu %s %s %s\n", (unsigned long long)(e->time_ms / 1000),
+            (unsigned long long)(e->time_ms % 1000), e->name ? e->name : "", e->id, e->message);
 }
 
 static void run_node(unsigned i, const struct bench_cluster *c, const struct po_member *members,
@@ -190,7 +191,7 @@ static void run_node(unsigned i, const struct bench_cluster *c, const struct po_
                              .members = members,
                              .members_count = 3,
                              .state_machine = sm,
-                             .log = {print_log, NULL, PO_LOG_WARN}};
+                             .log = {bench_print_log, NULL, PO_LOG_WARN}};
     int rv = po_node_start(&node, &o, error, sizeof error);
     if (rv) {
         fprintf(stderr, "%s: %s: %s\n", members[i].name, po_err_name(rv), error);
@@ -219,6 +220,11 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
     return remove(path);
 }
 
+void bench_remove_tree(const char *path)
+{
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 int bench_cluster_run(const char *base, const struct po_state_machine *sm,
                       int (*lead)(po_node *node, const struct bench_cluster *c, void *arg),
                       void *arg)
@@ -237,7 +243,7 @@ int bench_cluster_run(const char *base, const struct po_state_machine *sm,
     if (sh == MAP_FAILED)
         return 1;
     int ports[6];
-    free_ports(ports, 6);
+    bench_free_ports(ports, 6);
     for (unsigned i = 0; i < 3; i++) {
         snprintf(peer[i], sizeof peer[i], "127.0.0.1:%d", ports[i]);
         snprintf(workers[i], sizeof workers[i], "127.0.0.1:%d", ports[3 + i]);
@@ -256,6 +262,6 @@ int bench_cluster_run(const char *base, const struct po_state_machine *sm,
             bad = 1;
             atomic_store(&sh->failed, 1);
         }
-    nftw(c.dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    bench_remove_tree(c.dir);
     return bad;
 }

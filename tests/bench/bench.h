@@ -40,4 +40,9 @@ int bench_cluster_run(const char *base, const struct po_state_machine *sm,
                       int (*lead)(po_node *node, const struct bench_cluster *c, void *arg),
                       void *arg);
 
+/* Its parts, for those who look after their processes themselves. */
+void bench_free_ports(int *ports, unsigned count); /* distinct, at most 16 */
+void bench_print_log(void *arg, const struct po_log_event *e);
+void bench_remove_tree(const char *path);
+
 #endif
