@@ -47,6 +47,16 @@ int po__model_member_next(const struct po__model *m, uint64_t node_id, struct po
     return 1;
 }
 
+void po__model_forget_members(struct po__model *m)
+{
+    struct po__tree_node *n;
+    PO_PRE(!m->snap.active);
+    while ((n = po__tree_first(&m->members))) {
+        po__tree_remove(&m->members, n);
+        po__free(member_of(n));
+    }
+}
+
 struct po__member *po__member_make(struct po__model *m, const struct po__member_info *i)
 {
     size_t text = i->name.len + i->zone.len + i->peer_address.len + i->worker_address.len +

@@ -102,6 +102,10 @@ uint64_t po__model_index(
 void po__model_set_index(struct po__model *m,
                          uint64_t index); /* entries without commands advance the index too */
 
+/* Forget who the control nodes are, for a state that goes on in another cluster. Not while a
+ * snapshot is being taken. */
+void po__model_forget_members(struct po__model *m);
+
 /* ---- snapshot: canonical bytes, produced in slices while commands go on being applied ----
  * begin freezes a view (cheap); step appends about budget_bytes of it to out; objects changed
  * meanwhile are serialised as they were at begin. Same state => same bytes, on every node,

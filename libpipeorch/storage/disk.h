@@ -78,4 +78,10 @@ struct po__disk {
 int po__disk_real(struct po__disk **d, const char *path, void (*wakeup)(void *arg), void *arg,
                   char *error, size_t error_len);
 
+/* The same directory, for looking only: nothing in it is changed, neither content nor times, not
+ * even the lock file's (the lock is taken all the same, if there is one). PO_ENOTFOUND if there is
+ * no such directory. Calls that change something fail, syncs do nothing, and jobs cannot be
+ * submitted: put an overlay (disk_overlay.h) in front of it. */
+int po__disk_real_readonly(struct po__disk **d, const char *path, char *error, size_t error_len);
+
 #endif

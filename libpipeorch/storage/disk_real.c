@@ -30,6 +30,7 @@ struct real {
     int lock_fd; /* -1: not locked */
     struct po__disk_done done;
     struct po__disk_channel_thread channels[PO__CHANNELS];
+    bool readonly;
     char path[]; /* for messages */
 };
 
@@ -71,11 +72,21 @@ static int fail(struct real *r, const char *call, const char *name, int error)
     }
 }
 
+/* Without leaving a trace in the file's times, where the system lets us. */
+static int open_to_look(struct real *r, const char *name)
+{
+    int fd = openat(r->dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOATIME);
+    return fd < 0 && errno == EPERM ? openat(r->dir_fd, name, O_RDONLY | O_CLOEXEC) : fd;
+}
+
 static int real_lock(struct po__disk *d, const char *name)
 {
     struct real *r = real_of(d);
     char pid[24] = "";
-    int fd = openat(r->dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = r->readonly ? open_to_look(r, name)
+                         : openat(r->dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 && r->readonly && errno == ENOENT)
+        return 0; /* no process ever had it, or it is a copy */
     if (fd < 0)
         return fail(r, "open", name, errno);
     int rv;
@@ -97,14 +108,17 @@ static int real_lock(struct po__disk *d, const char *name)
         close(fd);
         return rv;
     }
+    r->lock_fd = fd;
+    if (r->readonly)
+        return 0;
     /* The pid only helps the message above; the lock holds without it. */
     int n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) || pwrite(fd, pid, (size_t)n, 0) != n) {
         rv = fail(r, "write", name, errno);
         close(fd);
+        r->lock_fd = -1;
         return rv;
     }
-    r->lock_fd = fd;
     return 0;
 }
 
@@ -151,8 +165,10 @@ static int real_open(struct po__disk *d, struct po__file **out, const char *name
     int o = O_RDWR | O_CLOEXEC | (flags & PO__FILE_CREATE ? O_CREAT : 0) |
             (flags & PO__FILE_EXCL ? O_EXCL : 0) | (flags & PO__FILE_DURABLE ? O_DSYNC : 0);
     do
-        f->fd = openat(r->dir_fd, name, o | (f->direct ? O_DIRECT : 0), 0600);
+        f->fd = r->readonly ? open_to_look(r, name)
+                            : openat(r->dir_fd, name, o | (f->direct ? O_DIRECT : 0), 0600);
     while (f->fd < 0 && errno == EINTR);
+    f->direct = f->direct && !r->readonly;
     if (f->fd < 0 && f->direct && errno == EINVAL) {
         f->direct = false;
         /* The refused attempt may have created the file (the check comes last in some kernels). */
@@ -225,6 +241,8 @@ static int real_write(struct po__file *f, const void *buf, size_t len, uint64_t 
 static int real_sync(struct po__file *f)
 {
     int rv;
+    if (f->real->readonly)
+        return 0;
     do
         rv = fsync(f->fd);
     while (rv && errno == EINTR);
@@ -234,12 +252,16 @@ static int real_sync(struct po__file *f)
 static int real_rename(struct po__disk *d, const char *from, const char *to)
 {
     struct real *r = real_of(d);
+    if (r->readonly)
+        return fail(r, "rename", from, EROFS);
     return renameat(r->dir_fd, from, r->dir_fd, to) ? fail(r, "rename", from, errno) : 0;
 }
 
 static int real_unlink(struct po__disk *d, const char *name)
 {
     struct real *r = real_of(d);
+    if (r->readonly)
+        return fail(r, "unlink", name, EROFS);
     return unlinkat(r->dir_fd, name, 0) ? fail(r, "unlink", name, errno) : 0;
 }
 
@@ -247,6 +269,8 @@ static int real_sync_dir(struct po__disk *d)
 {
     struct real *r = real_of(d);
     int rv;
+    if (r->readonly)
+        return 0;
     do
         rv = fsync(r->dir_fd);
     while (rv && errno == EINTR);
@@ -255,6 +279,7 @@ static int real_sync_dir(struct po__disk *d)
 
 static void real_submit(struct po__disk *d, enum po__disk_channel c, struct po__disk_job *job)
 {
+    PO_PRE(!real_of(d)->readonly);
     po__disk_channel_submit(&real_of(d)->channels[c], job);
 }
 
@@ -355,4 +380,28 @@ err_after_alloc:
     snprintf(error, error_len, "%s", r->disk.last_error);
     po__free(r);
     return rv;
+}
+
+int po__disk_real_readonly(struct po__disk **d, const char *path, char *error, size_t error_len)
+{
+    size_t path_len = strlen(path);
+    struct real *r = po__calloc(1, sizeof *r + path_len + 1);
+    if (!r) {
+        snprintf(error, error_len, "%s: out of memory", path);
+        return PO_ENOMEM;
+    }
+    memcpy(r->path, path, path_len + 1);
+    r->disk.ops = &real_ops;
+    r->lock_fd = -1;
+    r->readonly = true;
+    r->dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (r->dir_fd < 0) {
+        int rv = fail(r, "open", "", errno);
+        snprintf(error, error_len, "%s", r->disk.last_error);
+        po__free(r);
+        return rv;
+    }
+    po__disk_done_init(&r->done, NULL, NULL);
+    *d = &r->disk;
+    return 0;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <pipeorch/error.h>
+#include "rewrite.h"
 #include "store_internal.h"
 
 #define LOCK_NAME     "lock"
@@ -206,6 +207,9 @@ static int open_directory(struct po__store *s, char *error, size_t error_len)
         po__store_open_error(s, rv, "syncing the data directory", error, error_len);
         goto out;
     }
+    rv = po__rewrite_finish(s->disk, error, error_len);
+    if (rv)
+        goto out;
     rv = ops->list(s->disk, note_name, &c);
     if (rv) {
         po__store_open_error(s, rv, "listing the data directory", error, error_len);

@@ -153,6 +153,40 @@ int po__store_snapshot_open(struct po__store *s, struct po__snapshot_reader **r,
 int po__store_snapshot_read(struct po__snapshot_reader *r, uint64_t offset, void *buf, size_t len);
 void po__store_snapshot_close(struct po__snapshot_reader *r);
 
+/* Write a whole snapshot under any name, durable but for the name, on the caller's thread. For
+ * directories in the making. read gives the content in order (*len: in, room; out, bytes; 0: the
+ * end); meta's size and crc are filled in. */
+int po__snapshot_put(struct po__disk *d, const char *name, const uint8_t *cluster_id,
+                     struct po__snapshot_meta *meta, int (*read)(void *arg, void *buf, size_t *len),
+                     void *arg);
+void po__snap_name_of(char name[64], const struct po__snapshot_meta *meta);
+
+/* ---- looking at a recovered store to which nothing was appended (store_inspect.c) ---- */
+
+struct po__segment_info {
+    uint64_t number, size_bytes;
+    uint64_t end_bytes; /* behind its last batch */
+    uint64_t batches, records;
+    uint64_t first_index, last_index, first_term, last_term; /* 0 if it holds no records */
+    bool spare;                                              /* behind the end of the log */
+};
+int po__store_each_segment(struct po__store *s,
+                           int (*cb)(void *arg, const struct po__segment_info *info), void *arg,
+                           char *error, size_t error_len);
+
+/* Every record that counts, in order of their indexes: those that were truncated, or voided by a
+ * reset, are left out. Valid during the call. segment and offset: where its batch is. Reads the log
+ * twice; memory: 16 bytes per truncation. */
+int po__store_each_record(struct po__store *s,
+                          int (*cb)(void *arg, const struct po__rec *r, uint64_t segment,
+                                    uint64_t offset),
+                          void *arg, char *error, size_t error_len);
+
+/* Make the directory behind d, which no store has open, one of another cluster: identity, log
+ * segments and snapshots. Not atomic: behind an overlay. */
+int po__store_rebrand(struct po__disk *d, const uint8_t cluster_id[PO__CLUSTER_ID_BYTES],
+                      char *error, size_t error_len);
+
 void po__store_poll(struct po__store *s); /* runs callbacks; call when the disk's wakeup fired */
 int po__store_broken(const struct po__store *s); /* 0 or the code */
 

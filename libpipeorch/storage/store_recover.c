@@ -199,25 +199,6 @@ static int survey_record(struct survey *v, const struct po__scan_position *at,
     return 0;
 }
 
-/* Each record of a batch. A sealed batch whose records are malformed was written so. */
-static int
-each_record(struct po__scan *sc, const struct po__scan_position *at, const struct po__fmt_batch *b,
-            int (*cb)(void *arg, const struct po__scan_position *at, const struct po__rec *r),
-            void *arg)
-{
-    const uint8_t *data = (const uint8_t *)(b + 1);
-    for (size_t offset = 0; offset < b->len;) {
-        const struct po__rec *r = (const struct po__rec *)(const void *)(data + offset);
-        if (po__rec_check(r, b->len - offset) || r->index == 0)
-            return po__scan_corrupt(sc, at->segment, at->offset, "malformed record in this batch");
-        int rv = cb(arg, at, r);
-        if (rv)
-            return rv;
-        offset += PO__REC_BYTES(r->len);
-    }
-    return 0;
-}
-
 static int survey_record_cb(void *arg, const struct po__scan_position *at, const struct po__rec *r)
 {
     return survey_record(arg, at, r);
@@ -232,7 +213,7 @@ static int survey_batch(void *arg, const struct po__scan_position *at,
         v->start = *at;
         v->start_sequence = b->sequence - 1;
     }
-    return each_record(v->scan, at, b, survey_record_cb, v);
+    return po__scan_records(v->scan, at, b, survey_record_cb, v);
 }
 
 struct report {
@@ -256,7 +237,7 @@ static int report_batch(void *arg, const struct po__scan_position *at,
                         const struct po__fmt_batch *b)
 {
     struct report *p = arg;
-    return each_record(p->scan, at, b, report_record, p);
+    return po__scan_records(p->scan, at, b, report_record, p);
 }
 
 /* Segments behind the end of the log are spares. */

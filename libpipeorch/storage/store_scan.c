@@ -223,3 +223,21 @@ int po__scan_cut(struct po__scan *sc, const struct po__scan_position *end)
     sc->window_segment = NULL;
     return rv;
 }
+
+/* Each record of a batch. A sealed batch whose records are malformed was written so. */
+int po__scan_records(
+    struct po__scan *sc, const struct po__scan_position *at, const struct po__fmt_batch *b,
+    int (*cb)(void *arg, const struct po__scan_position *at, const struct po__rec *r), void *arg)
+{
+    const uint8_t *data = (const uint8_t *)(b + 1);
+    for (size_t offset = 0; offset < b->len;) {
+        const struct po__rec *r = (const struct po__rec *)(const void *)(data + offset);
+        if (po__rec_check(r, b->len - offset) || r->index == 0)
+            return po__scan_corrupt(sc, at->segment, at->offset, "malformed record in this batch");
+        int rv = cb(arg, at, r);
+        if (rv)
+            return rv;
+        offset += PO__REC_BYTES(r->len);
+    }
+    return 0;
+}

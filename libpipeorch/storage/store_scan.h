@@ -30,6 +30,12 @@ typedef int (*po__scan_cb)(void *arg, const struct po__scan_position *at,
                            const struct po__fmt_batch *batch);
 int po__scan_walk(struct po__scan *sc, struct po__scan_position *at, po__scan_cb cb, void *arg);
 
+/* Each record of a batch. A sealed batch whose records are malformed was written so: PO_ECORRUPT.
+ */
+int po__scan_records(
+    struct po__scan *sc, const struct po__scan_position *at, const struct po__fmt_batch *b,
+    int (*cb)(void *arg, const struct po__scan_position *at, const struct po__rec *r), void *arg);
+
 /* After a walk: PO_ECORRUPT if anything proves that there was more log than the walk found. */
 int po__scan_check_end(struct po__scan *sc, const struct po__scan_position *end);
 /* Wipe what a torn write left behind the end, so that it can never be taken for log. Durable on
