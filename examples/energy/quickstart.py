@@ -89,6 +89,14 @@ def finish(cluster, run_id):
     return wait_until(over, RUN_LIMIT_S, f"the end of run {run_id}")
 
 
+def figures(report):
+    """The report's figures, without what explains them (ranges, missing hours, checksums of the inputs)."""
+    found = {name: value for name, value in report.items() if name.startswith(("renewables_share_", "forecast_"))
+             and not name.endswith("_range")}
+    heating = report["heating_degree_days"]
+    return {**found, "heating_degree_days": {"total": heating["total"], "by_month": heating["by_month"]}}
+
+
 def outcome(run, first, killed):
     """What --json writes."""
     steps = [{"step": step["name"], "worker": step["worker_id"], "zone": step["zone"], "attempts": step["attempts"],
@@ -96,7 +104,7 @@ def outcome(run, first, killed):
              for step in run["steps"] if step["started_ms"] and step["finished_ms"]]
     second, failover_ms, _ = killed or (None, None, None)
     found = {"run_state": run["state"], "first_leader": first, "second_leader": second, "failover_ms": failover_ms,
-             "steps": steps, "report": run["result"]}
+             "steps": steps, "report": figures(run["result"]) if run["result"] else None}
     if run["error"]:
         found["error"] = run["error"]
     return found
@@ -184,14 +192,19 @@ def arguments():
     return parser.parse_args()
 
 
+def on_stop_signals(action):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, action)
+
+
 def interrupted(number, _frame):
+    on_stop_signals(signal.SIG_IGN)  # a second one must not stop what tidies up
     raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def main():
     args = arguments()
-    signal.signal(signal.SIGTERM, interrupted)
-    signal.signal(signal.SIGHUP, interrupted)
+    on_stop_signals(interrupted)
     folder = tempfile.mkdtemp(prefix="pipeorch-quickstart-")
     cluster = Cluster(args.build, folder, NODES)
     kept = False
@@ -211,9 +224,10 @@ def main():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as error:
-        print(f"quickstart: stopped by {error or 'SIGINT'}", file=sys.stderr)
+        print(f"quickstart: stopped by {error}", file=sys.stderr)
         return 130
     finally:
+        on_stop_signals(signal.SIG_IGN)
         if not kept:
             cluster.stop()
             shutil.rmtree(folder, ignore_errors=True)
