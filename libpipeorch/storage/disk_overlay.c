@@ -440,7 +440,13 @@ int po__overlay_commit(struct po__overlay *ov, char *error, size_t error_len)
         if (renamed(n))
             po__rewrite_add(&journal, PO__REWRITE_RENAME, n->inode->base_name, n->name, 0, NULL, 0);
     }
-    po__list_each(l, &ov->names) add_name(&journal, po__container_of(l, struct name, link));
+    po__list_each(l, &ov->names)
+    {
+        const struct name *n = po__container_of(l, struct name, link);
+        /* A journal that was carried out in memory is replaced by this one, not removed by it. */
+        if (strcmp(n->name, PO__REWRITE_NAME) != 0)
+            add_name(&journal, n);
+    }
     forget(ov);
     int rv = po__rewrite_commit(ov->base, &journal);
     if (rv)

@@ -18,7 +18,8 @@ ALLOWED = {
     "node": ["base", "codec", "model", "storage", "consensus"],
     "net": ["base", "codec", "model", "consensus", "node"],
     "spec": ["base", "codec", "model"],
-    "api": ["base", "codec", "model", "storage", "consensus", "node", "net", "spec"],
+    "tools": ["base", "codec", "model", "storage", "consensus", "spec"],  # backups and the directories of stopped nodes
+    "api": ["base", "codec", "model", "storage", "consensus", "node", "net", "spec", "tools"],
     # Whole clusters in virtual time. It stands on everything but sockets; nothing stands on it.
     "sim": ["base", "codec", "model", "storage", "consensus", "node", "spec"],
 }
@@ -33,22 +34,22 @@ LIBRARIES = {
     "nng/": ["net"],
     "msgpack": ["codec"],
     "jansson.h": ["spec", "api"],
-    "openssl/": ["storage", "net", "api"],
+    "openssl/": ["storage", "net", "tools", "api"],
     "pthread.h": ["base", "storage", "consensus/heap.c", "node", "net", "api"],  # one heap serves all node threads
     "sys/socket.h": ["net"],
     "netinet/": ["net"],
     "arpa/": ["net"],
     "netdb.h": ["net"],
-    "fcntl.h": ["storage"],
+    "fcntl.h": ["storage", "tools"],
     "dirent.h": ["storage"],
-    "sys/stat.h": ["storage"],
+    "sys/stat.h": ["storage", "tools"],
     "sys/file.h": ["storage"],
     "sys/uio.h": ["storage", "net"],
-    "sys/random.h": ["base", "node", "net", "api", "storage"],
+    "sys/random.h": ["base", "node", "net", "tools", "api", "storage"],
 }
 
 # What programs may use besides the public headers: no logic, so nothing of the engine but its syntax of names.
-DAEMONS = ["base", "codec", "spec", "model/command.h"]
+DAEMONS = ["base", "codec", "spec", "model/command.h", "tools/tools.h"]
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
 
