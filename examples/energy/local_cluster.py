@@ -114,7 +114,15 @@ class Cluster:
         return str(self.programs / name)
 
     def members(self):
-        return ",".join(f"{node}={port.address}" for node, port in self.peer_ports.items())
+        return ",".join(f"{node}={self.peer_address(node)}" for node in self.peer_ports)
+
+    def peer_address(self, node):
+        """Where the other nodes find this one: the address that it advertises."""
+        return self.peer_ports[node].address
+
+    def worker_address(self, node):
+        """The same for workers and clients."""
+        return self.worker_ports[node].address
 
     def data_dir(self, node):
         return self.folder / node
@@ -130,7 +138,7 @@ class Cluster:
 
     def controllers(self, *nodes):
         """The worker addresses of these nodes, by default of all."""
-        return ",".join(self.worker_ports[node].address for node in nodes or self.nodes)
+        return ",".join(self.worker_address(node) for node in nodes or self.nodes)
 
     def worker(self, name, zone, capabilities, options=(), controllers=None):
         """Start a worker. capabilities: a file."""
