@@ -50,7 +50,7 @@ class Faults:
         self.began = time.monotonic()
         self.kinds = [self.kill_leader, self.kill_leader, self.kill_follower, self.kill_all, self.pause_leader, self.pause_leader,
                       self.pause_follower, self.isolate_leader, self.isolate_leader, self.isolate_follower, self.deafen_leader,
-                      self.mute_leader, self.cut_pair, self.refuse_pair, self.slow_links, self.cut_clients]
+                      self.mute_leader, self.cut_pair, self.refuse_pair, self.slow_links, self.cut_clients, self.cut_clients]
 
     def run(self, seconds):
         """Faults for so long; afterwards nothing is broken, though not everything has recovered."""
@@ -70,7 +70,7 @@ class Faults:
             self.mend()
 
     def mend(self):
-        self.cluster.relay.heal(reset=self.random.random() < 0.3)
+        self.cluster.relay.heal(reset=self.random.random() < 0.5)
         for daemon in self.cluster.nodes.values():
             if daemon.running():
                 daemon.signal(signal.SIGCONT)
