@@ -1,8 +1,12 @@
 /* Calls on the control plane. SPDX-License-Identifier: MIT
  *
  * One set of calls, two ways to reach the cluster: po_client_open() over the network,
- * po_node_client() in-process. Both follow redirects to the leader by themselves and retry
- * safely (each mutating call carries an idempotency key) until the timeout of the call.
+ * po_node_client() in-process. Both follow redirects to the leader by themselves and retry until
+ * the timeout of the call, as long as that is safe: submissions and starts of runs carry an
+ * idempotency key, and what cancels may come twice. Registering, deregistering, setting a worker's
+ * status and defining carry none: a repetition that arrives late would undo what others did in
+ * between. Those are repeated only if it is certain that nothing was done; otherwise they return
+ * PO_EUNKNOWN, and the caller decides.
  *
  * Each blocking call has an _async twin whose callback runs on a thread of the library (the node
  * thread for an in-process client, the client's own thread otherwise) and must not block.

@@ -418,3 +418,23 @@ int po__cmd_decode(struct po__mpr *r, struct po__cmd *cmd, bool strict)
     skip(r, n - known);
     return version ? PO_EVERSION : r->err;
 }
+
+bool po__cmd_repeatable(struct po__slice encoded)
+{
+    struct po__mpr r;
+    po__mpr_init(&r, encoded.data, encoded.len);
+    po__mpr_array(&r, UINT32_MAX);
+    switch (po__mpr_uint(&r, UINT32_MAX)) {
+    case PO__CMD_WORKER_REGISTER:
+    case PO__CMD_WORKER_STATUS:
+    case PO__CMD_WORKER_DEREGISTER:
+    case PO__CMD_PIPELINE_DEFINE:
+        return false;
+    case PO__CMD_TASK_SUBMIT: /* the key is the first field of these */
+    case PO__CMD_RUN_START:
+    case PO__CMD_APP:
+        return po__mpr_bin(&r, PO_KEY_MAX_BYTES).len > 0 || r.err;
+    default:
+        return true;
+    }
+}

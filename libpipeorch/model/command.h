@@ -158,6 +158,13 @@ void po__cmd_encode(struct po__buf *buf, const struct po__cmd *cmd);
  * strict: or unknown fields). */
 int po__cmd_decode(struct po__mpr *r, struct po__cmd *cmd, bool strict);
 
+/* Whether the encoded command may be applied a second time, later, without harm: its idempotency
+ * key or fencing token makes it so, or that it only ends what stays ended. Registrations, a
+ * worker's status, deregistrations and definitions are not: a repetition that arrives late undoes
+ * what others did in between. Reads no more than it needs; true for what cannot be read, which is
+ * refused in any case. */
+bool po__cmd_repeatable(struct po__slice encoded);
+
 /* Check what can be checked without the state: names, ranges, sizes, chain structure of a
  * pipeline. 0 or PO_EINVAL / PO_ETOOBIG with a sentence in message. The leader calls it before a
  * command enters the log; apply relies on it (PO_INVARIANT). */

@@ -13,9 +13,9 @@
  * costs nothing.
  *
  * A call whose request was handed to a connection and got no answer may have been executed:
- * `maybe`. Sending it again is safe (its bytes carry its idempotency key), but if its deadline
- * passes the outcome is unknown and said so. A refusal that says that nothing was done (not the
- * leader, busy) leaves `maybe` as it was.
+ * `maybe`. It is sent again if that is safe (po__request_repeatable: its bytes carry its
+ * idempotency key); otherwise, or if its deadline passes, the outcome is unknown and said so. A
+ * refusal that says that nothing was done (not the leader, busy) leaves `maybe` as it was.
  *
  * Threads: nng's threads bring answers, the channel's own thread watches the deadlines; both run
  * callbacks, one at a time
@@ -117,8 +117,23 @@ static void detach(struct po__nng_channel *ch, struct po__net_call *c)
     ch->free_slots[ch->free_count++] = c->id & 0xffff;
 }
 
+/* It may have been executed and must not be executed twice: the thread finishes it, as if its
+ * deadline had passed. */
+static bool given_up(struct po__nng_channel *ch, struct po__net_call *c)
+{
+    if (!c->maybe || c->repeatable)
+        return false;
+    leave_lane(c);
+    c->state = PO__CALL_BACKOFF;
+    c->deadline_ms = 0;
+    set_due(ch, c, 0);
+    return true;
+}
+
 static void make_ready(struct po__nng_channel *ch, struct po__net_call *c)
 {
+    if (given_up(ch, c))
+        return;
     leave_lane(c);
     c->state = PO__CALL_READY;
     po__list_push(&ch->ready, &c->link);
@@ -127,6 +142,8 @@ static void make_ready(struct po__nng_channel *ch, struct po__net_call *c)
 
 static void back_off(struct po__nng_channel *ch, struct po__net_call *c, uint64_t now)
 {
+    if (given_up(ch, c))
+        return;
     leave_lane(c);
     c->state = PO__CALL_BACKOFF;
     set_due(ch, c, now + backoff_ms(ch, ++c->tries));
@@ -220,7 +237,7 @@ static bool is_final(struct po__nng_channel *ch, struct po__net_call *c,
     case PO_ENOTLEADER:
         redirected(ch, c, resp->leader_address, now);
         return false;
-    case PO_EUNKNOWN: /* it may have been executed; the same bytes are safe to repeat */
+    case PO_EUNKNOWN:
         c->maybe = true;
         po__target_move_on(ch, from);
         break;
@@ -397,6 +414,7 @@ int po__net_call_classify(struct po__net_call *c)
     if (rv)
         return rv;
     c->read_only = req.type != PO__REQ_COMMAND && req.type != PO__REQ_BATCH;
+    c->repeatable = po__request_repeatable(&req);
     c->parks = req.type == PO__REQ_WAIT || req.type == PO__REQ_POLL;
     c->busy_is_answer = req.type == PO__REQ_QUERY && req.query.what == PO_QUERY_ROUTE;
     c->try_ms = TRY_MS;

@@ -70,6 +70,7 @@ struct po__net_call {
     bool read_only;
     bool parks;          /* the node may take its time: WAIT and POLL */
     bool busy_is_answer; /* PO_EBUSY is about what was asked (a route), not about the node */
+    bool repeatable;     /* although it may have been executed */
     bool maybe;          /* may have been executed */
     bool connected;      /* some connection took it */
     uint32_t try_ms;

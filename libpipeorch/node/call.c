@@ -33,7 +33,7 @@ static uint32_t classify(struct po__call *c)
     c->type = req.type;
     c->mutating = req.type == PO__REQ_COMMAND || req.type == PO__REQ_BATCH ||
                   (req.type == PO__REQ_POLL && req.poll.done_count > 0);
-    c->repeatable = true; /* until a command without a key is met */
+    c->repeatable = po__request_repeatable(&req);
     return req.timeout_ms;
 }
 
@@ -230,6 +230,12 @@ void po__call_retry(struct po__node *n, struct po__call *c)
         c->pending = 0;
         po__list_remove(&c->link);
         po__list_push(&n->leaderless, &c->link);
+    } else if (c->origin == PO__FROM_ENDPOINT && c->sent &&
+               (c->type == PO__REQ_COMMAND || c->type == PO__REQ_BATCH)) {
+        /* A redirect would say that nothing was done. The client asks again, and knows what to tell
+         * its caller if it gets no answer any more. */
+        po__call_error(n, c, PO_EUNKNOWN,
+                       "leadership changed while the command was under way; repeat it");
     } else {
         po__call_error(n, c,
                        n->leader_id && n->leader_id != n->identity.node_id ? PO_ENOTLEADER

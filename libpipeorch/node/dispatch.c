@@ -3,21 +3,6 @@
 
 #include <pipeorch/error.h>
 
-/* Is it safe to send this command twice? Its idempotency key makes it so, or its nature. */
-static bool repeatable(const struct po__cmd *cmd)
-{
-    switch (cmd->type) {
-    case PO__CMD_TASK_SUBMIT:
-        return cmd->submit.key.len > 0;
-    case PO__CMD_RUN_START:
-        return cmd->run_start.key.len > 0;
-    case PO__CMD_APP:
-        return cmd->app.key.len > 0;
-    default:
-        return true;
-    }
-}
-
 /* Commands that only the node itself may propose. */
 static bool internal_only(const struct po__cmd *cmd)
 {
@@ -45,7 +30,6 @@ static int stage_one(struct po__node *n, struct po__call *c, struct po__mpr *r, 
         snprintf(message, message_len, "this cluster's nodes have no application state machine");
         return PO_EREFUSED;
     }
-    c->repeatable = c->repeatable && repeatable(&n->cmd);
     rv = po__stage_command(n, &n->cmd, c, sub);
     if (rv)
         snprintf(message, message_len, "%s", po_strerror(rv));

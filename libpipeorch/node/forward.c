@@ -165,7 +165,9 @@ static void forward_reply(struct po__node *n, uint64_t peer_id, uint64_t call_id
         po__call_error(n, c, PO_EUNKNOWN, "the leader's answer cannot be read");
         return;
     }
-    if (leader_gone(resp.code)) /* nothing was done, or a key protects it */
+    if (resp.code == PO_ENOTLEADER || resp.code == PO_ENOLEADER)
+        c->sent = c->sent && c->repeatable; /* said of what must not be repeated, it is certain */
+    if (leader_gone(resp.code))             /* nothing was done, or repeating it is safe */
         po__call_retry(n, c);
     else if (c->type == PO__REQ_BARRIER && c->origin == PO__FROM_APPLY && resp.code == 0)
         barrier_confirmed(n, c, resp.index);

@@ -161,6 +161,21 @@ int po__request_decode(const void *data, size_t len, struct po__request *req)
     return po__mpr_end(&r);
 }
 
+bool po__request_repeatable(const struct po__request *req)
+{
+    struct po__mpr r;
+    bool repeatable = true;
+    if (req->type == PO__REQ_COMMAND)
+        return po__cmd_repeatable(req->body);
+    if (req->type != PO__REQ_BATCH)
+        return true;
+    po__mpr_init(&r, req->body.data, req->body.len);
+    uint32_t count = po__mpr_array(&r, PO__BATCH_MAX);
+    for (uint32_t i = 0; i < count && !r.err && repeatable; i++)
+        repeatable = po__cmd_repeatable(po__mpr_raw(&r));
+    return repeatable;
+}
+
 void po__request_begin(struct po__buf *b, uint32_t type, uint32_t timeout_ms, uint32_t fields)
 {
     po__mpw_array(b, HEAD_FIELDS + fields);

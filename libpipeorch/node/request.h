@@ -106,6 +106,8 @@ struct po__done {
 
 int po__request_decode(const void *data, size_t len,
                        struct po__request *req); /* 0, PO_EPROTO, PO_EVERSION */
+/* May it be sent again although it may have been executed? See po__cmd_repeatable. */
+bool po__request_repeatable(const struct po__request *req);
 void po__request_begin(struct po__buf *b, uint32_t type, uint32_t timeout_ms, uint32_t body_fields);
 /* Whole requests; for COMMAND give cmd. */
 void po__request_command(struct po__buf *b, uint32_t timeout_ms, const struct po__cmd *cmd);

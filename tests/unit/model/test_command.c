@@ -308,6 +308,41 @@ static void test_check_pipelines(void **state)
     po__buf_fini(&steps);
 }
 
+/* What may be sent twice has a key or a token, or ends something for good. */
+static void test_repeatable(void **state)
+{
+    static const uint32_t no[] = {PO__CMD_WORKER_REGISTER, PO__CMD_WORKER_STATUS,
+                                  PO__CMD_WORKER_DEREGISTER, PO__CMD_PIPELINE_DEFINE};
+    static const uint32_t keyed[] = {PO__CMD_TASK_SUBMIT, PO__CMD_RUN_START, PO__CMD_APP};
+    (void)state;
+    struct po__buf b = {0}, steps = {0};
+    for (unsigned i = 0; i < SAMPLES_COUNT; i++) {
+        bool expected = true;
+        sample(&cmd, i, &steps);
+        for (unsigned k = 0; k < sizeof no / sizeof *no; k++)
+            expected = expected && cmd.type != no[k];
+        for (unsigned k = 0; k < sizeof keyed / sizeof *keyed; k++) {
+            if (cmd.type != keyed[k])
+                continue;
+            struct po__slice *key = cmd.type == PO__CMD_TASK_SUBMIT ? &cmd.submit.key
+                                    : cmd.type == PO__CMD_RUN_START ? &cmd.run_start.key
+                                                                    : &cmd.app.key;
+            expected = key->len > 0;
+            po__buf_reset(&b);
+            po__cmd_encode(&b, &cmd);
+            assert_int_equal(po__cmd_repeatable(po__buf_slice(&b)), expected);
+            *key = expected ? po__slice(NULL, 0) : po__str("key"); /* and the other way round */
+            expected = !expected;
+        }
+        po__buf_reset(&b);
+        po__cmd_encode(&b, &cmd);
+        if (po__cmd_repeatable(po__buf_slice(&b)) != expected)
+            fail_msg("sample %u, type %u: expected %d", i, cmd.type, expected);
+    }
+    po__buf_fini(&b);
+    po__buf_fini(&steps);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -320,6 +355,7 @@ int main(void)
         cmocka_unit_test(test_check_workers),
         cmocka_unit_test(test_check_tasks),
         cmocka_unit_test(test_check_pipelines),
+        cmocka_unit_test(test_repeatable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

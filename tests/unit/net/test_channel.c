@@ -202,6 +202,47 @@ static void lost_connection_repeats_the_same_bytes_elsewhere(void **state)
     po__buf_fini(&req);
 }
 
+/* A deregistration that arrives twice may remove a worker that registered in between. It is sent
+ * again when it certainly was not executed, and only then. */
+static void what_has_no_key_is_not_sent_twice(void **state)
+{
+    struct world *w = *state;
+    struct po__cmd cmd = {.type = PO__CMD_WORKER_DEREGISTER};
+    struct po__buf req = {0};
+    struct answer *a = w->answers;
+    cmd.worker_deregister.id = po__str("w1");
+    po__request_command(&req, 15000, &cmd);
+    open_to_both(w);
+    atomic_store(&w->a.code, PO_EUNKNOWN);
+    atomic_store(&w->b.code, PO_EUNKNOWN);
+    assert_int_equal(call(w, &req, 15000, &a[0]), 0);
+    wait_until(atomic_load(&a[0].done));
+    assert_int_equal(a[0].code, PO_EUNKNOWN);
+    assert_int_equal(atomic_load(&w->a.requests) + atomic_load(&w->b.requests), 1);
+
+    atomic_store(&w->a.mode, FAKE_PARK);
+    atomic_store(&w->b.mode, FAKE_PARK);
+    assert_int_equal(call(w, &req, 15000, &a[1]), 0);
+    wait_until(fake_parked(&w->a) + fake_parked(&w->b) == 1);
+    struct fake_node *first = fake_parked(&w->a) ? &w->a : &w->b;
+    struct fake_node *other = first == &w->a ? &w->b : &w->a;
+    fake_close(first);
+    wait_until(atomic_load(&a[1].done));
+    assert_int_equal(a[1].code, PO_EUNKNOWN);
+    assert_int_equal(fake_parked(other), 0);
+
+    atomic_store(&other->mode, FAKE_ANSWER);
+    atomic_store(&other->code, 0);
+    atomic_store(&other->first_code, PO_EBUSY);
+    atomic_store(&other->first_count, 2);
+    assert_int_equal(call(w, &req, 15000, &a[2]), 0);
+    wait_until(atomic_load(&a[2].done));
+    assert_int_equal(a[2].code, 0);
+    assert_int_equal(a[2].resp_code, 0);
+    assert_int_equal(atomic_load(&other->first_count), 0);
+    po__buf_fini(&req);
+}
+
 static void node_that_returns_is_found_again(void **state)
 {
     struct world *w = *state;
@@ -324,6 +365,7 @@ int main(void)
         T(two_nodes_that_name_each_other_do_not_spin),
         T(no_leader_is_waited_for),
         T(lost_connection_repeats_the_same_bytes_elsewhere),
+        T(what_has_no_key_is_not_sent_twice),
         T(node_that_returns_is_found_again),
         T(silence_leaves_a_command_unknown_and_a_query_timed_out),
         T(nobody_there_is_unreachable),

@@ -336,14 +336,55 @@ static void test_refused_after_a_lost_leader(void **state)
     stop(&s);
 }
 
+static void on_answer(void *arg, int code, const void *resp, size_t len)
+{
+    struct stand *s = arg;
+    struct po__response r = {.code = PO_EPROTO};
+    if (code == 0)
+        (void)po__response_decode(resp, len, &r);
+    atomic_store(&s->code, code ? code : r.code);
+    atomic_fetch_add(&s->answers, 1);
+}
+
+/* A deregistration without a key, as the node's own client sends it. */
+static void deregister(struct stand *s)
+{
+    struct po__buf b = {0};
+    struct po__cmd cmd = {.type = PO__CMD_WORKER_DEREGISTER};
+    unsigned before = atomic_load(&s->forwards);
+    cmd.worker_deregister.id = po__str("w1");
+    po__request_command(&b, 60000, &cmd);
+    assert_int_equal(
+        po__node_request(s->node, b.data, b.len, true, 0, (struct po__reply_to){on_answer, s}), 0);
+    po__buf_fini(&b);
+    AWAIT(atomic_load(&s->forwards) == before + 1);
+}
+
+/* Sent again only if the leader said that it did nothing. */
+static void test_what_has_no_key(void **state)
+{
+    (void)state;
+    struct stand s;
+    start(&s);
+    lead(&s, 2, 2);
+    deregister(&s);
+    reply(&s, 2, s.forward_id, PO_ENOTLEADER);
+    AWAIT(atomic_load(&s.forwards) == 2);
+    assert_int_equal(atomic_load(&s.answers), 0);
+    lead(&s, 3, 3); /* the second one may have been executed */
+    AWAIT(atomic_load(&s.answers) == 1);
+    assert_int_equal(atomic_load(&s.code), PO_EUNKNOWN);
+    assert_int_equal(atomic_load(&s.forwards), 2);
+    stop(&s);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_reply_to_an_earlier_life),
-        TEST(test_silent_leader),
-        TEST(test_leader_that_stops),
-        TEST(test_refused_after_a_lost_leader),
+        TEST(test_reply_to_an_earlier_life), TEST(test_silent_leader),
+        TEST(test_leader_that_stops),        TEST(test_refused_after_a_lost_leader),
+        TEST(test_what_has_no_key),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
