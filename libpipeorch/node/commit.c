@@ -278,6 +278,8 @@ int po__commit_apply(struct po__node *n, uint64_t index, const void *data, size_
     if (rv == 0) {
         PO_INVARIANT(!batch || i == batch->count);
         po__model_set_index(n->model, index);
+        if (n->env.applied)
+            n->env.applied(n->env.arg, index);
         act_on_effects(n);
     } else {
         po__error(&n->log, "node.apply", "entry %llu cannot be applied: %s",

@@ -27,6 +27,9 @@ struct po__node_env {
     void (*wake)(void *arg);
     /* Is the calling thread the owner's? From any thread. */
     bool (*on_thread)(void *arg);
+    /* The state is as of this entry: applied, answered, not yet acted upon. For those who check;
+     * may be NULL. Must not call the node. */
+    void (*applied)(void *arg, uint64_t index);
     void *arg;
 };
 

@@ -142,7 +142,7 @@ int po__node_create(struct po__node **out)
     struct thread *t = po__calloc(1, sizeof *t);
     if (!t)
         return PO_ENOMEM;
-    struct po__node_env env = {env_now, env_wall, env_random, env_wake, env_on_thread, t};
+    struct po__node_env env = {env_now, env_wall, env_random, env_wake, env_on_thread, NULL, t};
     rv = po__node_core_create(&t->core, &env);
     if (rv)
         goto err_after_thread;

@@ -312,6 +312,17 @@ void po__disk_sim_fail_at(struct po__disk_sim *m, uint64_t n, int code)
     m->fail_code = code;
 }
 
+void po__disk_sim_misread_at(struct po__disk_sim *m, uint64_t n, bool misdirected)
+{
+    m->misread_at = n ? m->reads + n : 0;
+    m->misdirected = misdirected;
+}
+
+uint64_t po__disk_sim_misreads(const struct po__disk_sim *m)
+{
+    return m->misreads;
+}
+
 void po__disk_sim_cut_at(struct po__disk_sim *m, uint64_t n)
 {
     m->cut_at = n ? m->calls + n : 0;

@@ -54,6 +54,8 @@ struct po__disk_sim {
     struct sim *locked_by;
     uint64_t calls, fail_at, cut_at;
     int fail_code;
+    uint64_t reads, misread_at, misreads;
+    bool misdirected;
     bool off;
     po__disk_sim_call_hook on_change;
     void *on_change_arg;

@@ -151,6 +151,19 @@ static void check_alignment(const struct po__file *f, const void *buf, size_t le
            (((uintptr_t)buf | len | offset) & (PO__DISK_ALIGN - 1)) == 0);
 }
 
+/* What a disk with a fault delivers in place of [offset, offset + len). */
+static void misread(struct po__disk_sim *m, const struct inode *inode, uint8_t *buf, size_t len,
+                    uint64_t offset)
+{
+    uint64_t shift = offset >= PO__DISK_ALIGN ? offset - PO__DISK_ALIGN : offset + PO__DISK_ALIGN;
+    m->misreads++;
+    if (m->misdirected && shift + len <= inode->now.len &&
+        memcmp(buf, inode->now.data + shift, len) != 0)
+        memcpy(buf, inode->now.data + shift, len);
+    else if (len)
+        buf[m->misread_at * 2654435761u % len] ^= 0x10;
+}
+
 static int sim_read(struct po__file *f, void *buf, size_t len, uint64_t offset)
 {
     check_alignment(f, buf, len, offset);
@@ -160,6 +173,8 @@ static int sim_read(struct po__file *f, void *buf, size_t len, uint64_t offset)
     if (offset + len > f->inode->now.len)
         return fail(f->sim, "read beyond the end of", f->name, PO_EIO);
     memcpy(buf, f->inode->now.data + offset, len);
+    if (++f->sim->medium->reads == f->sim->medium->misread_at)
+        misread(f->sim->medium, f->inode, buf, len, offset);
     return 0;
 }
 

@@ -38,6 +38,11 @@ uint64_t po__disk_sim_calls(const struct po__disk_sim *m);
  * left any of its sectors. */
 void po__disk_sim_fail_at(struct po__disk_sim *m, uint64_t n, int code);
 
+/* The n-th read from now (1: the next; 0: never) delivers wrong bytes and says nothing, once: one
+ * bit flipped, or (misdirected) what lies elsewhere in the file. The medium itself stays whole. */
+void po__disk_sim_misread_at(struct po__disk_sim *m, uint64_t n, bool misdirected);
+uint64_t po__disk_sim_misreads(const struct po__disk_sim *m); /* so far */
+
 /* Power: the n-th call from now does not return to a living process: it and all later ones give
  * PO_EIO until power-on. */
 void po__disk_sim_cut_at(struct po__disk_sim *m, uint64_t n);
