@@ -34,7 +34,7 @@
 #define PO__SIM_CLIENTS_MAX 16
 #define PO__SIM_TASKS_MAX   65536                   /* ids of tasks that a run may reach */
 #define PO__SIM_INDEX_MAX   262144                  /* log entries of one run */
-#define PO__SIM_APP_MAX     32768                   /* application commands of one run */
+#define PO__SIM_APP_MAX     4096                    /* application commands of one run */
 #define PO__SIM_HELD_MAX    64                      /* tasks that one worker holds */
 #define PO__SIM_WALL_MS     UINT64_C(1760000000000) /* wall clock at virtual time 0 */
 
