@@ -5,6 +5,7 @@
 #include <pipeorch/client.h>
 #include <pipeorch/error.h>
 #include <pipeorch/node.h>
+#include <pipeorch/snapshot.h>
 #include <pipeorch/types.h>
 #include <pipeorch/version.h>
 #include <pipeorch/worker.h>

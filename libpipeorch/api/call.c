@@ -152,6 +152,16 @@ int po__call_heartbeat(struct po__call *call, const char *worker_id, uint64_t in
     return finish(call);
 }
 
+int po__call_snapshot(struct po__call *call, uint64_t stream, uint64_t offset,
+                      const struct po_call_opts *opts)
+{
+    int rv = begin(call, PO__REQ_SNAPSHOT, opts);
+    if (rv)
+        return rv;
+    po__request_snapshot(&call->request, call->timeout_ms, stream, offset);
+    return finish(call);
+}
+
 /* ---- running ---- */
 
 /* A call under way. Completed in one place, complete(). */

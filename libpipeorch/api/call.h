@@ -56,6 +56,10 @@ int po__call_wait_for(struct po__call *call, uint32_t kind, uint64_t id,
 int po__call_heartbeat(struct po__call *call, const char *worker_id, uint64_t incarnation,
                        const struct po_call_opts *opts);
 
+/* A piece of a snapshot (node/request.h); what is got is the answer's body. */
+int po__call_snapshot(struct po__call *call, uint64_t stream, uint64_t offset,
+                      const struct po_call_opts *opts);
+
 /* The caller's idempotency key, or one drawn into `drawn`. */
 #define PO__DRAWN_KEY_BYTES 16
 int po__call_key(struct po__slice *key, uint8_t drawn[PO__DRAWN_KEY_BYTES],

@@ -50,6 +50,9 @@ static int decode_body(const struct po__call *call, const struct po__response *r
         rv = r.err;
         result->data = data.len ? data.data : NULL;
         result->len = data.len;
+    } else if (call->type == PO__REQ_SNAPSHOT) {
+        result->data = resp->body.data;
+        result->len = resp->body.len;
     } else if (call->raw) {
         rv = raw_map(&r, result);
     } else if (call->type == PO__REQ_QUERY || call->type == PO__REQ_WAIT) {
