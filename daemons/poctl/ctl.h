@@ -28,8 +28,8 @@ struct verb {
     bool offline;                    /* no client needed */
 };
 
-extern const struct verb cluster_verbs[], task_verbs[],
-    pipeline_verbs[]; /* each ends with words NULL */
+extern const struct verb cluster_verbs[], task_verbs[], pipeline_verbs[],
+    sim_verbs[]; /* each ends with words NULL */
 
 bool ctl_json(const struct ctl *ctl);                     /* -o json */
 struct po_call_opts ctl_opts(const struct ctl *ctl);      /* timeout, and the key if given */

@@ -8,7 +8,7 @@
 #include "ctl.h"
 #include "spec/spec.h"
 
-static const struct verb *const groups[] = {cluster_verbs, task_verbs, pipeline_verbs};
+static const struct verb *const groups[] = {cluster_verbs, task_verbs, pipeline_verbs, sim_verbs};
 #define GROUPS    (sizeof groups / sizeof *groups)
 #define VERBS_MAX 32
 

@@ -24,9 +24,10 @@ static const struct opt options[] = {
     {"timeout_ms", OPT_UINT, AT(timeout_ms), "MS", "600000",
      "task submit: time that one attempt has.", 100, 86400000, .flags = OPT_FLAG_ONLY},
     {"params", OPT_TEXT, AT(params), "JSON", NULL,
-     "pipeline run: parameters handed to every step. Default: null.", .flags = OPT_FLAG_ONLY},
+     "pipeline run, sim: parameters handed to every step. Default: null.", .flags = OPT_FLAG_ONLY},
     {"params_file", OPT_PATH, AT(params_file), "FILE", NULL,
-     "pipeline run: read the parameters from a file; - is standard input.", .flags = OPT_FLAG_ONLY},
+     "pipeline run, sim: read the parameters from a file; - is standard input.",
+     .flags = OPT_FLAG_ONLY},
     {"key", OPT_NAME, AT(key), "KEY", NULL,
      "task submit, pipeline run: idempotency key of at most 64 bytes; repeated with the same key, "
      "the command answers with the same task or run.",
@@ -38,6 +39,21 @@ static const struct opt options[] = {
     {"after", OPT_UINT, AT(after), "ID", "0", "task list, pipeline runs: only ids above this one.",
      0, UINT64_MAX, .flags = OPT_FLAG_ONLY},
     {"limit", OPT_UINT, AT(limit), "N", "100", "task list, pipeline runs: at most so many.", 1,
+     1000, .flags = OPT_FLAG_ONLY},
+    {"pipeline", OPT_PATH, AT(pipeline), "FILE", NULL, "sim: the pipeline's document.",
+     .flags = OPT_FLAG_ONLY},
+    {"workers", OPT_PATH, AT(workers), "FILE", NULL,
+     "sim: the workers, as JSON: [{\"id\": \"gpu-1\", \"zone\": \"aws\", \"capabilities\": "
+     "[{\"name\": \"train:net\", \"concurrency\": 1, \"min_ms\": 500, \"max_ms\": 9000, "
+     "\"failure_percent\": 2}]}]. Default: three that offer everything and never fail.",
+     .flags = OPT_FLAG_ONLY},
+    {"faults", OPT_CHOICE, AT(faults), "none|lan|three-clouds|disk|memory|chaos", "lan",
+     "sim: what goes wrong.", .flags = OPT_FLAG_ONLY},
+    {"seed", OPT_UINT, AT(seed), "N", "1", "sim: everything is drawn from it.", 0, UINT64_MAX,
+     .flags = OPT_FLAG_ONLY},
+    {"nodes", OPT_UINT, AT(nodes), "N", "3", "sim: control nodes.", 1, PO_MEMBERS_MAX,
+     .flags = OPT_FLAG_ONLY},
+    {"runs", OPT_UINT, AT(runs), "N", "1", "sim: runs of the pipeline, one after the other.", 1,
      1000, .flags = OPT_FLAG_ONLY},
 };
 
@@ -64,6 +80,7 @@ const struct opt_tool poctl_tool = {
              "  pipeline cancel RUN_ID       cancel a run\n"
              "  pipeline list                pipelines\n"
              "  pipeline runs                runs by id\n"
+             "  sim                          run a pipeline on a simulated cluster\n"
              "\n"
              "poctl COMMAND --help says more about one command. FILE may be -, standard input.",
     .after =

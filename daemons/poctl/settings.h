@@ -6,8 +6,8 @@
 
 struct poctl_settings {
     const char *controllers, *output, *zone, *input, *input_file, *params, *params_file, *key,
-        *state;
-    uint64_t timeout, attempts, timeout_ms, after, limit;
+        *state, *pipeline, *workers, *faults;
+    uint64_t timeout, attempts, timeout_ms, after, limit, seed, nodes, runs;
     bool wait;
 };
 

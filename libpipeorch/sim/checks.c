@@ -60,7 +60,7 @@ static bool worth_a_digest(const struct po__model *m, uint64_t index)
     struct po__model_counts c;
     po__model_counts(m, &c);
     uint64_t tasks = c.tasks_pending + c.tasks_running + c.tasks_scheduled + c.tasks_finished;
-    return index % (1 + tasks / 32) == 0;
+    return index % (1 + tasks / 8) == 0;
 }
 
 void po__checks_applied(struct po__simnode *n, uint64_t index)

@@ -48,7 +48,7 @@ static uint64_t env_now(void *arg)
 static uint64_t env_wall(void *arg)
 {
     struct po__simnode *n = arg;
-    return PO__SIM_WALL_MS + po__control_ms(n) + (uint64_t)n->skew_ms;
+    return PO__SIM_WALL_MS + n->world->now_us / 1000 + (uint64_t)n->skew_ms;
 }
 
 static int env_random(void *arg, void *bytes, size_t len)

@@ -33,7 +33,7 @@ def exported():
 def mapped():
     """name@@VERSION of each name in the version script."""
     text = re.sub(r"/\*.*?\*/", "", MAP.read_text(), flags=re.DOTALL)
-    blocks = re.findall(r"(PIPEORCH_[0-9.]+)\s*\{(.*?)\}", text, re.DOTALL)
+    blocks = re.findall(r"(PIPEORCH_(?:[0-9.]+|PROVISIONAL))\s*\{(.*?)\}", text, re.DOTALL)
     return sorted(f"{name}@@{version}" for version, body in blocks for name in re.findall(r"^\s*(\w[^\s:;]*);", body, re.MULTILINE)
                   if name != "local")
 
