@@ -13,9 +13,12 @@ BUILD = pathlib.Path(os.environ.get("BUILD_ROOT", ROOT / "build"))
 CC = shlex.split(os.environ.get("CC", "cc"))
 
 
-def text():
+PROVISIONAL = {"sim.h"}  # may change in any release: its symbols are recorded, its layout is not
+
+
+def text(without=()):
     """All headers' text without comments."""
-    joined = "\n".join(path.read_text() for path in sorted(HEADERS.glob("*.h*")))
+    joined = "\n".join(path.read_text() for path in sorted(HEADERS.glob("*.h*")) if path.name not in without)
     return re.sub(r"/\*.*?\*/", "", joined, flags=re.DOTALL)
 
 
@@ -27,7 +30,7 @@ def functions():
 def structs():
     """{struct name: [member names]} of the structs whose members the headers show."""
     found = {}
-    for name, body in re.findall(r"^struct (po_\w+)\s*\{(.*?)^\};", text(), re.MULTILINE | re.DOTALL):
+    for name, body in re.findall(r"^struct (po_\w+)\s*\{(.*?)^\};", text(PROVISIONAL), re.MULTILINE | re.DOTALL):
         found[name] = [member for declaration in body.split(";") for member in members(declaration)]
     return found
 
