@@ -47,6 +47,7 @@ class Faults:
         self.cluster, self.leader, self.log, self.election_s = cluster, leader, log, election_s
         self.random = random.Random(seed)
         self.count = 0
+        self.ended = []  # processes that ended without being killed: what no fault excuses
         self.began = time.monotonic()
         self.kinds = [self.kill_leader, self.kill_leader, self.kill_follower, self.kill_all, self.pause_leader, self.pause_leader,
                       self.pause_follower, self.isolate_leader, self.isolate_leader, self.isolate_follower, self.deafen_leader,
@@ -71,11 +72,16 @@ class Faults:
 
     def mend(self):
         self.cluster.relay.heal(reset=self.random.random() < 0.5)
-        for daemon in self.cluster.nodes.values():
+        self._revive(self.cluster.nodes.values())
+
+    def _revive(self, daemons):
+        for daemon in daemons:
             if daemon.running():
                 daemon.signal(signal.SIGCONT)
-            else:
-                daemon.start()
+                continue
+            if daemon.process.returncode != -signal.SIGKILL:
+                self.ended.append(f"{daemon.name} ended by itself with {daemon.process.returncode}")
+            daemon.start()
 
     # ---- whom ----
 

@@ -114,9 +114,10 @@ def record(folder, seed, seconds, wrong):
             client.start()
         faults = Faults(cluster, seed, cluster.leader, lambda text: print(text, file=schedule), ELECTION_MS / 1000)
         faults.run(seconds)
-        ended = [d.name for d in cluster.daemons() if not d.running()]
-        assert not ended, f"ended by themselves: {ended}"
+        assert not faults.ended, f"while faults went on: {faults.ended}"
         cluster.finish()
+        crashes = [f"{log.stem}: {m[0][:300]}" for log in folder.glob("*.log") for m in harness.CRASH.finditer(log.read_text(errors="replace"))]
+        assert not crashes, crashes
         return faults.count
     finally:
         cluster.kill_all()

@@ -67,11 +67,7 @@ class SoakFaults(Faults):
 
     def mend(self):
         super().mend()
-        for worker in self.cluster.workers.values():
-            if worker.running():
-                worker.signal(signal.SIGCONT)
-            else:
-                worker.start()
+        self._revive(self.cluster.workers.values())
 
 
 class Samples:
@@ -163,7 +159,7 @@ class Soak:
         faults = SoakFaults(self.cluster, self.seed, self.leader, lambda text: print(text, flush=True), ELECTION_MS / 1000)
         faults.run(seconds)
         samples.stop()
-        problems = [f"{d.name} ended by itself with {d.process.returncode}" for d in self.cluster.daemons() if not d.running()]
+        problems = faults.ended + [f"{d.name} ended by itself with {d.process.returncode}" for d in self.cluster.daemons() if not d.running()]
         self.load.send_signal(signal.SIGUSR1)
         outcome, _ = self.load.communicate(timeout=FINISH_S)
         if self.load.returncode != 0:
