@@ -273,6 +273,7 @@ static int core_open(struct po__simnode *n, char *error, size_t error_len)
                                .state_machine = &n->machine,
                                .net = &n->net,
                                .log = logger(n),
+                               .hint = w->opts.hint,
                                .election_ms = w->opts.preset->election_ms,
                                .heartbeat_ms = w->opts.preset->heartbeat_ms,
                                .snapshot_bytes = SNAPSHOT_BYTES,
@@ -343,7 +344,7 @@ void po__control_init(struct po__world *w, unsigned place)
 {
     struct po__simnode *n = &w->nodes[place];
     const struct po__preset *p = w->opts.preset;
-    *n = (struct po__simnode){.world = w, .place = place, .id = place + 1};
+    *n = (struct po__simnode){.world = w, .place = place, .id = place + 1, .incarnation = 1};
     snprintf(n->name, sizeof n->name, "node-%u", place + 1);
     snprintf(n->zone, sizeof n->zone, "zone-%u", place % 3);
     snprintf(n->address, sizeof n->address, "node-%u:7000", place + 1);

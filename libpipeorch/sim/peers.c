@@ -185,6 +185,21 @@ static void tell_down(struct po__simnode *n, struct po__simnode *other)
     po__control_turn_by(n, n->world->now_us);
 }
 
+/* The process that n was connected to is certainly gone: reconnecting is refused, or another one
+ * answers. Said once, after the end of the connection. */
+static void tell_gone(struct po__simnode *n, struct po__simnode *other)
+{
+    struct po__simnet *net = &n->world->net;
+    if (!n->alive || n->dying || !n->met[other->place] ||
+        (other->alive && other->incarnation == n->met[other->place]) ||
+        po__simnet_blocked(net, n->place, other->place) ||
+        po__simnet_blocked(net, other->place, n->place))
+        return;
+    n->met[other->place] = 0;
+    po__node_peer_gone(n->core, other->id);
+    po__control_turn_by(n, n->world->now_us);
+}
+
 static void make_connection(struct po__world *w, struct po__simpair *p, struct po__simnode *a,
                             struct po__simnode *b)
 {
@@ -199,6 +214,8 @@ static void make_connection(struct po__world *w, struct po__simpair *p, struct p
         return;
     p->up = a->up[b->place] = b->up[a->place] = true;
     p->generation++;
+    a->met[b->place] = b->incarnation;
+    b->met[a->place] = a->incarnation;
     p->blocked_us = 0;
     p->patience_us = po__world_random(w, 500000, 8000000);
     po__world_trace(w, "is connected to node %llu", a->name, b->id);
@@ -222,6 +239,8 @@ void po__peers_link(struct po__world *w, uint64_t pair)
     if (!p->up) {
         tell_down(a, b);
         tell_down(b, a);
+        tell_gone(a, b);
+        tell_gone(b, a);
         make_connection(w, p, a, b);
     }
     po__world_at(w, w->now_us + po__world_random(w, LOOK_MIN_US, LOOK_MAX_US), PO__EV_LINK, 0, 0,
@@ -240,6 +259,7 @@ void po__peers_lost(struct po__simnode *n)
 {
     for (unsigned i = 0; i < n->world->nodes_count; i++) {
         n->up[i] = false;
+        n->met[i] = 0;
         if (i != n->place)
             pair_of(n->world, n->place, i)->up = false;
     }

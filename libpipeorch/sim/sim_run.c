@@ -234,6 +234,7 @@ static int read_opts(struct given *g, const struct po_sim_opts *o, char *error, 
     uint64_t limit_us = (uint64_t)(o->limit_s ? o->limit_s : LIMIT_DEFAULT_S) * 1000000;
     g->world = (struct po__world_opts){.seed = o->seed,
                                        .preset = po__preset_find(preset),
+                                       .hint = true,
                                        .voters = o->nodes ? o->nodes : 3,
                                        .workers = g->workers,
                                        .clients = 1,

@@ -90,8 +90,10 @@ struct po__simnode {
     struct po__node_net net;
     struct po_state_machine machine;
     struct po__simapp app;
-    unsigned servers;           /* bit i: node of place i is in its configuration */
-    bool up[PO__SIM_NODES_MAX]; /* it believes to be connected to that place */
+    unsigned servers;                /* bit i: node of place i is in its configuration */
+    bool up[PO__SIM_NODES_MAX];      /* it believes to be connected to that place */
+    uint64_t met[PO__SIM_NODES_MAX]; /* incarnation of the process that it was connected to, until
+                                        it was told of its end; 0: none */
     uint64_t queued_bytes[PO__SIM_NODES_MAX];
     /* checks.c: what was last seen of it */
     uint64_t seen_term, seen_index;
@@ -187,6 +189,7 @@ struct po__simclient {
 struct po__world_opts {
     uint64_t seed;
     const struct po__preset *preset;
+    bool hint;        /* nodes act on the end of a peer's process (po__node_opts.hint) */
     unsigned voters;  /* 1..7 */
     unsigned joiners; /* nodes that are added, one at a time, while it runs */
     unsigned workers_count;

@@ -68,6 +68,7 @@ static bool run(uint64_t seed, const char *preset, bool trace, struct po__world_
     struct shape shape = draw_shape(&r);
     struct po__world_opts o = {.seed = seed,
                                .preset = draw_preset(&r),
+                               .hint = po__rng_percent(&r, 70),
                                .voters = shape.voters,
                                .joiners = shape.joiners,
                                .workers_count = (unsigned)po__rng_range(&r, 2, 4),
