@@ -301,6 +301,19 @@ void po__disk_sim_power_on(struct po__disk_sim *m, uint64_t seed)
     m->cut_at = m->fail_at = 0;
 }
 
+void po__disk_sim_killed(struct po__disk_sim *m)
+{
+    PO_PRE(m->attached == 0);
+    /* The write that was under way reached the cache: what is pending must be what is seen. */
+    for (unsigned i = 0; i < m->now.count; i++) {
+        struct inode *inode = m->now.entries[i].inode;
+        for (struct pending *p = inode->pending; p; p = p->next)
+            po__medium_bytes_write(&inode->now, p->data, p->len, p->offset);
+    }
+    m->off = false;
+    m->cut_at = m->fail_at = 0;
+}
+
 uint64_t po__disk_sim_calls(const struct po__disk_sim *m)
 {
     return m->calls;

@@ -51,6 +51,9 @@ bool po__disk_sim_is_off(const struct po__disk_sim *m);
 /* Decide what survived. All disks must have been destroyed (the processes are dead). Also legal
  * without a cut. */
 void po__disk_sim_power_on(struct po__disk_sim *m, uint64_t seed);
+/* Instead: only the process died, with or without a cut. What it wrote is visible to the next one,
+ * and what was not durable still is not: a later power cut may take it. */
+void po__disk_sim_killed(struct po__disk_sim *m);
 
 /* Called inside every call that changes something, when it is under way (begun, not durable): a
  * possible instant of a power cut. The hook may clone the medium; it must not touch the disk. */

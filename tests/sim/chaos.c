@@ -185,6 +185,11 @@ static void fault(struct sim *s)
         peers_closed(s, sim_percent(s, 70) && leader ? leader : any);
         return;
     }
+    if (sim_percent(s, 5)) { /* the power goes everywhere at once */
+        for (unsigned i = 0; i < s->count; i++)
+            sim_crash(s, &s->nodes[i], true);
+        return;
+    }
     switch (sim_random(s, 0, s->disk_crashes ? 14 : 11)) {
     case 12:
     case 13:
@@ -244,6 +249,9 @@ void chaos_draw(struct sim *s)
     s->ordered = sim_percent(s, 40);
     s->loss_percent = 1;
     s->duplicate_percent = 1;
+    static const double late_percents[] = {1, 1, 10, 40};
+    s->late_percent = late_percents[sim_random(s, 0, 3)];
+    s->damage_percent = 15;
     s->delay_min_us = 200;
     s->delay_max_us = 8000;
     static const double crash_percents[] = {0, 0.02, 0.05, 0.2, 0.5};
@@ -302,8 +310,12 @@ void chaos_event(struct sim *s, enum sim_event_kind kind, uint64_t value)
     }
 }
 
-void chaos_heal(struct sim *s)
+/* Everything is well again, but for a minority of the voters, which stays down (voters: 0 for
+ * everybody is back). */
+void chaos_heal(struct sim *s, unsigned voters)
 {
+    unsigned down = voters ? (voters - 1) / 2 : 0;
+
     s->chaos = false;
     s->crash_percent = s->loss_percent = s->duplicate_percent = 0;
     s->delay_max_us = s->disk_max_us = 3000;
@@ -312,10 +324,14 @@ void chaos_heal(struct sim *s)
     for (unsigned i = 0; i < s->count; i++) {
         s->nodes[i].stalled_us = 0;
         po__disk_sim_cut_at(s->nodes[i].medium, 0);
-        if (!s->nodes[i].alive) {
-            s->nodes[i].incarnation++; /* its restart has come early */
-            sim_start(s, &s->nodes[i]);
-        }
+        s->nodes[i].incarnation += !s->nodes[i].alive; /* its restart comes early */
+    }
+    for (unsigned first = (unsigned)sim_random(s, 0, s->count - 1), i = 0; i < s->count; i++) {
+        struct sim_node *n = &s->nodes[(first + i) % s->count];
+        if (i < down && n->alive)
+            sim_crash(s, n, false);
+        else if (i >= down && !n->alive)
+            sim_start(s, n);
     }
 }
 
@@ -356,8 +372,13 @@ uint64_t sim_run(uint64_t seed, bool verbose, struct sim_stats *total)
     sim_boot(s, voters, s->growth ? (unsigned)sim_random(s, 2, 4) : s->membership ? 2 : 0);
     chaos_begin(s);
     sim_run_until(s, CHAOS_US);
+    if (!s->membership) { /* the voters are those of the beginning */
+        sim_note(s, NULL, "healing, but for %llu voters", (voters - 1) / 2);
+        chaos_heal(s, voters);
+        leads_soon(s);
+    }
     sim_note(s, NULL, "healing", 0);
-    chaos_heal(s);
+    chaos_heal(s, 0);
     leads_soon(s);
     uint64_t acked = oracle_acked_index(), healed_us = s->now_us;
     while (oracle_acked_index() < acked + 20 && s->now_us < healed_us + 40000000)

@@ -3,6 +3,8 @@
 #include <string.h>
 
 #include <pipeorch/node.h>
+#include "base/crc32c.h"
+#include "consensus/le.h"
 #include "sim.h"
 
 /* ---- randomness ---- */
@@ -96,6 +98,26 @@ static void crash_inside(struct sim *s, struct sim_node *n)
     po__disk_sim_cut(n->medium);
 }
 
+/* What is sent of a snapshot was damaged before it was put into a frame, as by bad memory: the
+ * frame's own checksum is right. */
+static void damage(struct sim *s, struct frame *x)
+{
+    struct po__msg m;
+
+    if (x->bytes[5] != PO__MSG_SNAPSHOT || !s->chaos || !sim_percent(s, s->damage_percent) ||
+        po__wire_decode(&m, x->bytes, x->len))
+        return;
+    if (m.snapshot.data_len) {
+        size_t at = (size_t)((const uint8_t *)m.snapshot.data - x->bytes);
+        x->bytes[at + sim_random(s, 0, m.snapshot.data_len - 1)] ^= 1u << sim_random(s, 0, 7);
+        po__le32_put(x->bytes + 8, po__crc32c(po__crc32c(0, x->bytes, 8), x->bytes + 12, x->len - 12));
+        s->stats.damaged++;
+        sim_note(s, NULL, "a piece of a snapshot is damaged on its way from %llu to %llu", x->from,
+                 x->to);
+    }
+    po__msg_fini(&m);
+}
+
 static void on_send(void *arg, uint64_t peer, struct po__frame *f)
 {
     struct sim *s = the_sim;
@@ -121,10 +143,12 @@ static void on_send(void *arg, uint64_t peer, struct po__frame *f)
             memcpy(x->bytes + x->len, f->parts[i].data, f->parts[i].len);
             x->len += f->parts[i].len;
         }
+        if (c == 0)
+            damage(s, x);
         if (x->len != f->bytes)
             oracle_fail(s, "a frame says %u bytes and has %zu", f->bytes, x->len);
         uint64_t us = s->now_us + sim_random(s, s->delay_min_us, s->delay_max_us);
-        if (c > 0 || (!s->ordered && sim_percent(s, 1)))
+        if (c > 0 || (!s->ordered && sim_percent(s, s->late_percent)))
             us += sim_random(s, 1000, 400000);
         if (s->ordered && c == 0) {
             if (us <= s->link_last_us[n->id][peer])
@@ -245,6 +269,8 @@ static void on_role(void *arg, int role, uint64_t leader_id, uint64_t term, bool
     struct sim *s = the_sim;
     struct sim_node *n = arg;
 
+    if (role != PO_ROLE_FOLLOWER)
+        oracle_stands(term);
     if (n->dying)
         return;
     sim_note(s, n, "role %llu, leader %llu, term %llu, ready %llu", (unsigned long long)role,
@@ -344,7 +370,10 @@ static void bury(struct sim *s, struct sim_node *n)
         po__store_close(n->store);
     n->store = NULL;
     n->disk = NULL;
-    po__disk_sim_power_on(n->medium, sim_random(s, 1, UINT32_MAX));
+    if (sim_percent(s, 40)) /* only the process dies: caches live on */
+        po__disk_sim_killed(n->medium);
+    else
+        po__disk_sim_power_on(n->medium, sim_random(s, 1, UINT32_MAX));
     n->alive = n->ready = false;
     n->role = 0;
     n->incarnation++;
@@ -530,6 +559,19 @@ static void deliver(struct sim *s, struct frame *f)
     free(f);
 }
 
+/* Liveness: a replica sleeps until something is due. */
+static void spins(struct sim *s, struct sim_node *n)
+{
+    uint64_t second = s->now_us / 1000000;
+
+    if (n->timers_second != second)
+        n->timers = 0;
+    n->timers_second = second;
+    if (++n->timers > SIM_TIMERS_MAX)
+        oracle_fail(s, "liveness: %llu asked to be woken %u times within a second",
+                    (unsigned long long)n->id, n->timers);
+}
+
 static const char *const event_formats[] = {
     [SIM_TIMER] = "its timer",        [SIM_DISK] = "a job of disk channel %llu ends",
     [SIM_RESTART] = "restarts",       [SIM_CLIENT] = "the clients propose",
@@ -554,8 +596,10 @@ static void dispatch(struct sim *s, struct sim_event e)
         sim_note(s, n, event_formats[e.kind], e.value);
     switch (e.kind) {
     case SIM_TIMER:
-        if (e.value == n->timer)
+        if (e.value == n->timer) {
+            spins(s, n);
             sim_settle(s, n);
+        }
         break;
     case SIM_DISK:
         if (n->alive && po__disk_sim_step(n->disk, (enum po__disk_channel)e.value))

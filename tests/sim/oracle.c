@@ -25,6 +25,7 @@ struct matched { /* an entry seen in some log: index and term determine it and i
 
 static struct {
     uint64_t leader_of[TERMS_MAX]; /* id */
+    bool stood_for[TERMS_MAX];     /* somebody was a candidate in it */
     struct matched *seen[SIM_INDEX_MAX];
     uint64_t committed_term[SIM_INDEX_MAX]; /* of the entry committed there; 0: none seen */
     uint64_t committed_in[SIM_INDEX_MAX];   /* the term of who first said so */
@@ -128,6 +129,12 @@ static void complete(struct sim *s, const struct sim_node *n, uint64_t term)
                         (ull)n->id, (ull)term, slot ? (ull)slot->rec->term : 0, (ull)i,
                         (ull)o.committed_term[i], (ull)o.committed_in[i]);
     }
+}
+
+void oracle_stands(uint64_t term)
+{
+    if (term < TERMS_MAX)
+        o.stood_for[term] = true;
 }
 
 /* Election safety: one term, one leader. */
@@ -276,6 +283,12 @@ static void votes(struct sim *s, struct sim_node *n, const struct po__replica_st
     if (st->term == seen->term && seen->vote && st->vote != seen->vote)
         oracle_fail(s, "durability: %llu voted for %llu in term %llu, and now for %llu", (ull)n->id,
                     (ull)seen->vote, (ull)st->term, (ull)st->vote);
+    if (st->term < TERMS_MAX && st->vote == n->id)
+        o.stood_for[st->term] = true;
+    /* Asking whether one may stand (pre-vote) raises no term. */
+    if (st->term > seen->term && st->term > 1 && st->term < TERMS_MAX && !o.stood_for[st->term])
+        oracle_fail(s, "%llu is in term %llu, for which nobody ever stood", (ull)n->id,
+                    (ull)st->term);
     seen->term = st->term;
     seen->vote = st->vote;
 }

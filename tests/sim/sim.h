@@ -25,6 +25,7 @@
 #define SIM_INDEX_MAX     65536    /* log entries of one run */
 #define SIM_COMMAND_MAX   65536    /* commands of one run */
 #define SIM_EVENTS_MAX    2000000u /* of one run */
+#define SIM_TIMERS_MAX    5000     /* of one node in a second */
 #define SIM_SEGMENT_BYTES (64 * 1024)
 #define SIM_ELECTION_MS   300
 #define SIM_HEARTBEAT_MS  50
@@ -97,13 +98,15 @@ struct sim_node {
     uint64_t timer;          /* generation of its timer event */
     bool changing;           /* a membership call is under way */
     unsigned proposals;
+    uint64_t timers_second; /* timer events: this many in that second */
+    unsigned timers;
 };
 
 struct sim_stats {
     uint64_t events, messages, lost, duplicated, crashes, crashes_inside, restarts, partitions,
         elections, commands, acked, unknown, reads, reads_failed, snapshots, installs, changes,
         transfers, stalls, closes_spurious, gone, gone_wrong, hinted, healthy, deposed,
-        simulated_us;
+        damaged, simulated_us;
 };
 
 struct sim_event;
@@ -119,9 +122,10 @@ struct sim {
     unsigned count; /* nodes that exist */
     /* network */
     bool blocked[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1]; /* [from][to], one way */
-    double loss_percent, duplicate_percent;
+    double loss_percent, duplicate_percent, damage_percent;
     uint64_t delay_min_us, delay_max_us;
-    bool ordered; /* each link keeps its order */
+    bool ordered;        /* each link keeps its order */
+    double late_percent; /* of the frames of a link that does not: overtaken by many */
     uint64_t link_last_us[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
     size_t link_queued[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
     /* what this seed drew */
@@ -191,7 +195,7 @@ void peers_healthy(struct sim *s); /* connections end, processes live: does the 
 void chaos_draw(struct sim *s);  /* the character of this run */
 void chaos_begin(struct sim *s); /* its first events */
 void chaos_event(struct sim *s, enum sim_event_kind kind, uint64_t value);
-void chaos_heal(struct sim *s);
+void chaos_heal(struct sim *s, unsigned voters);
 
 /* oracle.c: each of these ends the process with a report if what it is told breaks a promise */
 void oracle_reset(void);
@@ -200,6 +204,7 @@ _Noreturn void oracle_fail(struct sim *s, const char *fmt, ...)
 void oracle_report(struct sim *s, const char *what); /* prints; s may be between runs */
 void oracle_replay_with(const char *command);        /* what replays a run, but for its seed */
 void oracle_started(struct sim *s, struct sim_node *n);
+void oracle_stands(uint64_t term); /* somebody is a candidate or leads in it */
 void oracle_leader(struct sim *s, struct sim_node *n, uint64_t term);
 void oracle_ready(struct sim *s, struct sim_node *n);
 void oracle_applied(struct sim *s, struct sim_node *n, uint64_t before, uint64_t index,

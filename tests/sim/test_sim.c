@@ -51,13 +51,13 @@ static void print_stats(uint64_t first, uint64_t last, const struct sim_stats *t
 {
 #define N(field) (unsigned long long)t->field
     printf("seeds %llu..%llu passed, %.2f simulated hours: events %llu, frames %llu (lost %llu, "
-           "twice %llu), crashes %llu (inside a call %llu), starts %llu, partitions %llu, disk "
+           "twice %llu, damaged %llu), crashes %llu (inside a call %llu), starts %llu, partitions %llu, disk "
            "stalls %llu, elections %llu, commands %llu (acknowledged %llu, unknown %llu), reads "
            "%llu (failed %llu), snapshots %llu, installs %llu, membership changes %llu, transfers "
            "%llu, connections ended for nothing %llu, processes gone %llu (untrue %llu), elections "
            "hinted %llu, healthy leaders tried %llu (deposed %llu)\n",
            (unsigned long long)first, (unsigned long long)last, (double)t->simulated_us / 3.6e9,
-           N(events), N(messages), N(lost), N(duplicated), N(crashes), N(crashes_inside),
+           N(events), N(messages), N(lost), N(duplicated), N(damaged), N(crashes), N(crashes_inside),
            N(restarts), N(partitions), N(stalls), N(elections), N(commands), N(acked), N(unknown),
            N(reads), N(reads_failed), N(snapshots), N(installs), N(changes), N(transfers),
            N(closes_spurious), N(gone), N(gone_wrong), N(hinted), N(healthy), N(deposed));
