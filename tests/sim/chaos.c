@@ -363,10 +363,8 @@ uint64_t sim_run(uint64_t seed, bool verbose, struct sim_stats *total)
     oracle_reset();
     trace_reset();
     s->seed = seed;
-    s->random = seed * UINT64_C(0x9E3779B97F4A7C15) + 12345;
+    po__rng_init(&s->random, seed);
     s->verbose = verbose;
-    for (int i = 0; i < 5; i++)
-        sim_random(s, 0, 1);
     chaos_draw(s);
     unsigned voters = s->growth ? 1 : sizes[sim_random(s, 0, 4)];
     sim_boot(s, voters, s->growth ? (unsigned)sim_random(s, 2, 4) : s->membership ? 2 : 0);

@@ -11,18 +11,15 @@
 
 uint64_t sim_random(struct sim *s, uint64_t low, uint64_t high)
 {
-    s->random ^= s->random << 13;
-    s->random ^= s->random >> 7;
-    s->random ^= s->random << 17;
-    return low + ((s->random * UINT64_C(2685821657736338717)) >> 11) % (high - low + 1);
+    return po__rng_range(&s->random, low, high);
 }
 
 bool sim_percent(struct sim *s, double percent)
 {
-    return (double)sim_random(s, 0, 999999) < percent * 10000;
+    return po__rng_percent(&s->random, percent);
 }
 
-/* ---- events: a binary heap by time, then by order of creation ---- */
+/* ---- events ---- */
 
 struct frame {
     uint64_t from, to;
@@ -30,59 +27,15 @@ struct frame {
     uint8_t bytes[];
 };
 
-struct sim_event {
-    uint64_t us, number;
-    enum sim_event_kind kind;
-    unsigned node; /* index; for FRAME unused */
-    uint64_t incarnation, value;
-    struct frame *frame;
-};
-
-static bool before(const struct sim_event *a, const struct sim_event *b)
-{
-    return a->us != b->us ? a->us < b->us : a->number < b->number;
-}
-
-static void push(struct sim *s, struct sim_event e)
-{
-    if (s->heap_count == s->heap_cap) {
-        s->heap_cap = s->heap_cap ? 2 * s->heap_cap : 256;
-        s->heap = realloc(s->heap, s->heap_cap * sizeof *s->heap);
-        if (!s->heap)
-            oracle_fail(s, "no memory left");
-    }
-    e.number = s->event_number++;
-    size_t i = s->heap_count++;
-    for (size_t up; i > 0 && before(&e, &s->heap[up = (i - 1) / 2]); i = up)
-        s->heap[i] = s->heap[up];
-    s->heap[i] = e;
-}
-
-static struct sim_event pop(struct sim *s)
-{
-    struct sim_event top = s->heap[0], e = s->heap[--s->heap_count];
-    size_t i = 0, down;
-
-    while ((down = 2 * i + 1) < s->heap_count) {
-        if (down + 1 < s->heap_count && before(&s->heap[down + 1], &s->heap[down]))
-            down++;
-        if (!before(&s->heap[down], &e))
-            break;
-        s->heap[i] = s->heap[down];
-        i = down;
-    }
-    s->heap[i] = e;
-    return top;
-}
-
 void sim_at(struct sim *s, uint64_t us, enum sim_event_kind kind, struct sim_node *n,
             uint64_t value)
 {
-    push(s, (struct sim_event){.us = us,
-                               .kind = kind,
-                               .node = n ? (unsigned)(n - s->nodes) : SIM_NODES_MAX,
-                               .incarnation = n ? n->incarnation : 0,
-                               .value = value});
+    po__events_push(&s->events,
+                    (struct po__event){.us = us,
+                                       .kind = (int)kind,
+                                       .who = n ? (unsigned)(n - s->nodes) : SIM_NODES_MAX,
+                                       .stamp = n ? n->incarnation : 0,
+                                       .value = value});
 }
 
 /* ---- a node's surroundings; arg is this ---- */
@@ -156,7 +109,9 @@ static void on_send(void *arg, uint64_t peer, struct po__frame *f)
             s->link_last_us[n->id][peer] = us;
         }
         s->link_queued[n->id][peer] += x->len;
-        push(s, (struct sim_event){.us = us, .kind = SIM_FRAME, .node = SIM_NODES_MAX, .frame = x});
+        po__events_push(
+            &s->events,
+            (struct po__event){.us = us, .kind = SIM_FRAME, .who = SIM_NODES_MAX, .data = x});
     }
     po__frame_unref(f);
 }
@@ -524,9 +479,9 @@ void sim_free(struct sim *s)
         }
         po__disk_sim_free(s->nodes[i].medium);
     }
-    while (s->heap_count)
-        free(pop(s).frame);
-    free(s->heap);
+    while (s->events.count)
+        free(po__events_pop(&s->events).data);
+    po__events_fini(&s->events);
 }
 
 struct sim_node *sim_leader(struct sim *s)
@@ -579,22 +534,22 @@ static const char *const event_formats[] = {
     [SIM_ADMIN] = "an administrator", [SIM_KILL] = "is killed",
 };
 
-static void dispatch(struct sim *s, struct sim_event e)
+static void dispatch(struct sim *s, struct po__event e)
 {
-    struct sim_node *n = e.node < SIM_NODES_MAX ? &s->nodes[e.node] : NULL;
+    struct sim_node *n = e.who < SIM_NODES_MAX ? &s->nodes[e.who] : NULL;
 
     s->now_us = e.us;
     if (s->stats.events++ == SIM_EVENTS_MAX)
         oracle_fail(s, "liveness: %u events and no end", SIM_EVENTS_MAX);
     if (e.kind == SIM_FRAME) {
-        deliver(s, e.frame);
+        deliver(s, e.data);
         return;
     }
-    if (n && n->incarnation != e.incarnation)
+    if (n && n->incarnation != e.stamp)
         return;
     if (e.kind != SIM_TIMER || e.value == n->timer)
         sim_note(s, n, event_formats[e.kind], e.value);
-    switch (e.kind) {
+    switch ((enum sim_event_kind)e.kind) {
     case SIM_TIMER:
         if (e.value == n->timer) {
             spins(s, n);
@@ -611,20 +566,20 @@ static void dispatch(struct sim *s, struct sim_event e)
     case SIM_CLOSED:
     case SIM_CONFIRM:
     case SIM_LIE:
-        peers_event(s, e.kind, n, e.value);
+        peers_event(s, (enum sim_event_kind)e.kind, n, e.value);
         break;
     case SIM_KILL:
         if (s->chaos)
             sim_crash(s, n, true);
         break;
     default:
-        chaos_event(s, e.kind, e.value);
+        chaos_event(s, (enum sim_event_kind)e.kind, e.value);
     }
 }
 
 void sim_run_until(struct sim *s, uint64_t us)
 {
-    while (s->heap_count && s->heap[0].us <= us)
-        dispatch(s, pop(s));
+    while (po__events_next_us(&s->events) <= us)
+        dispatch(s, po__events_pop(&s->events));
     s->now_us = us;
 }

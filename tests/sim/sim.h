@@ -20,6 +20,8 @@
 #include "base/alloc.h"
 #include "consensus/replica_impl.h"
 #include "sim/disk_sim.h"
+#include "sim/events.h"
+#include "sim/random.h"
 
 #define SIM_NODES_MAX     PO_MEMBERS_MAX
 #define SIM_INDEX_MAX     65536    /* log entries of one run */
@@ -109,15 +111,13 @@ struct sim_stats {
         damaged, simulated_us;
 };
 
-struct sim_event;
 struct sim {
-    uint64_t seed, random;
+    uint64_t seed;
+    struct po__rng random;
     uint64_t hash; /* of all events so far: the same in every run of a seed */
     uint64_t now_us;
     bool verbose, chaos;
-    struct sim_event *heap;
-    size_t heap_count, heap_cap;
-    uint64_t event_number;
+    struct po__events events;
     struct sim_node nodes[SIM_NODES_MAX];
     unsigned count; /* nodes that exist */
     /* network */
