@@ -13,7 +13,10 @@
 #define POLL_MS      100 /* between looks at the node's health */
 #define STOP_LIMIT_S 9   /* a stop is promised within 10 s */
 
-enum { EXIT_OK = 0, EXIT_FAULT = 1, EXIT_USAGE = 2 };
+#define HAND_OVER_MS  5000 /* of those, for the next leader to take over */
+#define JOIN_AGAIN_MS 500
+
+enum { EXIT_OK = 0, EXIT_FAULT = 1, EXIT_USAGE = 2, EXIT_REMOVED = 3 };
 
 /* "name=host:port,..." split in place of a copy. The form was checked by the option. */
 struct members {
@@ -71,6 +74,14 @@ static void check_together(struct opt_run *run, struct controld_settings *s, str
     if (s->segment_bytes % 4096)
         opt_problem(run, "segment_bytes", "is %llu; must be a multiple of 4096",
                     (unsigned long long)s->segment_bytes);
+    if (s->join && s->bootstrap)
+        opt_problem(run, "join",
+                    "excludes --bootstrap: one becomes a member of a cluster that "
+                    "runs, the other founds one");
+    if (s->join && !s->listen)
+        opt_problem(run, "join", "needs --listen: the members must reach this node");
+    if (!s->join && opt_given(run, "join_as"))
+        opt_problem(run, "join_as", "needs --join");
     if (s->advertise && !s->listen)
         opt_problem(run, "advertise", "needs --listen");
     if (s->worker_advertise && !s->worker_listen)
@@ -83,10 +94,59 @@ static int start_code(int rv)
     case PO_EINVAL:
     case PO_EREFUSED:
     case PO_EIDENTITY:
+    case PO_EEXISTS:
+    case PO_EQUOTA:
     case PO_ENOTBOOTSTRAPPED:
         return EXIT_USAGE;
     default:
         return EXIT_FAULT;
+    }
+}
+
+/* Clients and workers are not to notice that a leader stops. */
+static void hand_over(po_node *node)
+{
+    service_exit_within(STOP_LIMIT_S);
+    int rv = po_node_hand_over(node, HAND_OVER_MS);
+    if (rv)
+        po__info(logging(), "controld.stop", "nobody takes over: %s", po_strerror(rv));
+}
+
+/* Nothing is wrong with this node or its options: the cluster could not be reached, or has no
+ * leader just now. */
+static bool join_again(const struct controld_settings *s, int rv)
+{
+    if (!s->join)
+        return false;
+    switch (rv) {
+    case PO_EUNREACHABLE:
+    case PO_ETIMEDOUT:
+    case PO_ENOLEADER:
+    case PO_EUNKNOWN:
+    case PO_EBUSY:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* *sig: the signal that ended the attempts to join, or 0. */
+static int start(po_node **node, const struct po_node_opts *opts, const struct controld_settings *s,
+                 int *sig)
+{
+    char error[1024], said[1024] = "";
+    *sig = 0;
+    for (;;) {
+        int rv = po_node_start(node, opts, error, sizeof error);
+        if (rv == 0)
+            return 0;
+        bool again = join_again(s, rv);
+        if (strcmp(error, said) != 0) /* each reason once */
+            po__log(logging(), again ? PO_LOG_WARN : PO_LOG_ERROR, "controld.start", "%s (%s)%s",
+                    error, po_err_name(rv), again ? "; trying again" : "");
+        snprintf(said, sizeof said, "%s", error);
+        if (!again || (*sig = service_wait_stop(JOIN_AGAIN_MS)) != 0)
+            return rv;
     }
 }
 
@@ -98,9 +158,14 @@ static int serve(po_node *node)
         int sig = service_wait_stop(POLL_MS);
         if (sig) {
             po__info(logging(), "controld.stop", "stopping on SIG%s", sigabbrev_np(sig));
+            hand_over(node);
             return EXIT_OK;
         }
         if (po_node_status(node, &status) == 0 && status.role == PO_ROLE_STOPPED) {
+            if (status.code == PO_EREMOVED) {
+                po__error(logging(), "controld.removed", "%s", status.message);
+                return EXIT_REMOVED;
+            }
             po__error(logging(), "controld.fault", "the node stopped: %s", status.message);
             return EXIT_FAULT;
         }
@@ -130,14 +195,15 @@ static int run_node(const struct controld_settings *s, const struct members *m)
         .segment_bytes = s->segment_bytes,
         .log = logging_opts(),
         .failover_hint_off = !s->failover_hint,
+        .join = s->join,
+        .join_standby = s->join && strcmp(s->join_as, "standby") == 0,
+        .prefer_zone = s->prefer_zone,
     };
     po_node *node = NULL;
-    char error[512], address[PO_ADDRESS_MAX_BYTES + 1];
-    int rv = po_node_start(&node, &opts, error, sizeof error);
-    if (rv) {
-        po__error(logging(), "controld.start", "%s (%s)", error, po_err_name(rv));
-        return start_code(rv);
-    }
+    char address[PO_ADDRESS_MAX_BYTES + 1];
+    int sig, rv = start(&node, &opts, s, &sig);
+    if (rv)
+        return sig ? EXIT_OK : start_code(rv);
     bool serves = po_node_worker_address(node, address, sizeof address) == 0;
     po__info(logging(), "controld.ready", "pipeorch %s, process %d, %s%s", po_version(),
              (int)getpid(), serves ? "workers and clients at " : "no address for workers",

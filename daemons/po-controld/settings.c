@@ -31,6 +31,17 @@ static const struct opt options[] = {
     {"initial_members", OPT_MEMBERS, AT(initial_members), "NAME=HOST:PORT,...", NULL,
      "All founding nodes, this one included, with their advertised addresses. Default: this node "
      "alone."},
+    {"join", OPT_ADDRESSES, AT(join), "HOST:PORT,...", NULL,
+     "Become a member of the cluster whose nodes have these worker addresses (as --controllers of "
+     "poctl and po-workerd; one that lives is enough), if the data folder is empty. Needs "
+     "--listen. "
+     "Harmless on later starts."},
+    {"join_as", OPT_CHOICE, AT(join_as), "voter|standby", "voter",
+     "With --join: become a voter as soon as the log has caught up, or stay a standby until poctl "
+     "member promote."},
+    {"prefer_zone", OPT_NAME, AT(prefer_zone), "NAME", NULL,
+     "A leader elsewhere hands leadership to a voter of this zone that has caught up. The same on "
+     "all nodes."},
     {"insecure", OPT_BOOL, AT(insecure), NULL, "false",
      "Allow listen addresses other than loopback although connections are not encrypted and anyone "
      "who reaches them can command the cluster."},
@@ -65,17 +76,22 @@ const struct opt_tool controld_tool = {
     .about = "Run one control node: a member of the replicated control plane that keeps the "
              "registry of workers, the task queue and the running pipelines. Logs go to standard "
              "error; nothing else is printed.",
-    .after = "Signals:\n"
-             "SIGTERM and SIGINT stop the node cleanly. Its data stays.\n"
-             "\n"
-             "Exit status:\n"
-             "0 after a stop, 1 after a fault (see the last event), 2 if an option or the state of "
-             "the data folder does not allow a start.\n"
-             "\n"
-             "A cluster of three on one machine; the first of three commands:\n"
-             "po-controld --name cp1 --data-dir /var/lib/cp1 --bootstrap --listen 127.0.0.1:7101 "
-             "--worker-listen 127.0.0.1:7201 --initial-members "
-             "cp1=127.0.0.1:7101,cp2=127.0.0.1:7102,cp3=127.0.0.1:7103",
+    .after =
+        "Signals:\n"
+        "SIGTERM and SIGINT stop the node cleanly; a leader hands over first. Its data stays.\n"
+        "\n"
+        "Exit status:\n"
+        "0 after a stop, 1 after a fault (see the last event), 2 if an option or the state of "
+        "the data folder does not allow a start, 3 if the cluster removed this node.\n"
+        "\n"
+        "A cluster of three on one machine; the first of three commands:\n"
+        "po-controld --name cp1 --data-dir /var/lib/cp1 --bootstrap --listen 127.0.0.1:7101 "
+        "--worker-listen 127.0.0.1:7201 --initial-members "
+        "cp1=127.0.0.1:7101,cp2=127.0.0.1:7102,cp3=127.0.0.1:7103\n"
+        "\n"
+        "A fourth one joins them:\n"
+        "po-controld --name cp4 --data-dir /var/lib/cp4 --join 127.0.0.1:7201 "
+        "--listen 127.0.0.1:7104 --worker-listen 127.0.0.1:7204",
     .options = options,
     .count = sizeof options / sizeof *options,
     .config_file = true,

@@ -8,6 +8,7 @@ struct controld_settings {
     const char *name, *data_dir, *zone, *cluster;
     const char *listen, *advertise, *worker_listen, *worker_advertise;
     const char *initial_members;
+    const char *join, *join_as, *prefer_zone;
     const char *log_level, *log_format;
     uint64_t election_ms, heartbeat_ms;
     uint64_t snapshot_bytes, trailing_bytes, segment_bytes;

@@ -26,9 +26,10 @@ struct verb {
     const char *help;
     int (*execute)(struct ctl *ctl); /* returns the exit code */
     bool offline;                    /* no client needed */
+    bool optional;                   /* the argument may be left out */
 };
 
-extern const struct verb cluster_verbs[], task_verbs[], pipeline_verbs[],
+extern const struct verb cluster_verbs[], member_verbs[], task_verbs[], pipeline_verbs[],
     sim_verbs[]; /* each ends with words NULL */
 
 bool ctl_json(const struct ctl *ctl);                     /* -o json */

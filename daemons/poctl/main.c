@@ -8,9 +8,10 @@
 #include "ctl.h"
 #include "spec/spec.h"
 
-static const struct verb *const groups[] = {cluster_verbs, task_verbs, pipeline_verbs, sim_verbs};
+static const struct verb *const groups[] = {cluster_verbs, member_verbs, task_verbs,
+                                             pipeline_verbs, sim_verbs};
 #define GROUPS    (sizeof groups / sizeof *groups)
-#define VERBS_MAX 32
+#define VERBS_MAX 64
 
 static const char common_options[] = "controllers output timeout";
 
@@ -92,7 +93,7 @@ static void check_options(struct opt_run *run, const struct verb *v)
 static void check_words(struct opt_run *run, const struct verb *v, unsigned words)
 {
     unsigned wanted = words + (v->argument != NULL);
-    if (run->words_count < wanted)
+    if (run->words_count < wanted && !v->optional)
         opt__problem(run, v->words, "%s is missing; write poctl %s %s", v->argument, v->words,
                      v->argument);
     for (unsigned i = wanted; i < run->words_count; i++)
@@ -102,8 +103,9 @@ static void check_words(struct opt_run *run, const struct verb *v, unsigned word
 static int print_help(const struct opt_run *run, const struct verb *v)
 {
     struct po__buf page = {0};
-    po__buf_printf(&page, "Usage: poctl %s%s%s [OPTION...]\n\n", v->words, v->argument ? " " : "",
-                   v->argument ? v->argument : "");
+    po__buf_printf(&page, "Usage: poctl %s%s%s%s [OPTION...]\n\n", v->words,
+                   v->argument ? v->optional ? " [" : " " : "", v->argument ? v->argument : "",
+                   v->optional ? "]" : "");
     opt_help_text(&page, v->help, 0);
     po__buf_printf(&page, "\nOptions:\n");
     for (unsigned i = 0; i < run->tool->count; i++) {

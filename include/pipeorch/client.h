@@ -217,6 +217,7 @@ PO_API int po_run_wait_async(po_client *client, uint64_t run_id, const struct po
 #define PO_QUERY_PIPELINE     8  /* name */
 #define PO_QUERY_RUN          9  /* id */
 #define PO_QUERY_RUNS         10 /* id: only after this id; limit */
+#define PO_QUERY_MEMBERS      11 /* see po_member_list in member.h */
 
 struct po_query {
     size_t size;

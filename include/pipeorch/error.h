@@ -41,7 +41,8 @@
     X(EFAULT, -27, 0, "the node stopped because of a fault that it could not survive honestly")    \
     X(ECANCELLED, -28, 0, "the operation was cancelled")                                           \
     X(EREFUSED, -29, 0, "refused")                                                                 \
-    X(ESTALE_READ, -30, 1, "the state is staler than the bound that the caller set")
+    X(ESTALE_READ, -30, 1, "the state is staler than the bound that the caller set")               \
+    X(EREMOVED, -31, 0, "the node was removed from its cluster")
 
 enum po_error {
 #define X(name, number, retryable, text) PO_##name = number,

@@ -84,6 +84,15 @@ struct po_node_opts {
      * refused or finds a new process there) a new leader is elected at once. 1: only after
      * election_ms without a word from it. Since 0.1. */
     int failover_hint_off;
+    /* Worker addresses of members of a cluster that runs, "host:port,host:port": an empty data_dir
+     * joins it as a new member (see member.h), under an id that the cluster gives. One of them that
+     * lives is enough. Needs listen; excludes bootstrap; harmless once the directory belongs to a
+     * cluster. NULL: do not join. */
+    const char *join;
+    int join_standby; /* 1: stay a standby until promoted; 0: become a voter when caught up */
+    /* While this node leads and lives in another zone, it hands leadership to a voter of this zone
+     * that is connected and has caught up. The same on all nodes; damped. NULL: no preference. */
+    const char *prefer_zone;
 };
 
 /* Role of a node. */
@@ -105,6 +114,7 @@ struct po_node_status {
     uint64_t log_bytes;     /* log held in memory */
     uint64_t mailbox_count; /* calls waiting for the node thread */
     char message[256];      /* the fault, if role is PO_ROLE_STOPPED */
+    int code;               /* its code: PO_EREMOVED, PO_EFAULT, PO_EIO, ...; 0 while it runs */
 };
 
 /* Open the data directory and start the node. On return the node is recovered and runs; it may
@@ -114,7 +124,10 @@ struct po_node_status {
  * `error`, if not NULL, receives a sentence (at most error_len bytes with the final NUL) saying
  * what was wrong, where, what was expected, and what to do. Returns 0, PO_EINVAL, PO_ENOMEM,
  * PO_EIO, PO_ENOSPACE, PO_ECORRUPT, PO_ELOCKED, PO_EIDENTITY, PO_ENOTBOOTSTRAPPED, PO_EADDR,
- * PO_EREFUSED (non-loopback without insecure), PO_EVERSION. Since 0.1. */
+ * PO_EREFUSED (non-loopback without insecure), PO_EVERSION. With join, blocks for up to 5 s until
+ * the cluster has answered, and returns also PO_EEXISTS (name or address are a member's),
+ * PO_EQUOTA, and what is worth another try, at once and however often: PO_EUNREACHABLE,
+ * PO_ETIMEDOUT, PO_ENOLEADER, PO_EUNKNOWN, PO_EBUSY. Since 0.1. */
 PO_API int po_node_start(po_node **node, const struct po_node_opts *opts, char *error,
                          size_t error_len);
 
@@ -122,6 +135,13 @@ PO_API int po_node_start(po_node **node, const struct po_node_opts *opts, char *
  * PO_ECLOSED (never submitted) or PO_EUNKNOWN. Data stays. Not from a callback of this node.
  * NULL is allowed. All clients of the node must be closed before. Since 0.1. */
 PO_API void po_node_stop(po_node *node);
+
+/* Make ready for a stop without a failed call anywhere: if this node leads and another voter could,
+ * hand leadership over and wait, at most timeout_ms (1..PO_TIMEOUT_MAX_MS), until that one leads.
+ * Calls go on being served, by way of the next leader. Returns 0 (also if this node does not lead),
+ * PO_EREFUSED (no other voter is connected), PO_EUNREACHABLE (nobody took over), PO_ETIMEDOUT,
+ * PO_EINVAL, PO_ECLOSED, PO_EFAULT. Any thread but the node's. Since 0.1. */
+PO_API int po_node_hand_over(po_node *node, uint32_t timeout_ms);
 
 /* A copy of the node's status; any thread, never blocks on I/O. Returns 0 or PO_EINVAL. Since
  * 0.1. */

@@ -4,6 +4,7 @@
 
 #include <pipeorch/client.h>
 #include <pipeorch/error.h>
+#include <pipeorch/member.h>
 #include <pipeorch/node.h>
 #include <pipeorch/snapshot.h>
 #include <pipeorch/types.h>

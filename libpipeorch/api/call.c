@@ -162,6 +162,18 @@ int po__call_snapshot(struct po__call *call, uint64_t stream, uint64_t offset,
     return finish(call);
 }
 
+int po__call_member(struct po__call *call, const struct po__member_request *m,
+                    const struct po_call_opts *opts)
+{
+    int rv = begin(call, PO__REQ_MEMBER, opts);
+    if (rv)
+        return rv;
+    /* A node that says how far it got is worth more than our own "no answer": it gets less time. */
+    uint32_t spare_ms = call->timeout_ms / 10 < 500 ? call->timeout_ms / 10 : 500;
+    po__request_member(&call->request, call->timeout_ms - spare_ms, m);
+    return finish(call);
+}
+
 /* ---- running ---- */
 
 /* A call under way. Completed in one place, complete(). */

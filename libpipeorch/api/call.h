@@ -59,6 +59,8 @@ int po__call_heartbeat(struct po__call *call, const char *worker_id, uint64_t in
 /* A piece of a snapshot (node/request.h); what is got is the answer's body. */
 int po__call_snapshot(struct po__call *call, uint64_t stream, uint64_t offset,
                       const struct po_call_opts *opts);
+int po__call_member(struct po__call *call, const struct po__member_request *m,
+                    const struct po_call_opts *opts);
 
 /* The caller's idempotency key, or one drawn into `drawn`. */
 #define PO__DRAWN_KEY_BYTES 16

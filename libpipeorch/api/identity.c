@@ -11,6 +11,7 @@
 
 #include "../base/alloc.h"
 #include "../consensus/replica.h"
+#include "join.h"
 #include "../model/command.h"
 
 #define CLUSTER_DEFAULT "pipeorch"
@@ -152,11 +153,21 @@ int po__identity_settle(struct po__identity *id, struct po__store *store,
 {
     struct founding f;
     const char *cluster = opts->cluster ? opts->cluster : CLUSTER_DEFAULT;
+    struct po__identity joining;
     int known = po__store_identity(store, id);
+    if (!known && opts->join)
+        return po__join(id, store, opts, advertise, error, error_len);
+    if (!known && po__store_joining(store, &joining)) {
+        snprintf(error, error_len,
+                 "data_dir %s began to join a cluster as node %s and did not get to the end: start "
+                 "with join to go on, or empty the directory",
+                 opts->data_dir, joining.name);
+        return PO_EIDENTITY;
+    }
     if (!known && !opts->bootstrap) {
         snprintf(error, error_len,
-                 "data_dir %s is empty: set bootstrap the first time a founding member starts (is "
-                 "it the right directory?)",
+                 "data_dir %s is empty: set bootstrap the first time a founding member starts, or "
+                 "join to become a member of a cluster that runs (is it the right directory?)",
                  opts->data_dir);
         return PO_ENOTBOOTSTRAPPED;
     }

@@ -11,6 +11,7 @@
 #include "../net/peer.h"
 #include "../net/worker_endpoint.h"
 #include "../node/node.h"
+#include "call.h"
 #include "identity.h"
 #include "node_opts.h"
 
@@ -81,6 +82,11 @@ static void on_gone(void *arg, uint64_t peer_id)
     po__node_peer_gone(((struct po_node *)arg)->core, peer_id);
 }
 
+static void on_refused(void *arg, uint64_t peer_id, int code, const char *why)
+{
+    po__node_peer_refused(((struct po_node *)arg)->core, peer_id, code, why);
+}
+
 static int net_open(void *arg, uv_loop_t *loop, struct po__node *core, char *error,
                     size_t error_len)
 {
@@ -94,6 +100,7 @@ static int net_open(void *arg, uv_loop_t *loop, struct po__node *core, char *err
                                 .frame = on_frame,
                                 .down = on_down,
                                 .gone = on_gone,
+                                .refused = on_refused,
                                 .arg = n};
     struct po__peer_hello *h = &po.self;
     memcpy(h->cluster_id, n->identity.cluster_id, sizeof h->cluster_id);
@@ -126,6 +133,16 @@ static void net_flush(void *arg)
 static void net_close(void *arg, void (*closed)(void *arg), void *closed_arg)
 {
     po__peers_close(((struct po_node *)arg)->peers, closed, closed_arg);
+}
+
+static void net_refuse(void *arg, uint64_t peer_id, int code, const char *why)
+{
+    po__peers_refuse(((struct po_node *)arg)->peers, peer_id, code, why);
+}
+
+static bool net_up(void *arg, uint64_t peer_id)
+{
+    return po__peers_up(((struct po_node *)arg)->peers, peer_id);
 }
 
 static void transport_send(void *arg, uint64_t peer_id, struct po__frame *frame)
@@ -244,7 +261,8 @@ static int assemble(struct po_node *n, char *error, size_t error_len)
         po__store_close(store);
         return rv;
     }
-    n->net = (struct po__node_net){&transport, net_open, net_forward, net_flush, net_close, n};
+    n->net = (struct po__node_net){&transport, net_open, net_forward, net_flush,
+                                   net_close,  n,        net_refuse,  net_up};
     struct po__node_opts no = {.store = store,
                                .identity = n->identity,
                                .zone = n->opts.zone,
@@ -256,8 +274,9 @@ static int assemble(struct po_node *n, char *error, size_t error_len)
                                .election_ms = n->opts.election_ms,
                                .heartbeat_ms = n->opts.heartbeat_ms,
                                .snapshot_bytes = n->opts.snapshot_bytes,
+                               .trailing_bytes = n->opts.trailing_bytes,
                                .hint = !n->opts.failover_hint_off,
-                               .trailing_bytes = n->opts.trailing_bytes};
+                               .prefer_zone = n->opts.prefer_zone};
     rv = po__channel_local(&channel, n->core);
     if (rv == 0) {
         rv = po__client_over(&n->client, channel);
@@ -321,6 +340,21 @@ PO_API void po_node_stop(po_node *n)
         po__endpoint_close(n->endpoint);
     po_client_close(n->client);
     po__free(n);
+}
+
+PO_API int po_node_hand_over(po_node *n, uint32_t timeout_ms)
+{
+    struct po_node_status st = {.size = sizeof st};
+    const struct po_call_opts opts = {.size = sizeof opts, .timeout_ms = timeout_ms};
+    struct po__call call;
+    if (!n || !timeout_ms || timeout_ms > PO_TIMEOUT_MAX_MS || po__node_on_thread(n->core))
+        return PO_EINVAL;
+    po__node_status(n->core, &st);
+    if (st.role != PO_ROLE_LEADER)
+        return st.role == PO_ROLE_STOPPED ? PO_EFAULT : 0;
+    const struct po__member_request m = {.op = PO__MEMBER_TRANSFER, .from = st.id};
+    int rv = po__call_member(&call, &m, &opts);
+    return rv ? rv : po__call_wait(n->client, &call, NULL);
 }
 
 /* ---- calls ---- */

@@ -105,6 +105,15 @@ int po__node_opts_check(struct po_node_opts *o, char *error, size_t error_len)
             : check_address("worker_advertise", o->worker_advertise, true, false, error, error_len);
     if (rv)
         return rv;
+    if (o->join && o->bootstrap)
+        return po__refuse_start(error, error_len, PO_EINVAL,
+                                "join and bootstrap exclude each other: one becomes a member of a "
+                                "cluster that runs, the other founds one");
+    if (o->join_standby && !o->join)
+        return po__refuse_start(error, error_len, PO_EINVAL, "join_standby needs join");
+    if (o->prefer_zone && !po__name_ok(po__str(o->prefer_zone)))
+        return po__refuse_start(error, error_len, PO_EINVAL,
+                                "prefer_zone must be a zone's name: 1 to 128 of A-Z a-z 0-9 . _ -");
     const struct po_state_machine *sm = o->state_machine;
     if (sm && (sm->size < sizeof *sm || !sm->apply || !sm->snapshot || !sm->restore))
         return po__refuse_start(error, error_len, PO_EINVAL,

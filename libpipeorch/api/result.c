@@ -44,7 +44,7 @@ static int decode_body(const struct po__call *call, const struct po__response *r
     struct po__mpr r;
     int rv = 0;
     po__mpr_init(&r, resp->body.data, resp->body.len);
-    if (call->type == PO__REQ_COMMAND) {
+    if (call->type == PO__REQ_COMMAND || call->type == PO__REQ_MEMBER) {
         result->id = po__mpr_uint(&r, UINT64_MAX);
         struct po__slice data = po__mpr_bin(&r, PO_PAYLOAD_MAX_BYTES);
         rv = r.err;

@@ -28,7 +28,8 @@
 
 #define TRY_MS            5000 /* without an answer for so long, the request is sent elsewhere */
 #define TRY_GRACE_MS      3000 /* the same for requests that a node parks, beyond the time it may */
-#define BACKOFF_MIN_MS    10   /* doubles with each try */
+#define TRY_MEMBER_MS     15000 /* changes of the members may take long, and may be repeated */
+#define BACKOFF_MIN_MS    10    /* doubles with each try */
 #define BACKOFF_MAX_MS    500
 #define REDIRECTS_FREE    3    /* redirects in a row that are followed at once */
 #define PATIENCE_MS       1000 /* for the first connection to an address that a redirect named */
@@ -413,14 +414,17 @@ int po__net_call_classify(struct po__net_call *c)
     int rv = po__request_decode(c->bytes, c->len, &req);
     if (rv)
         return rv;
-    c->read_only = req.type != PO__REQ_COMMAND && req.type != PO__REQ_BATCH;
+    bool member = req.type == PO__REQ_MEMBER;
+    c->read_only = req.type != PO__REQ_COMMAND && req.type != PO__REQ_BATCH && !member;
     c->repeatable = po__request_repeatable(&req);
-    c->parks = req.type == PO__REQ_WAIT || req.type == PO__REQ_POLL;
+    c->parks = req.type == PO__REQ_WAIT || req.type == PO__REQ_POLL || member;
     c->busy_is_answer = req.type == PO__REQ_QUERY && req.query.what == PO_QUERY_ROUTE;
     c->try_ms = TRY_MS;
     if (c->parks) {
         uint32_t parked_ms = req.type == PO__REQ_POLL ? req.poll.wait_ms : req.timeout_ms;
         c->try_ms = (parked_ms < PO_TIMEOUT_MAX_MS ? parked_ms : PO_TIMEOUT_MAX_MS) + TRY_GRACE_MS;
+        if (member && c->try_ms > TRY_MEMBER_MS)
+            c->try_ms = TRY_MEMBER_MS;
     }
     return 0;
 }

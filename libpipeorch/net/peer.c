@@ -321,6 +321,13 @@ int po__peers_send_bytes(struct po__peers *p, uint64_t peer_id, enum po__peer_ch
     return 0;
 }
 
+void po__peers_refuse(struct po__peers *p, uint64_t peer_id, int code, const char *why)
+{
+    struct po__frame *f = p->closing ? NULL : po__peer_refusal(code, why);
+    if (f)
+        po__peers_send(p, peer_id, PO__CHAN_REFUSED, f);
+}
+
 uint64_t po__peer_call_id(const void *data)
 {
     const uint8_t *p = data;

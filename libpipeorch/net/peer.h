@@ -8,7 +8,8 @@
  * {protocol version, cluster id, directory id, node id, incarnation, feature level, name, zone,
  * advertised peer and worker addresses}; nothing else is read before a hello that fits. Frames:
  * [u32 length][u32 crc32c][u8 channel][bytes], little endian, length counts channel and bytes,
- * the sum covers all but itself; a wrong length, checksum or channel closes the connection.
+ * the sum covers all but itself; a wrong length, checksum or channel closes the connection. A node
+ * of this cluster that is refused is told why; whoever cannot name the cluster is told nothing.
  * Every buffer is bounded; a stranger can make the node spend at most PO__HELLO_MAX_BYTES and
  * PO__HELLO_MS on it, and at most PO__PENDING_CONNECTIONS_MAX of them are held (the longest
  * silent one makes room). TCP_NODELAY, keepalive and TCP_USER_TIMEOUT set. Reconnect with
@@ -37,6 +38,7 @@ enum po__peer_channel {
     PO__CHAN_RAFT = 1,
     PO__CHAN_FORWARD = 2,       /* u64 call id (po__peer_call_id), request bytes */
     PO__CHAN_FORWARD_REPLY = 3, /* u64 call id, response bytes */
+    PO__CHAN_REFUSED = 4,       /* [code, sentence]: instead of a hello, or later */
 };
 
 struct po__peer_hello {
@@ -74,6 +76,8 @@ struct po__peers_opts {
     void (*down)(void *arg, uint64_t peer_id);
     void (*gone)(void *arg, uint64_t peer_id);
     void *arg;
+    /* That peer refuses this node: a PO_E* code and a sentence. May be NULL. */
+    void (*refused)(void *arg, uint64_t peer_id, int code, const char *why);
 };
 
 /* 0, PO_EADDR (cannot be parsed, resolved or bound; "address in use: ..." if another process
@@ -92,6 +96,9 @@ void po__peers_send(struct po__peers *p, uint64_t peer_id, enum po__peer_channel
 int po__peers_send_bytes(struct po__peers *p, uint64_t peer_id, enum po__peer_channel chan,
                          uint64_t call_id, const void *data,
                          size_t len); /* PO_EUNREACHABLE, PO_EBUSY, PO_ENOMEM */
+/* Tell a connected peer that it is refused; the connection stays, it is the peer's to draw the
+ * conclusion. Dropped if there is no room. */
+void po__peers_refuse(struct po__peers *p, uint64_t peer_id, int code, const char *why);
 uint64_t po__peer_call_id(
     const void *data); /* of a FORWARD or FORWARD_REPLY frame; the rest begins 8 bytes on */
 void po__peers_flush(struct po__peers *p); /* one writev per peer */

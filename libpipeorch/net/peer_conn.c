@@ -290,6 +290,35 @@ static int send_hello(struct po__peer_conn *c)
     return rv;
 }
 
+/* The peer has shown that it is of this cluster: it may know why it is refused. */
+static void send_refusal(struct po__peer_conn *c, int code, const char *why)
+{
+    struct po__frame *f = po__peer_refusal(code, why);
+    if (f && po__peer_conn_queue(c, PO__CHAN_REFUSED, f))
+        po__frame_unref(f);
+    po__peer_conn_flush(c); /* into the kernel's buffer: the connection is closed next */
+}
+
+static void on_refused(struct po__peer_conn *c, uint64_t peer_id, const uint8_t *data, size_t len)
+{
+    struct po__peers *p = c->owner;
+    char why[PO__REFUSAL_MAX_BYTES];
+    int code;
+    if (po__peer_refusal_decode(data, len, &code, why, sizeof why)) {
+        po__peer_conn_close(c, "its refusal is malformed");
+        return;
+    }
+    /* A dialled peer that refuses will be dialled again and says the same: news only once. */
+    struct po__peer *peer = po__peers_find(p, peer_id);
+    bool news = !peer || peer->refused_code != code;
+    if (peer)
+        peer->refused_code = code;
+    if (c->state == PO__CONN_HELLO)
+        po__peer_conn_close(c, "refused: %s", why);
+    if (news && p->opts.refused)
+        p->opts.refused(p->opts.arg, peer_id, code, why);
+}
+
 /* NULL, or why this hello cannot be from the peer that we want. */
 static const char *mismatch(const struct po__peer_conn *c, const struct po__peer_hello *hello,
                             char *text, size_t text_len)
@@ -349,6 +378,7 @@ static void become_up(struct po__peer_conn *c, struct po__peer *peer,
     peer->incarnation = hello->incarnation;
     peer->lost = false;
     peer->up = c;
+    peer->refused_code = 0;
     po__info(&p->opts.log, "peer.up", "connected with node %llu \"%s\" (zone %s) %s %s",
              (unsigned long long)hello->node_id, hello->name, hello->zone,
              c->dialled ? "at" : "from", c->remote);
@@ -378,8 +408,11 @@ static void on_hello(struct po__peer_conn *c, const void *data, size_t len)
         c->spare = true; /* everyday, and no stranger */
         why = "both nodes dialled at once, and the dial of the higher id is kept";
     }
-    if (!why && p->opts.hello(p->opts.arg, &hello, text, sizeof text) != 0)
+    if (!why && (rv = p->opts.hello(p->opts.arg, &hello, text, sizeof text)) != 0) {
         why = text;
+        if (!c->dialled)
+            send_refusal(c, rv, text);
+    }
     if (!why && !peer && !(peer = po__peers_find_or_add(p, hello.node_id)))
         why = "the table of peers is full";
     if (why) {
@@ -400,6 +433,8 @@ static void on_frame(struct po__peer_conn *c, uint8_t chan, const uint8_t *data,
     if (c->state == PO__CONN_HELLO) {
         if (chan == PO__CHAN_HELLO)
             on_hello(c, data, len);
+        else if (chan == PO__CHAN_REFUSED && c->dial)
+            on_refused(c, c->dial->peer->id, data, len);
         else
             po__peer_conn_close(c, "a frame came before the hello");
         return;
@@ -407,6 +442,8 @@ static void on_frame(struct po__peer_conn *c, uint8_t chan, const uint8_t *data,
     bool forward = chan == PO__CHAN_FORWARD || chan == PO__CHAN_FORWARD_REPLY;
     if (chan == PO__CHAN_RAFT || (forward && len >= PO__PEER_CALL_ID_BYTES))
         p->opts.frame(p->opts.arg, c->peer->id, (enum po__peer_channel)chan, data, len);
+    else if (chan == PO__CHAN_REFUSED)
+        on_refused(c, c->peer->id, data, len);
     else
         po__peer_conn_close(c, "malformed frame: channel %u with %zu bytes", chan, len);
 }

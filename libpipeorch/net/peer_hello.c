@@ -1,7 +1,9 @@
 /* A hello is [version, cluster_id, directory_id, node_id, incarnation, feature_level, name, zone,
  * peer_address, worker_address]. New fields are appended; a reader skips those that it does not
- * know. */
+ * know. A refusal is [code, sentence]. */
 #include <string.h>
+
+#include <pipeorch/error.h>
 
 #include "../codec/mp.h"
 #include "peer_internal.h"
@@ -66,5 +68,31 @@ int po__peer_hello_decode(const void *data, size_t len, struct po__peer_hello *h
     read_text(&r, hello->worker_address, sizeof hello->worker_address);
     for (uint32_t i = HELLO_FIELDS; i < fields; i++)
         po__mpr_skip(&r);
+    return po__mpr_end(&r);
+}
+
+struct po__frame *po__peer_refusal(int code, const char *why)
+{
+    uint8_t bytes[PO__REFUSAL_MAX_BYTES + 16];
+    struct po__buf b = {.data = bytes, .cap = sizeof bytes, .max_bytes = sizeof bytes};
+    po__mpw_array(&b, 2);
+    po__mpw_int(&b, code);
+    po__mpw_str(&b, po__slice(why, strnlen(why, PO__REFUSAL_MAX_BYTES - 1)));
+    PO_INVARIANT(b.err == 0);
+    return po__peer_frame_copy(NULL, 0, b.data, b.len);
+}
+
+int po__peer_refusal_decode(const void *data, size_t len, int *code, char *why, size_t why_len)
+{
+    struct po__mpr r;
+    po__mpr_init(&r, data, len);
+    uint32_t fields = po__mpr_array(&r, HELLO_FIELDS_MAX);
+    int64_t c = po__mpr_int(&r);
+    if (fields < 2 || c >= 0 || c < INT32_MIN)
+        return PO_EPROTO;
+    read_text(&r, why, why_len);
+    for (uint32_t i = 2; i < fields; i++)
+        po__mpr_skip(&r);
+    *code = (int)c;
     return po__mpr_end(&r);
 }

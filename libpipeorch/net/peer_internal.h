@@ -101,6 +101,7 @@ struct po__peer {
     bool lost;             /* its connection ended, and nobody has been met there since */
     uint32_t redials;      /* left of PO__REDIALS_MAX */
     uint64_t redialled_ms; /* when it was last dialled at once */
+    int refused_code;      /* why it refused this node last; 0: it did not */
 };
 
 struct po__peers {
@@ -161,5 +162,9 @@ void po__peer_conn_flush(struct po__peer_conn *c);
 void po__peer_hello_encode(struct po__buf *b, const struct po__peer_hello *hello);
 int po__peer_hello_decode(const void *data, size_t len,
                           struct po__peer_hello *hello); /* 0, PO_EPROTO, PO_EVERSION */
+/* The payload of a refusal. */
+#define PO__REFUSAL_MAX_BYTES 512
+struct po__frame *po__peer_refusal(int code, const char *why); /* NULL: no memory */
+int po__peer_refusal_decode(const void *data, size_t len, int *code, char *why, size_t why_len);
 
 #endif

@@ -32,6 +32,7 @@ static uint32_t classify(struct po__call *c)
         return 0; /* dispatch answers it */
     c->type = req.type;
     c->mutating = req.type == PO__REQ_COMMAND || req.type == PO__REQ_BATCH ||
+                  req.type == PO__REQ_MEMBER ||
                   (req.type == PO__REQ_POLL && req.poll.done_count > 0);
     c->repeatable = po__request_repeatable(&req);
     return req.timeout_ms;
@@ -248,6 +249,8 @@ static void time_out(struct po__node *n, struct po__call *c)
 {
     if (c->type == PO__REQ_POLL && !c->mutating && n->ready)
         po__session_poll_empty(n, c); /* it was parked */
+    else if (c->type == PO__REQ_MEMBER && n->ready)
+        po__members_timed_out(n, c);
     else if (c->sent && c->mutating)
         po__call_error(n, c, PO_EUNKNOWN,
                        "no outcome within the timeout; the call may still take effect");

@@ -148,7 +148,7 @@ err_after_batch:
 
 void po__stage_propose(struct po__node *n)
 {
-    while (n->ready && n->stage.count && !n->fault) {
+    while (n->ready && n->stage.count && !n->fault && n->handover.state == PO__HANDOVER_IDLE) {
         size_t bytes;
         uint32_t k = next_run(&n->stage, &bytes);
         int rv = propose_run(n, k, bytes);
@@ -246,6 +246,8 @@ static void act_on_effects(struct po__node *n)
             po__read_finished(n, 1, fx->id);
         else if (fx->type == PO__FX_RUN_FINISHED)
             po__read_finished(n, 2, fx->id);
+        else if (fx->type == PO__FX_MEMBER)
+            po__members_recorded(n);
         else
             po__session_effect(n, fx);
     }

@@ -113,6 +113,9 @@ static void serve(struct po__node *n, struct po__call *c, const struct po__reque
     case PO__REQ_BARRIER:
         po__read_barrier(n, c);
         break;
+    case PO__REQ_MEMBER:
+        po__members_request(n, c, req);
+        break;
     case PO__REQ_SNAPSHOT:
         po__stream_request(n, c, req);
         break;

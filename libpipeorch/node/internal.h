@@ -58,6 +58,7 @@ struct po__call {
             uint64_t peer_id, call_id;
         } peer;
     };
+    bool handed_over; /* MEMBER, transfer: leadership was being handed over for it */
     uint64_t conn;
     uint64_t forward_id; /* while it waits for another node's answer */
     uint64_t forward_peer;
@@ -143,6 +144,35 @@ struct po__stream {
     uint64_t used_ms;
 };
 
+/* ---- members (membership.c, membership_auto.c, handover.c) ---- */
+
+#define PO__MEMBERS_IDLE_MS   500 /* how often members are looked at when nothing is to be done */
+#define PO__MEMBER_TEXT_BYTES (PO_NAME_MAX_BYTES + 32)
+
+struct po__changes {
+    struct po__list waiting;     /* MEMBER calls whose goal is not reached, oldest first */
+    struct po__list transferred; /* of these, transfers: the next leader is not known yet */
+    bool look;                   /* something happened */
+    uint64_t look_ms;            /* else look at them then */
+    bool running;                /* a change of the configuration that this leader began */
+    struct po__call *call;       /* for whom, with a reference; NULL: by itself, */
+    uint64_t about;              /* then of this member */
+    uint64_t retry_ms;           /* by itself: not before */
+    uint64_t record_ms;          /* a record was staged: no other before it is applied, or this */
+    uint64_t departed_ms;        /* when to look for peers that were removed */
+    uint64_t prefer_ms, prefer_again_ms, preferred_ms; /* see membership_auto.c */
+};
+
+struct po__handover {
+    enum { PO__HANDOVER_IDLE, PO__HANDOVER_SETTLING, PO__HANDOVER_TRANSFERRING } state;
+    uint64_t target, deadline_ms;
+};
+
+struct po__members_view { /* Raft's configuration, committed or not */
+    struct po__server servers[PO_MEMBERS_MAX];
+    unsigned count, voters;
+};
+
 struct po__node {
     /* set before the first turn */
     struct po__node_env env;
@@ -195,6 +225,9 @@ struct po__node {
     struct po__cmd cmd;               /* scratch for decoding: large */
     struct po__node_peer_copy *peers; /* hellos of the others: PO_MEMBERS_MAX slots */
     unsigned peers_count;
+    struct po__changes changes;
+    struct po__handover handover;
+    char prefer_zone[PO_NAME_MAX_BYTES + 1];
     char leader_address[PO_ADDRESS_MAX_BYTES + 1];
 
     pthread_mutex_t status_lock; /* guards status; status_cond signals leader changes */
@@ -316,5 +349,38 @@ void po__members_sync(
     struct po__node *n); /* leader: bring the replicated member table up to date with the hellos */
 void po__status_encode(struct po__node *n, struct po__buf *out);
 void po__status_publish(struct po__node *n);
+void po__member_encode(struct po__node *n, const struct po__server *sv, uint64_t lag,
+                       const char *note, struct po__buf *out);
+/* Tell connected peers that were removed. */
+void po__members_dismiss(struct po__node *n);
+
+/* membership.c */
+void po__members_view(struct po__node *n, struct po__members_view *v);
+const struct po__server *po__members_server(const struct po__members_view *v,
+                                            uint64_t id); /* NULL: none */
+void po__members_request(struct po__node *n, struct po__call *c, const struct po__request *req);
+void po__members_recorded(struct po__node *n); /* a record or wish was applied */
+void po__members_timed_out(struct po__node *n, struct po__call *c);
+void po__members_tick(struct po__node *n, uint64_t now);
+uint64_t po__members_deadline(const struct po__node *n); /* 0: at once */
+void po__members_lost(struct po__node *n);               /* leadership is gone */
+/* A wish into the log, unless a record is on its way there already. */
+void po__members_wish(struct po__node *n, uint64_t id, uint32_t wish);
+bool po__members_set_role(struct po__node *n, uint64_t id, int role); /* true: begun */
+
+/* membership_auto.c */
+bool po__members_up(const struct po__node *n, uint64_t id);
+bool po__members_auto(struct po__node *n, uint64_t now); /* true: look again soon */
+void po__members_change_failed(struct po__node *n, int code);
+void po__members_elected(struct po__node *n); /* leader and ready */
+void po__members_encode(struct po__node *n, struct po__buf *out);
+
+/* handover.c. target 0: the fittest. 0, PO_EBUSY (later), PO_EREFUSED (nobody could lead). */
+int po__handover_begin(struct po__node *n, uint64_t target);
+void po__handover_tick(struct po__node *n, uint64_t now);
+void po__handover_lost(struct po__node *n);
+
+/* replica_ops.c */
+void po__node_fault(struct po__node *n, int code, const char *message);
 
 #endif

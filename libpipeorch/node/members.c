@@ -16,9 +16,18 @@ static struct po__node_peer_copy *find_peer(struct po__node *n, uint64_t id)
     return NULL;
 }
 
+static bool is_server(struct po__node *n, uint64_t id)
+{
+    struct po__members_view v;
+    po__members_view(n, &v);
+    return po__members_server(&v, id) != NULL;
+}
+
 static void stage_member(struct po__node *n, const struct po__node_peer_copy *p)
 {
     struct po__member_info info;
+    if (!is_server(n, p->node_id)) /* removed, and still connected: its record is not made anew */
+        return;
     struct po__slice dir = po__slice(p->directory_id, sizeof p->directory_id);
     if (po__model_member(n->model, p->node_id, &info) &&
         po__slice_eq(info.name, po__str(p->name)) && po__slice_eq(info.zone, po__str(p->zone)) &&
@@ -64,14 +73,31 @@ void po__members_sync(struct po__node *n)
         stage_member(n, &n->peers[i]);
 }
 
-static bool is_server(struct po__node *n, uint64_t id)
+/* Is the peer a member, as far as this node can know? PO_EREMOVED: certainly not. */
+static int check_member(struct po__node *n, const struct po__node_peer *peer, char *why,
+                        size_t why_len)
 {
-    struct po__server servers[PO_MEMBERS_MAX];
-    unsigned count = po__replica_servers(n->replica, servers, PO_MEMBERS_MAX);
-    for (unsigned i = 0; i < count; i++)
-        if (servers[i].id == id)
-            return true;
-    return count == 0; /* a node that joins knows nobody yet */
+    struct po__members_view v;
+    po__members_view(n, &v);
+    if (v.count == 0 || po__members_server(&v, peer->node_id))
+        return 0; /* a node that joins knows nobody yet */
+    bool left = po__replica_has_left(n->replica, peer->node_id);
+    snprintf(why, why_len,
+             left
+                 ? "node %s (id %llu) was removed from this cluster; a node that is to be a member "
+                   "again joins with an empty directory, under a new id"
+                 : "node %s (id %llu) is not a member of this cluster, as far as this node knows",
+             peer->name, (unsigned long long)peer->node_id);
+    return left ? PO_EREMOVED : PO_EREFUSED;
+}
+
+/* A slot for a peer's hello. Those of nodes that are members no more make room. */
+static struct po__node_peer_copy *add_peer(struct po__node *n)
+{
+    for (unsigned i = 0; i < n->peers_count; i++)
+        if (!n->peers[i].up && !is_server(n, n->peers[i].node_id))
+            return &n->peers[i];
+    return n->peers_count < PO_MEMBERS_MAX ? &n->peers[n->peers_count++] : NULL;
 }
 
 int po__node_peer_hello(struct po__node *n, const struct po__node_peer *peer, char *why,
@@ -87,11 +113,9 @@ int po__node_peer_hello(struct po__node *n, const struct po__node_peer *peer, ch
             peer->name, (unsigned long long)peer->node_id);
         return PO_EIDENTITY;
     }
-    if (!is_server(n, peer->node_id)) {
-        snprintf(why, why_len, "node %s (id %llu) is not a member of this cluster", peer->name,
-                 (unsigned long long)peer->node_id);
-        return PO_EREFUSED;
-    }
+    int rv = check_member(n, peer, why, why_len);
+    if (rv)
+        return rv;
     if (po__model_member(n->model, peer->node_id, &info) &&
         info.directory_id.len == PO__DIRECTORY_ID_BYTES &&
         memcmp(info.directory_id.data, peer->directory_id, PO__DIRECTORY_ID_BYTES) != 0) {
@@ -103,10 +127,9 @@ int po__node_peer_hello(struct po__node *n, const struct po__node_peer *peer, ch
         return PO_EIDENTITY;
     }
     struct po__node_peer_copy *p = find_peer(n, peer->node_id);
-    if (!p) {
-        if (n->peers_count == PO_MEMBERS_MAX)
-            return PO_EBUSY;
-        p = &n->peers[n->peers_count++];
+    if (!p && !(p = add_peer(n))) {
+        snprintf(why, why_len, "%d peers are connected already", PO_MEMBERS_MAX);
+        return PO_EBUSY;
     }
     *p = (struct po__node_peer_copy){
         .node_id = peer->node_id, .feature_level = peer->feature_level, .up = true};
@@ -115,6 +138,7 @@ int po__node_peer_hello(struct po__node *n, const struct po__node_peer *peer, ch
     copy_text(p->peer_address, sizeof p->peer_address, peer->peer_address);
     copy_text(p->worker_address, sizeof p->worker_address, peer->worker_address);
     memcpy(p->directory_id, peer->directory_id, sizeof p->directory_id);
+    n->changes.look = true;
     if (n->ready)
         stage_member(n, p);
     return 0;
@@ -123,8 +147,8 @@ int po__node_peer_hello(struct po__node *n, const struct po__node_peer *peer, ch
 void po__node_peer_down(struct po__node *n, uint64_t peer_id)
 {
     struct po__node_peer_copy *p = find_peer(n, peer_id);
-    if (p)
-        p->up = false;
+    if (p) /* it may have connected anew before its old connection ended */
+        p->up = n->net && n->net->up && n->net->up(n->net->arg, peer_id);
     if (!n->stopping)
         po__forward_peer_down(n, peer_id);
 }
@@ -135,35 +159,83 @@ void po__node_peer_gone(struct po__node *n, uint64_t peer_id)
         po__replica_peer_gone(n->replica, peer_id, po__node_now(n));
 }
 
+void po__members_dismiss(struct po__node *n)
+{
+    char why[256];
+    for (unsigned i = 0; i < n->peers_count; i++) {
+        const struct po__node_peer_copy *p = &n->peers[i];
+        if (!p->up || !n->net || !n->net->refuse || !po__replica_has_left(n->replica, p->node_id))
+            continue;
+        snprintf(why, sizeof why, "node %s (id %llu) was removed from this cluster", p->name,
+                 (unsigned long long)p->node_id);
+        n->net->refuse(n->net->arg, p->node_id, PO_EREMOVED, why);
+    }
+}
+
+void po__node_peer_refused(struct po__node *n, uint64_t peer_id, int code, const char *why)
+{
+    char message[256];
+    if (n->stopping || n->fault)
+        return;
+    if (code != PO_EREMOVED) {
+        po__warn(&n->log, "peer.refused", "node %llu refuses this node: %s",
+                 (unsigned long long)peer_id, why);
+        return;
+    }
+    snprintf(message, sizeof message,
+             "node %.64s (id %llu) was removed from the cluster, says node %llu; to be a member "
+             "again, it joins with an empty directory",
+             n->identity.name, (unsigned long long)n->identity.node_id,
+             (unsigned long long)peer_id);
+    po__node_fault(n, PO_EREMOVED, message);
+}
+
 static const char *role_name(int role)
 {
     return role == PO__VOTER ? "voter" : role == PO__STANDBY ? "standby" : "spare";
 }
 
-static void encode_member(struct po__node *n, const struct po__server *sv, struct po__buf *out)
+static void describe(struct po__node *n, const struct po__server *sv, struct po__member_info *info)
 {
-    struct po__member_info info = {0};
-    struct po__slice address = po__str(sv->address);
     const struct po__node_peer_copy *p = find_peer(n, sv->id);
     bool self = sv->id == n->identity.node_id;
-    if (!po__model_member(n->model, sv->id, &info)) { /* not recorded yet */
-        info.name = po__str(self ? n->identity.name : p ? p->name : "");
-        info.zone = po__str(self ? n->zone : p ? p->zone : "");
-        info.worker_address = po__str(self ? n->worker_address : p ? p->worker_address : "");
+    *info = (struct po__member_info){0};
+    if (!po__model_member(n->model, sv->id, info)) { /* not recorded yet */
+        info->name = po__str(self ? n->identity.name : p ? p->name : "");
+        info->zone = po__str(self ? n->zone : p ? p->zone : "");
+        info->worker_address = po__str(self ? n->worker_address : p ? p->worker_address : "");
     }
-    po__mpw_map(out, 8);
+    if (!info->peer_address.len)
+        info->peer_address = po__str(sv->address);
+}
+
+/* Keys are sorted. note NULL: as in the status, without what only the list of members has. */
+void po__member_encode(struct po__node *n, const struct po__server *sv, uint64_t lag,
+                       const char *note, struct po__buf *out)
+{
+    struct po__member_info info;
+    describe(n, sv, &info);
+    po__mpw_map(out, note ? 10 : 8);
     po__mpw_cstr(out, "address");
-    po__mpw_str(out, info.peer_address.len ? info.peer_address : address);
+    po__mpw_str(out, info.peer_address);
     po__mpw_cstr(out, "id");
     po__mpw_uint(out, sv->id);
+    if (note) {
+        po__mpw_cstr(out, "lag");
+        po__mpw_uint(out, sv->id == n->identity.node_id ? 0 : lag);
+    }
     po__mpw_cstr(out, "leader");
     po__mpw_bool(out, sv->id == n->leader_id);
     po__mpw_cstr(out, "name");
     po__mpw_str(out, info.name);
+    if (note) {
+        po__mpw_cstr(out, "note");
+        po__mpw_cstr(out, note);
+    }
     po__mpw_cstr(out, "role");
     po__mpw_cstr(out, role_name(sv->role));
     po__mpw_cstr(out, "up");
-    po__mpw_bool(out, self || (p && p->up));
+    po__mpw_bool(out, po__members_up(n, sv->id));
     po__mpw_cstr(out, "worker_address");
     po__mpw_str(out, info.worker_address);
     po__mpw_cstr(out, "zone");
@@ -215,7 +287,7 @@ void po__status_encode(struct po__node *n, struct po__buf *out)
     po__mpw_cstr(out, "members");
     po__mpw_array(out, count);
     for (unsigned i = 0; i < count; i++)
-        encode_member(n, &servers[i], out);
+        po__member_encode(n, &servers[i], 0, NULL, out);
     po__mpw_cstr(out, "membership_change_pending");
     po__mpw_bool(out, st.membership_change_pending);
     for (unsigned i = 1; i < numbers_count; i++) {
@@ -243,7 +315,8 @@ void po__status_publish(struct po__node *n)
                                         .snapshot_index = st.snapshot_index,
                                         .role = n->fault ? PO_ROLE_STOPPED : n->role,
                                         .log_bytes = st.log_bytes,
-                                        .mailbox_count = waiting};
+                                        .mailbox_count = waiting,
+                                        .code = n->fault};
     memcpy(n->status.message, n->fault_message, sizeof n->status.message);
     n->closed = n->stopping;
     if (news)

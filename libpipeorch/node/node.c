@@ -71,6 +71,7 @@ static uint64_t next_turn(struct po__node *n, uint64_t now)
         at = min_u64(at, n->next_sweep_ms);
     if (n->redispatch || po__mailbox_count(&n->mailbox))
         at = now; /* the rounds are used up, or the flush made news: nobody else wakes us for it */
+    at = min_u64(at, po__members_deadline(n));
     if (n->ready) {
         at = min_u64(at, min_u64(po__sessions_deadline(n), po__streams_deadline(n)));
         uint64_t due = po__model_next_due_ms(n->model), stamp = po__stamp_ms(n);
@@ -97,6 +98,7 @@ uint64_t po__node_turn(struct po__node *n)
         po__stage_propose(n);
         if (!n->fault)
             po__replica_tick(n->replica, now);
+        po__members_tick(n, now);
         run_fault(n);
         po__streams_tick(n, now);
         if (n->ready)
@@ -143,6 +145,8 @@ int po__node_core_create(struct po__node **out, const struct po__node_env *env)
     po__list_init(&n->dirty);
     po__list_init(&n->polls_ready);
     po__list_init(&n->snapshot_waits);
+    po__list_init(&n->changes.waiting);
+    po__list_init(&n->changes.transferred);
     n->role = PO_ROLE_FOLLOWER;
     *out = n;
     return 0;
@@ -195,6 +199,8 @@ int po__node_core_open(struct po__node *n, const struct po__node_opts *opts, uv_
     snprintf(n->zone, sizeof n->zone, "%s", opts->zone);
     snprintf(n->peer_address, sizeof n->peer_address, "%s", opts->peer_address);
     snprintf(n->worker_address, sizeof n->worker_address, "%s", opts->worker_address);
+    snprintf(n->prefer_zone, sizeof n->prefer_zone, "%s",
+             opts->prefer_zone ? opts->prefer_zone : "");
     int rv = po__model_open(&n->model, &n->app);
     if (rv == 0 && n->net)
         rv = n->net->open(n->net->arg, loop, n, error, error_len);

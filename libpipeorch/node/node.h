@@ -34,6 +34,9 @@ struct po__node_net {
     void (*flush)(void *arg);
     void (*close)(void *arg, void (*closed)(void *arg), void *closed_arg);
     void *arg;
+    /* These two may be NULL. Tell a connected peer that it is not wanted, and why (PO_EREMOVED). */
+    void (*refuse)(void *arg, uint64_t peer_id, int code, const char *why);
+    bool (*up)(void *arg, uint64_t peer_id); /* is there a connection with it now? */
 };
 
 struct po__node_opts {
@@ -47,6 +50,7 @@ struct po__node_opts {
     uint32_t election_ms, heartbeat_ms;
     uint64_t snapshot_bytes, trailing_bytes;
     bool hint; /* of po__replica_opts */
+    const char *prefer_zone; /* leaders elsewhere hand over to a voter there; NULL: none; copied */
 };
 
 /* Recover, open the network, start the thread. The store's disk must wake the node with
@@ -91,11 +95,15 @@ struct po__node_peer {
     const uint8_t *directory_id;
     uint32_t feature_level;
 };
+/* 0, or why the peer is refused. PO_EREMOVED and PO_EIDENTITY are for its ears, too. */
 int po__node_peer_hello(struct po__node *n, const struct po__node_peer *peer, char *why,
                         size_t why_len);
 void po__node_peer_down(struct po__node *n, uint64_t peer_id);
 void po__node_peer_gone(struct po__node *n,
                         uint64_t peer_id); /* its process: po__replica_peer_gone */
+/* A peer refuses this node. code PO_EREMOVED: the cluster removed it, and it stops. Other codes are
+ * only logged. */
+void po__node_peer_refused(struct po__node *n, uint64_t peer_id, int code, const char *why);
 int po__node_peer_frame(struct po__node *n, uint64_t peer_id, const void *data,
                         size_t len); /* Raft; PO_EPROTO: drop the connection */
 void po__node_peer_forward(struct po__node *n, uint64_t peer_id, bool reply, uint64_t call_id,

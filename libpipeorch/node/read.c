@@ -14,6 +14,8 @@ static void answer_query(struct po__node *n, struct po__call *c, const struct po
     po__mpw_uint(&n->body, n->term);
     if (q->what == PO_QUERY_STATUS)
         po__status_encode(n, &n->body);
+    else if (q->what == PO_QUERY_MEMBERS)
+        po__members_encode(n, &n->body);
     else
         rv = po__model_query(n->model, q, &n->body, &message);
     if (rv == 0)

@@ -74,6 +74,7 @@ void po__lose_leadership(struct po__node *n)
 {
     struct po__tree_node *node;
     n->ready = false;
+    po__members_lost(n);
     po__stage_drop(n);
     po__sessions_clear(n);
     po__streams_clear(n);
@@ -102,6 +103,7 @@ static void on_role(void *arg, int role, uint64_t leader_id, uint64_t term, bool
                      "out of memory for worker sessions: silent workers may stay online until they "
                      "poll");
         po__members_sync(n);
+        po__members_elected(n);
         po__info(&n->log, "raft.leader", "leader of term %llu", (unsigned long long)term);
     } else if (news && leader_id && role == PO_ROLE_FOLLOWER) {
         po__info(&n->log, "raft.follower", "follows node %llu in term %llu",
@@ -110,9 +112,8 @@ static void on_role(void *arg, int role, uint64_t leader_id, uint64_t term, bool
     n->redispatch = n->redispatch || news;
 }
 
-static void on_fault(void *arg, int code, const char *message)
+void po__node_fault(struct po__node *n, int code, const char *message)
 {
-    struct po__node *n = arg;
     if (n->fault)
         return;
     n->fault = code ? code : PO_EFAULT;
@@ -122,6 +123,12 @@ static void on_fault(void *arg, int code, const char *message)
     n->leader_id = 0;
     po__error(&n->log, "node.fault", "the node stopped: %s", n->fault_message);
 }
+
+static void on_fault(void *arg, int code, const char *message)
+{
+    po__node_fault(arg, code, message);
+}
+
 const struct po__state_ops po__node_state_ops = {
     .apply = on_apply,
     .dropped = on_dropped,

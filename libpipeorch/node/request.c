@@ -10,6 +10,7 @@
 #define WAIT_FIELDS          2
 #define HEARTBEAT_FIELDS     2
 #define POLL_FIELDS          8
+#define MEMBER_FIELDS        9
 #define DONE_FIELDS          5
 #define OFFER_FIELDS         8
 #define SNAPSHOT_FIELDS      2
@@ -75,6 +76,8 @@ static uint32_t body_fields(uint32_t type)
         return POLL_FIELDS;
     case PO__REQ_BARRIER:
         return 0;
+    case PO__REQ_MEMBER:
+        return MEMBER_FIELDS;
     case PO__REQ_SNAPSHOT:
         return SNAPSHOT_FIELDS;
     default:
@@ -103,6 +106,19 @@ static void decode_poll(struct po__mpr *r, struct po__request *req)
     req->poll.done = raw_array(r, &req->poll.done_count, PO__POLL_TASKS_MAX);
 }
 
+static void decode_member(struct po__mpr *r, struct po__member_request *m)
+{
+    m->op = u32(r);
+    m->node_id = u64(r);
+    m->from = u64(r);
+    m->name = name(r);
+    m->zone = name(r);
+    m->address = po__mpr_str(r, PO_ADDRESS_MAX_BYTES);
+    m->directory_id = po__mpr_bin(r, PO__DIRECTORY_ID_BYTES);
+    m->feature_level = u32(r);
+    m->wish = u32(r);
+}
+
 static void decode_body(struct po__mpr *r, struct po__request *req)
 {
     uint32_t count;
@@ -126,6 +142,9 @@ static void decode_body(struct po__mpr *r, struct po__request *req)
         break;
     case PO__REQ_POLL:
         decode_poll(r, req);
+        break;
+    case PO__REQ_MEMBER:
+        decode_member(r, &req->member);
         break;
     case PO__REQ_SNAPSHOT:
         req->snapshot.stream = u64(r);
@@ -226,6 +245,20 @@ void po__request_snapshot(struct po__buf *b, uint32_t timeout_ms, uint64_t strea
     po__request_begin(b, PO__REQ_SNAPSHOT, timeout_ms, SNAPSHOT_FIELDS);
     po__mpw_uint(b, stream);
     po__mpw_uint(b, offset);
+}
+
+void po__request_member(struct po__buf *b, uint32_t timeout_ms, const struct po__member_request *m)
+{
+    po__request_begin(b, PO__REQ_MEMBER, timeout_ms, MEMBER_FIELDS);
+    po__mpw_uint(b, m->op);
+    po__mpw_uint(b, m->node_id);
+    po__mpw_uint(b, m->from);
+    po__mpw_str(b, m->name);
+    po__mpw_str(b, m->zone);
+    po__mpw_str(b, m->address);
+    po__mpw_bin(b, m->directory_id);
+    po__mpw_uint(b, m->feature_level);
+    po__mpw_uint(b, m->wish);
 }
 
 /* An encoded array; none given stands for an empty one. */

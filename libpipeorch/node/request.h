@@ -12,6 +12,8 @@
  *   HEARTBEAT: worker_id, incarnation
  *   POLL:    worker_id, incarnation, resync, held, ack_seq, wait_ms, tasks_max, done
  *   BARRIER:                                  linearizable no-op: index of a confirmed read
+ *   MEMBER:  op, node_id, from, name, zone, address, directory_id, feature_level, wish
+ *     see "Members" below
  *   SNAPSHOT: stream, offset                  stream 0: begin; see "Snapshots" below
  * and a response
  *   [PO__REQUEST_VERSION, code, message, leader_address, index, body...]
@@ -19,6 +21,7 @@
  *   QUERY: term, map             WAIT: term, map (as QUERY of the object)
  *   POLL: [result code of each `done`], [task, ...], [revoked token, ...]
  *     task = [seq, task_id, attempt, token, capability, input, timeout_ms, run_id]
+ *   MEMBER: node_id, cluster_id               cluster_id: ADD and JOIN
  *   SNAPSHOT: stream, size_bytes, data, info  info: nil, or of a stream's first answer
  *     info = [index, term, time_ms, conf_index, conf, cluster_id, node_name]
  * With PO_ENOTLEADER, leader_address is the leader's advertised worker address exactly as
@@ -37,6 +40,12 @@
  * same incarnation replaces a parked one (the old one is answered empty). A completed result is
  * accepted once: a repeat of an accepted `done` is answered 0 again while the task is kept, a
  * late one PO_ESTALE.
+ *
+ * Members. Each op names a goal, so that repeating it is safe: it is answered when the goal is
+ * reached. ADD address: a spare with that peer address, for a node that will JOIN. JOIN name, zone,
+ * address, directory_id: likewise, and the id is the directory's from now on. PROMOTE, DEMOTE,
+ * REMOVE node_id. TRANSFER node_id (0: whoever is fit): that node leads; `from`, unless 0, is the
+ * node that is to lead no more, and is all that is asked if it does not lead.
  *
  * Snapshots. The leader confirms its leadership, makes a snapshot that holds everything committed
  * before the request, and hands it out piece by piece: each answer carries the bytes from `offset`
@@ -66,7 +75,25 @@ enum po__request_type {
     PO__REQ_HEARTBEAT = 5,
     PO__REQ_POLL = 6,
     PO__REQ_BARRIER = 7,
+    PO__REQ_MEMBER = 8,
     PO__REQ_SNAPSHOT = 12,
+};
+
+enum po__member_op {
+    PO__MEMBER_ADD = 1,
+    PO__MEMBER_JOIN = 2,
+    PO__MEMBER_PROMOTE = 3,
+    PO__MEMBER_DEMOTE = 4,
+    PO__MEMBER_REMOVE = 5,
+    PO__MEMBER_TRANSFER = 6,
+};
+
+struct po__member_request {
+    uint32_t op; /* enum po__member_op */
+    uint64_t node_id, from;
+    struct po__slice name, zone, address, directory_id;
+    uint32_t feature_level;
+    uint32_t wish; /* JOIN: PO__WISH_VOTER or PO__WISH_STANDBY */
 };
 
 struct po__request {
@@ -79,6 +106,7 @@ struct po__request {
             uint32_t kind;
             uint64_t id;
         } wait;
+        struct po__member_request member;
         struct {
             uint64_t stream, offset;
         } snapshot;
@@ -116,6 +144,7 @@ void po__request_wait(struct po__buf *b, uint32_t timeout_ms, uint32_t kind, uin
 void po__request_heartbeat(struct po__buf *b, uint32_t timeout_ms, struct po__slice worker_id,
                            uint64_t incarnation);
 void po__request_barrier(struct po__buf *b, uint32_t timeout_ms);
+void po__request_member(struct po__buf *b, uint32_t timeout_ms, const struct po__member_request *m);
 void po__request_snapshot(struct po__buf *b, uint32_t timeout_ms, uint64_t stream, uint64_t offset);
 void po__done_encode(struct po__buf *b, const struct po__done *d);
 int po__done_decode(struct po__mpr *r, struct po__done *d);
