@@ -12,8 +12,9 @@ static const char *file_name(const struct ctl *ctl)
     return strcmp(ctl->arg, "-") == 0 ? "(standard input)" : ctl->arg;
 }
 
-/* Reads and checks the document. Every problem goes to stderr. */
-static int read_document(const struct ctl *ctl, struct po__buf *text)
+/* Reads and checks the document. Every problem goes to stderr, or, if `listed` is given, there: one
+ * per line, to be released with po_free. */
+static int read_document(const struct ctl *ctl, struct po__buf *text, char **listed)
 {
     char why[256], *problems = NULL;
     if (!file_read(text, ctl->arg, PO__SPEC_MAX_BYTES, why, sizeof why))
@@ -21,23 +22,44 @@ static int read_document(const struct ctl *ctl, struct po__buf *text)
     int rv = po_pipeline_validate((const char *)text->data, text->len, file_name(ctl), &problems);
     if (rv == 0)
         return EXIT_DONE;
+    if (listed && problems) {
+        *listed = problems;
+        return EXIT_USAGE;
+    }
     print_clean(stderr, problems ? problems : po_strerror(rv), true);
     fputc('\n', stderr);
     po_free(problems);
     return EXIT_USAGE;
 }
 
+/* {"valid": ..., "problems": [...]}: problems is empty, or one to a line. */
+static int print_verdict(const char *problems)
+{
+    json_t *list = json_array();
+    for (const char *end; *problems; problems = end + (*end == '\n')) {
+        end = problems + strcspn(problems, "\n");
+        json_array_append_new(list, json_stringn(problems, (size_t)(end - problems)));
+    }
+    json_t *verdict =
+        json_pack("{s:b, s:o}", "valid", json_array_size(list) == 0, "problems", list);
+    int rv = verdict ? ctl_print_json(verdict) : EXIT_REFUSED;
+    json_decref(verdict);
+    return rv;
+}
+
 static int validate(struct ctl *ctl)
 {
     struct po__buf text = {0};
-    int rv = read_document(ctl, &text);
-    if (!rv) {
-        if (ctl_json(ctl))
-            printf("{\"valid\": true}\n");
-        else
-            printf("%s: valid\n", file_name(ctl));
+    char *problems = NULL;
+    int rv = read_document(ctl, &text, ctl_json(ctl) ? &problems : NULL);
+    if (ctl_json(ctl) && (!rv || problems)) {
+        int printed = print_verdict(problems ? problems : "");
+        rv = rv ? rv : printed;
+    } else if (!rv) {
+        printf("%s: valid\n", file_name(ctl));
         rv = ctl_out(ctl, 0);
     }
+    po_free(problems);
     po__buf_fini(&text);
     return rv;
 }
@@ -46,7 +68,7 @@ static int define(struct ctl *ctl)
 {
     struct po__buf text = {0};
     struct po_call_opts opts = ctl_opts(ctl);
-    int rv = read_document(ctl, &text);
+    int rv = read_document(ctl, &text, NULL);
     if (!rv) {
         int code = po_pipeline_define(ctl->client, (const char *)text.data, text.len, &opts);
         rv = code ? ctl_fail(ctl, code) : EXIT_DONE;

@@ -330,7 +330,7 @@ int po_pipeline_validate(const char *json, size_t len, const char *file_name, ch
     json_t *keep = NULL;
     if (problems)
         *problems = NULL;
-    if (!json)
+    if (!json && len > 0)
         return po__client_fail(PO_EINVAL, "the pipeline document is NULL");
     int rv = po__spec_pipeline(&d, json, len, &cmd, &keep, &steps);
     if (rv)
@@ -351,7 +351,7 @@ static int prepare_define(struct po__call *call, const char *json, size_t len,
     struct po__cmd cmd;
     struct po__buf steps = {0};
     json_t *keep = NULL;
-    if (!json)
+    if (!json && len > 0)
         return po__client_fail(PO_EINVAL, "the pipeline document is NULL");
     int rv = po__spec_pipeline(&d, json, len, &cmd, &keep, &steps);
     if (rv) {

@@ -54,6 +54,20 @@ void po__doc_problem(struct po__doc *d, const char *pointer, const char *fmt, ..
     add_line(d, line, column, pointer, what);
 }
 
+/* jansson's words, where they would speak of its own interface to somebody who wrote a file. */
+static const char *syntax_problem(const json_error_t *e, size_t len)
+{
+    if (len == 0)
+        return "the document is empty";
+    switch (json_error_code(e)) {
+    case json_error_null_character:
+    case json_error_null_byte_in_key:
+        return "a string contains \\u0000, which is not allowed";
+    default:
+        return e->text;
+    }
+}
+
 /* Nesting of a text that may not be valid JSON; jansson recurses, so this is asked first. */
 static bool too_deep(const char *json, size_t len)
 {
@@ -90,13 +104,14 @@ json_t *po__doc_parse(struct po__doc *d, const char *json, size_t len)
         po__doc_problem(d, "", "the document nests deeper than %d levels", PO__JSON_DEPTH_MAX);
         return NULL;
     }
-    json_error_t e;
-    json_t *root = json_loadb(json, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    json_error_t e = {.line = 1, .column = 1};
+    json_t *root =
+        len == 0 ? NULL : json_loadb(json, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (!root) {
         char what[PO__SPEC_PROBLEM_MAX_BYTES];
         if (json_error_code(&e) == json_error_out_of_memory)
             d->problems.err = PO_ENOMEM;
-        snprintf(what, sizeof what, "not valid JSON: %s", e.text);
+        snprintf(what, sizeof what, "not valid JSON: %s", syntax_problem(&e, len));
         add_line(d, e.line > 0 ? (unsigned)e.line : 1, e.column > 0 ? (unsigned)e.column : 1, NULL,
                  what);
         return NULL;
@@ -193,12 +208,13 @@ static void check_value(struct po__doc *d, const char *pointer, const json_t *v,
                             (long long)k->min, (long long)k->max);
     } else if (k->type == PO__DOC_STRING) {
         json_int_t len = (json_int_t)json_string_length(v);
+        json_int_t min = k->required && k->min == 0 ? 1 : k->min;
         json_int_t max = k->max ? k->max : PO_NAME_MAX_BYTES;
         if (k->required && len == 0)
             po__doc_problem(d, pointer, "is empty; give it a value");
-        else if (len < k->min || len > max)
+        else if (len < min || len > max)
             po__doc_problem(d, pointer, "has %lld bytes; must have %lld to %lld", (long long)len,
-                            (long long)k->min, (long long)max);
+                            (long long)min, (long long)max);
     } else if (k->required && ((json_is_object(v) && json_object_size(v) == 0) ||
                                (json_is_array(v) && json_array_size(v) == 0))) {
         po__doc_problem(d, pointer, "is empty; it needs at least one entry");

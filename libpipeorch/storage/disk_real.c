@@ -351,6 +351,11 @@ int po__disk_real(struct po__disk **d, const char *path, void (*wakeup)(void *ar
             rv = fail(r, "fsync of the parent of", "", e);
             goto err_after_alloc;
         }
+    } else if (errno == ENOENT) {
+        snprintf(r->disk.last_error, sizeof r->disk.last_error,
+                 "%.160s cannot be created: the folder that it should be in does not exist", path);
+        rv = PO_EIO;
+        goto err_after_alloc;
     } else if (errno != EEXIST) {
         rv = fail(r, "mkdir", "", errno);
         goto err_after_alloc;

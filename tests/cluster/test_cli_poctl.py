@@ -85,7 +85,7 @@ class Validate(unittest.TestCase):
         ran = poctl("pipeline", "validate", ENERGY)
         self.assertEqual((ran.returncode, ran.stdout, ran.stderr), (0, f"{ENERGY}: valid\n", ""))
         ran = poctl("pipeline", "validate", "-", "-o", "json", stdin=ENERGY.read_text())
-        self.assertEqual((ran.returncode, json.loads(ran.stdout)), (0, {"valid": True}))
+        self.assertEqual((ran.returncode, json.loads(ran.stdout)), (0, {"valid": True, "problems": []}))
 
     def test_every_problem_is_listed(self):
         document = json.loads(ENERGY.read_text())
@@ -106,6 +106,19 @@ class Validate(unittest.TestCase):
                                  'you mean "trend"?', "/steps/3/timeout_ms: must be an integer, not a string"):
                     self.assertEqual(sum(expected in line for line in lines), 1, (expected, lines))
                 self.assertEqual(len(lines), 5)
+
+    def test_problems_as_json(self):
+        ran = poctl("pipeline", "validate", "-", "-o", "json", stdin='{"name": "p", "steps": []}')
+        self.assertEqual((ran.returncode, ran.stderr), (2, ""))
+        self.assertEqual(json.loads(ran.stdout), {"valid": False, "problems": [
+            "(standard input):1:15: /steps: is empty; it needs at least one entry",
+            '(standard input):1:1: the key "start_node" is missing; it must be a string']})
+
+    def test_an_empty_file(self):
+        for command in ("validate", "define"):
+            ran = poctl("pipeline", command, "-", "--controllers", NOBODY, stdin="")
+            self.assertEqual((ran.returncode, ran.stderr),
+                             (2, "(standard input):1:1: not valid JSON: the document is empty\n"))
 
     def test_syntax(self):
         ran = poctl("pipeline", "validate", "-", stdin='{\n "name": oops\n}')
