@@ -126,5 +126,39 @@ class Validate(unittest.TestCase):
         self.assertTrue(ran.stderr.startswith("(standard input):2:"), ran.stderr)
 
 
+class Simulate(unittest.TestCase):
+    def test_a_seed_tells_one_story(self):
+        first, again, other = (poctl("sim", "--pipeline", ENERGY, "--seed", seed, "--faults", "chaos", "-o", "json")
+                               for seed in ("3", "3", "4"))
+        self.assertEqual((first.returncode, first.stderr), (0, ""))
+        self.assertEqual(first.stdout, again.stdout)
+        report = json.loads(first.stdout)
+        self.assertTrue(report["kept"])
+        self.assertEqual([run["state"] for run in report["runs"]], ["succeeded"])
+        self.assertNotEqual(report["trace"], json.loads(other.stdout)["trace"])
+
+    def test_a_table(self):
+        ran = poctl("sim", "--pipeline", ENERGY, "--runs", "2")
+        self.assertEqual((ran.returncode, ran.stderr), (0, ""))
+        self.assertTrue(ran.stdout.startswith("RUN  STATE"), ran.stdout)
+        self.assertIn("nothing was lost", ran.stdout)
+
+    def test_workers_of_ones_own(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            file.write('[{"id": "w", "capabilities": [{"name": "do:it", "max_mss": 1}]}]')
+            file.flush()
+            ran = poctl("sim", "--pipeline", ENERGY, "--workers", file.name)
+            self.assertEqual((ran.returncode, ran.stdout), (2, ""))
+            self.assertIn('did you mean "max_ms"?', ran.stderr)
+
+    def test_usage(self):
+        for args, expected in ((("sim",), "--pipeline is missing"),
+                               (("sim", "--pipeline", ENERGY, "--faults", "storm"), "three-clouds"),
+                               (("sim", "--pipeline", "/nowhere"), "/nowhere")):
+            ran = poctl(*args)
+            self.assertEqual((ran.returncode, ran.stdout), (2, ""), ran)
+            self.assertIn(expected, ran.stderr)
+
+
 if __name__ == "__main__":
     unittest.main()
