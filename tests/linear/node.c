@@ -1,6 +1,7 @@
 /* A control node as an embedder writes one: a replicated register per key rides in its log, and
  * threads of the same process write, compare-and-swap and read the registers through the public
- * interface, recording what they saw. Three such processes are a cluster under test.
+ * interface, recording what they saw; one more uses the control plane through the node's own
+ * client (control.h). Three such processes are a cluster under test.
  *
  *   SIGUSR1  stop writing; read every register once more, whatever it takes; say so in PREFIX.done
  *   SIGTERM  stop
@@ -8,7 +9,6 @@
  * The node's role and term are kept in PREFIX.role for whoever wants to hit the leader. */
 #include <fcntl.h>
 #include <getopt.h>
-#include <pipeorch/pipeorch.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -18,15 +18,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "record.h"
+#include "control.h"
 
-#define REGISTERS       12
-#define THREADS_MAX     16
-#define TRIES_MAX       8 /* of one operation whose outcome is unknown */
-#define TIMEOUT_MIN_MS  200
-#define TIMEOUT_MAX_MS  2000
-#define FINAL_LIMIT_MS  20000 /* to read every register at the end */
-#define STATUS_EVERY_MS 20
+#define REGISTERS        12
+#define THREADS_MAX      16
+#define TRIES_MAX        8 /* of one operation whose outcome is unknown */
+#define TIMEOUT_MIN_MS   200
+#define TIMEOUT_MAX_MS   2000
+#define FINAL_LIMIT_MS   20000 /* to read every register at the end */
+#define STATUS_EVERY_MS  20
+#define CONTROL_THINK_US 20000
 
 /* ---- the replicated state ---- */
 
@@ -197,6 +198,19 @@ static void *client(void *arg)
     return NULL;
 }
 
+/* Through the node itself, which forwards what only the leader can do. */
+static void *control(void *arg)
+{
+    struct linear_random r = linear_random(options.seed, linear_now_ns());
+    uint64_t seen[LINEAR_WORKERS] = {0};
+    (void)arg;
+    while (!finishing) {
+        linear_control_use(&r, seen);
+        pause_us(&r, CONTROL_THINK_US);
+    }
+    return NULL;
+}
+
 /* ---- the process ---- */
 
 static void log_event(void *arg, const struct po_log_event *event)
@@ -221,7 +235,7 @@ static void publish(const char *suffix, const char *text)
 static void finish(pthread_t *threads)
 {
     finishing = true;
-    for (uint64_t i = 0; i < options.threads; i++)
+    for (uint64_t i = 0; i <= options.threads; i++)
         pthread_join(threads[i], NULL);
     uint64_t until = linear_now_ns() + FINAL_LIMIT_MS * UINT64_C(1000000);
     for (uint64_t reg = 0; reg < REGISTERS; reg++) {
@@ -233,6 +247,11 @@ static void finish(pthread_t *threads)
                     (unsigned long long)reg);
             exit(1);
         }
+    }
+    const char *lost = linear_control_look(until);
+    if (lost) {
+        fprintf(stderr, "%s could not be read at the end\n", lost);
+        exit(1);
     }
     publish("done", "done\n");
 }
@@ -359,7 +378,7 @@ int main(int argc, char **argv)
                              .segment_bytes = 1024 * 1024,
                              .state_machine = &sm,
                              .log = {.cb = log_event}};
-    pthread_t threads[THREADS_MAX];
+    pthread_t threads[THREADS_MAX + 1]; /* the last one uses the control plane */
     sigset_t signals;
     char error[512];
     int rv = parse(argc, argv, &o, members);
@@ -373,13 +392,14 @@ int main(int argc, char **argv)
     rv = po_node_start(&node, &o, error, sizeof error);
     if (rv)
         return fprintf(stderr, "%s: %s\n", po_err_name(rv), error), 1;
-    for (uintptr_t i = 0; i < options.threads; i++)
-        if (pthread_create(&threads[i], NULL, client, (void *)i))
+    linear_control_init(po_node_client(node), &history, o.name);
+    for (uintptr_t i = 0; i <= options.threads; i++)
+        if (pthread_create(&threads[i], NULL, i < options.threads ? client : control, (void *)i))
             return perror("pthread_create"), 1;
     rv = serve(&signals, threads);
     if (!finishing) {
         finishing = true;
-        for (uint64_t i = 0; i < options.threads; i++)
+        for (uint64_t i = 0; i <= options.threads; i++)
             pthread_join(threads[i], NULL);
     }
     po_node_stop(node);

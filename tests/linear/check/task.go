@@ -56,6 +56,9 @@ func taskEnd(s taskState, i input, end string) (bool, taskState) {
 }
 
 func taskRead(s taskState, i input, o output) (bool, taskState) {
+	if !o.known {
+		return true, s // the process died before it was answered
+	}
 	if o.code == codeNotFound {
 		return !s.exists, s
 	}
