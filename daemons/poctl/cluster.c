@@ -32,6 +32,9 @@ static int status(struct ctl *ctl)
         printf("cluster   %.12s, term %lld, index %lld, leader %s\n", text_of(a, "cluster_id"),
                (long long)number_of(a, "term"), (long long)number_of(a, "index"),
                text_of(a, "leader"));
+        if (ctl->s->stale)
+            printf("state     at most %lld ms old, as %s has it\n",
+                   (long long)number_of(a, "staleness_ms"), text_of(a, "node"));
         printf("workers   %lld, %lld online\n", (long long)number_of(a, "workers"),
                (long long)number_of(a, "workers_online"));
         printf("tasks     %lld pending, %lld scheduled, %lld running, %lld finished\n",
@@ -139,20 +142,20 @@ static int route(struct ctl *ctl)
 }
 
 const struct verb cluster_verbs[] = {
-    {"status", NULL, "",
+    {"status", NULL, "stale",
      "Show the cluster: leader, members with their addresses, and how many workers, tasks and runs "
      "it has.",
      status},
-    {"workers", NULL, "",
+    {"workers", NULL, "stale",
      "Show all workers: status, zone, tasks that run, slots (tasks that may run at once), and what "
      "they offer.",
      workers},
-    {"capabilities", NULL, "",
+    {"capabilities", NULL, "stale",
      "Show what can be executed: versions, workers that offer it, slots, and tasks that run or "
      "wait "
      "for it. One with pending tasks and no online worker waits for a worker to register it.",
      capabilities},
-    {"route", "CAPABILITY", "zone",
+    {"route", "CAPABILITY", "zone stale",
      "Show which worker a task for CAPABILITY (verb:name) would go to now: the one with the fewest "
      "tasks; among equals one in --zone. Nothing is reserved.",
      route},

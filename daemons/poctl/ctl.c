@@ -63,6 +63,8 @@ static const char *advice(int rv)
         return "give it more time with --timeout";
     case PO_EUNKNOWN:
         return "it may or may not have been done; with --key it can be repeated safely";
+    case PO_ESTALE_READ:
+        return "name other nodes with --controllers, or allow more with --stale";
     case PO_EBUSY:
     case PO_EQUOTA:
         return "try again later";
@@ -125,6 +127,7 @@ int ctl_ask(const struct ctl *ctl, struct po_query query, const char *list, json
 {
     *answer = NULL;
     query.size = sizeof query;
+    query.stale_ms = (uint32_t)ctl->s->stale;
     if (list && !query.limit)
         query.limit = PAGE_MAX;
     int rv = ask_once(ctl, &query, answer);

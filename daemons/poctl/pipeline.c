@@ -336,7 +336,7 @@ const struct verb pipeline_verbs[] = {
      "Start a run of a defined pipeline and print its id. With --wait, wait for the end and show "
      "the steps; the exit code is 1 if the run did not succeed.",
      run},
-    {"pipeline show", "NAME|RUN_ID", "",
+    {"pipeline show", "NAME|RUN_ID", "stale",
      "Show the definition of pipeline NAME; or, if digits are given, the run of that id with each "
      "step's state, worker, zone, attempts and milliseconds.",
      show},
@@ -344,7 +344,7 @@ const struct verb pipeline_verbs[] = {
      "Wait until the run has ended and show it. The exit code is 1 if it did not succeed.",
      wait_run},
     {"pipeline cancel", "RUN_ID", "", "Cancel a run and the task of its current step.", cancel},
-    {"pipeline list", NULL, "", "Show all defined pipelines.", list},
-    {"pipeline runs", NULL, "after limit", "Show runs in order of their ids.", runs},
+    {"pipeline list", NULL, "stale", "Show all defined pipelines.", list},
+    {"pipeline runs", NULL, "after limit stale", "Show runs in order of their ids.", runs},
     {NULL},
 };

@@ -13,6 +13,11 @@ static const struct opt options[] = {
     {"timeout", OPT_DURATION, AT(timeout), "TIME", "10s",
      "Give up after so long. A wait (wait, --wait) has 1h unless the flag is given.", 1,
      PO_TIMEOUT_MAX_MS, .flags = OPT_FLAG_ONLY | OPT_ENV_TOO},
+    {"stale", OPT_DURATION, AT(stale), "TIME", NULL,
+     "Be content with an answer that is at most so old, from whichever control node is asked, "
+     "leader or not; name one with --controllers. Refused if the node's state is older. Default: "
+     "linearizable.",
+     1, PO_TIMEOUT_MAX_MS, .flags = OPT_FLAG_ONLY},
     {"zone", OPT_NAME, AT(zone), "NAME", NULL,
      "route, task submit, pipeline run: prefer workers of this zone.", .flags = OPT_FLAG_ONLY},
     {"input", OPT_TEXT, AT(input), "JSON", NULL, "task submit: the task's input. Default: null.",

@@ -7,7 +7,7 @@
 struct poctl_settings {
     const char *controllers, *output, *zone, *input, *input_file, *params, *params_file, *key,
         *state, *pipeline, *workers, *faults;
-    uint64_t timeout, attempts, timeout_ms, after, limit, seed, nodes, runs;
+    uint64_t stale, timeout, attempts, timeout_ms, after, limit, seed, nodes, runs;
     bool wait;
 };
 

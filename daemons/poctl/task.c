@@ -176,7 +176,7 @@ const struct verb task_verbs[] = {
      "until a worker offers the capability. With --wait, wait for the end and show the outcome; "
      "the exit code is 1 if the task did not succeed.",
      submit},
-    {"task show", "ID", "", "Show one task with its input and its result or error.", show},
+    {"task show", "ID", "stale", "Show one task with its input and its result or error.", show},
     {"task wait", "ID", "",
      "Wait until the task has ended and show it. The exit code is 1 if it did not succeed.",
      wait_task},
@@ -184,7 +184,7 @@ const struct verb task_verbs[] = {
      "Cancel a task that has not ended. A worker that runs it is told and ends its command; a "
      "result that comes too late is refused.",
      cancel},
-    {"task list", NULL, "state after limit",
+    {"task list", NULL, "state after limit stale",
      "Show tasks in order of their ids: those that have not ended, and the latest that have.",
      list},
     {NULL},

@@ -226,10 +226,25 @@ struct po_query {
     const char *name;
     const char *name2;
     uint32_t limit; /* 0: 100; 1..1000 */
+    /* 0: linearizable. 1..PO_TIMEOUT_MAX_MS: any node may answer from its own state if that is at
+     * most so old; see below. */
+    uint32_t stale_ms;
 };
 
-/* Ask for the state of the cluster as JSON text; *json is released with po_free. Linearizable.
- * Returns 0, PO_EINVAL, PO_ENOTFOUND, PO_ENOCAPABILITY, or as po_apply. Since 0.1. */
+/* Ask for the state of the cluster as JSON text; *json is released with po_free.
+ *
+ * Linearizable, unless query->stale_ms is set. Then the node that is asked answers, leader or not:
+ * an in-process client's is its own node; a client of po_client_open() asks the node that it is
+ * connected with, so give it one address to name the node. Such an answer contains everything that
+ * was acknowledged to anybody up to its "staleness_ms" before the node made it, and staleness_ms is
+ * at most query->stale_ms. It is measured by the monotonic clock of that node alone, from before a
+ * leader was asked to confirm; clocks and network delays of others cannot make it too small. (That
+ * clock stands still while a machine is suspended; the answer's own way back is not in it.) A node
+ * that has not been asked for a while needs one round trip to the leader first; one that hears of
+ * no leader answers until the bound is reached, and then PO_ESTALE_READ.
+ *
+ * Returns 0, PO_EINVAL, PO_ENOTFOUND, PO_ENOCAPABILITY, PO_ESTALE_READ (ask another node, or allow
+ * more), or as po_apply. Since 0.1. */
 PO_API int po_query(po_client *client, const struct po_query *query,
                     const struct po_call_opts *opts, char **json);
 PO_API int po_query_async(po_client *client, const struct po_query *query,

@@ -184,6 +184,26 @@ PO_API int po_read_barrier_async(po_node *node, const struct po_call_opts *opts,
                                  void *arg);
 PO_API int po_read_barrier(po_node *node, const struct po_call_opts *opts);
 
+/* Of which state an application reads. */
+struct po_read_info {
+    size_t size;           /* in */
+    uint64_t index;        /* applied on this node */
+    uint64_t term;         /* as this node knows it */
+    uint32_t staleness_ms; /* everything acknowledged anywhere until so long ago is applied */
+};
+
+/* As po_read_barrier, for reads that may be a little stale: succeeds at once, on any node, if the
+ * application's state here is at most stale_ms (1..PO_TIMEOUT_MAX_MS) old, without asking anybody.
+ * Else a leader is asked. What is promised, and how it is measured: see po_query in client.h. The
+ * callback runs on the node thread, in the same order as apply: a read of the application's state
+ * in it is of exactly result->index, with result->term and result->staleness_ms. info may be NULL.
+ * Returns 0, PO_ESTALE_READ (no leader confirms this node's state, and it is older), PO_EINVAL,
+ * PO_EBUSY, PO_ENOMEM, PO_ECLOSED, PO_EFAULT. Since 0.1. */
+PO_API int po_read_stale_async(po_node *node, uint32_t stale_ms, const struct po_call_opts *opts,
+                               po_result_cb cb, void *arg);
+PO_API int po_read_stale(po_node *node, uint32_t stale_ms, const struct po_call_opts *opts,
+                         struct po_read_info *info);
+
 #ifdef __cplusplus
 }
 #endif

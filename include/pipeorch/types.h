@@ -72,7 +72,9 @@ struct po_result {
         index; /* log index at which the call took effect, or whose state was read; 0 if none */
     const void *data; /* application result, or JSON text for queries; may be NULL */
     size_t len;
-    const char *message; /* for code != 0: what was wrong, where, what to do; never NULL */
+    const char *message;   /* for code != 0: what was wrong, where, what to do; never NULL */
+    uint64_t term;         /* queries and stale reads: of the node that answered; else 0 */
+    uint32_t staleness_ms; /* likewise: how old the state is at most; 0: linearizable */
 };
 
 /* Runs exactly once for each call that was accepted. On which thread: see the function that

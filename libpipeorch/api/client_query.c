@@ -38,6 +38,10 @@ static int prepare_query(struct po__call *call, const struct po_query *query,
     if (q.limit > QUERY_LIMIT_MAX)
         return po__client_fail(PO_EINVAL, "limit is %u; expected 1..%d, or 0 for 100", q.limit,
                                QUERY_LIMIT_MAX);
+    if (q.stale_ms > PO_TIMEOUT_MAX_MS)
+        return po__client_fail(PO_EINVAL, "stale_ms is %u; expected 1..%d, or 0 for linearizable",
+                               q.stale_ms, PO_TIMEOUT_MAX_MS);
+    out.stale_ms = q.stale_ms;
     out.what = q.what;
     out.id = q.id;
     out.limit = q.limit;

@@ -433,6 +433,17 @@ PO_API int po_read_barrier_async(po_node *n, const struct po_call_opts *opts, po
     return po__node_read_barrier(n->core, timeout_ms, cb, arg);
 }
 
+PO_API int po_read_stale_async(po_node *n, uint32_t stale_ms, const struct po_call_opts *opts,
+                               po_result_cb cb, void *arg)
+{
+    uint32_t timeout_ms;
+    struct po__slice key;
+    if (!n || !cb || !stale_ms || stale_ms > PO_TIMEOUT_MAX_MS ||
+        call_opts(opts, &timeout_ms, &key))
+        return PO_EINVAL;
+    return po__node_read_stale(n->core, stale_ms, timeout_ms, cb, arg);
+}
+
 /* A caller that blocks until its callback ran. */
 struct blocked {
     pthread_mutex_t lock;
@@ -441,6 +452,7 @@ struct blocked {
     int code;
     void *result;
     size_t cap, len;
+    struct po_read_info read;
 };
 
 static void wake_blocked(void *arg, const struct po_result *r)
@@ -449,6 +461,7 @@ static void wake_blocked(void *arg, const struct po_result *r)
     pthread_mutex_lock(&b->lock);
     b->code = r->code;
     b->len = r->len;
+    b->read = (struct po_read_info){sizeof b->read, r->index, r->term, r->staleness_ms};
     if (b->result && r->len)
         memcpy(b->result, r->data, r->len < b->cap ? r->len : b->cap);
     b->done = true;
@@ -488,4 +501,19 @@ PO_API int po_read_barrier(po_node *n, const struct po_call_opts *opts)
     if (!n || po__node_on_thread(n->core))
         return PO_EINVAL;
     return wait_blocked(&b, po_read_barrier_async(n, opts, wake_blocked, &b));
+}
+
+PO_API int po_read_stale(po_node *n, uint32_t stale_ms, const struct po_call_opts *opts,
+                         struct po_read_info *info)
+{
+    struct blocked b = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    if (!n || po__node_on_thread(n->core) || (info && info->size < sizeof info->size))
+        return PO_EINVAL;
+    int rv = wait_blocked(&b, po_read_stale_async(n, stale_ms, opts, wake_blocked, &b));
+    if (rv || !info)
+        return rv;
+    size_t size = info->size < sizeof *info ? info->size : sizeof *info;
+    b.read.size = info->size;
+    memcpy(info, &b.read, size);
+    return 0;
 }

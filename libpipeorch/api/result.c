@@ -4,21 +4,25 @@
 #include "../spec/spec.h"
 #include "call.h"
 
-/* Every answer of a query is the map of the node with the state it was read from in front. Answers
- * that come over a node are linearizable: staleness 0. */
-static int query_json(struct po__mpr *r, uint64_t index, struct po__buf *json)
+/* Every answer of a query is the map of the node with the state it was read from in front. A node
+ * that names no staleness knows only linearizable answers. */
+static int query_json(struct po__mpr *r, const struct po__response *resp, struct po_result *result,
+                      struct po__buf *json)
 {
     struct po__buf map = {0};
     uint64_t term = po__mpr_uint(r, UINT64_MAX);
     struct po__slice raw = po__mpr_raw(r);
+    uint32_t staleness_ms = resp->body_fields > 2 ? (uint32_t)po__mpr_uint(r, UINT32_MAX) : 0;
     if (r->err)
         return PO_EPROTO;
+    result->term = term;
+    result->staleness_ms = staleness_ms;
     int rv = po__spec_json_from_mp(&map, raw.data, raw.len);
     if (!rv && (map.len < 2 || map.data[0] != '{'))
         rv = PO_EPROTO;
     if (!rv) {
-        po__buf_printf(json, "{\"index\":%llu,\"term\":%llu,\"staleness_ms\":0",
-                       (unsigned long long)index, (unsigned long long)term);
+        po__buf_printf(json, "{\"index\":%llu,\"term\":%llu,\"staleness_ms\":%u",
+                       (unsigned long long)resp->index, (unsigned long long)term, staleness_ms);
         if (map.len > 2)
             po__buf_append(json, ",", 1);
         po__buf_append(json, map.data + 1, map.len - 1);
@@ -56,7 +60,7 @@ static int decode_body(const struct po__call *call, const struct po__response *r
     } else if (call->raw) {
         rv = raw_map(&r, result);
     } else if (call->type == PO__REQ_QUERY || call->type == PO__REQ_WAIT) {
-        rv = query_json(&r, resp->index, json);
+        rv = query_json(&r, resp, result, json);
         result->data = rv ? NULL : json->data;
         result->len = rv ? 0 : json->len - 1;
     }

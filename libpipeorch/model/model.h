@@ -160,6 +160,7 @@ struct po__query {
     uint64_t id;
     struct po__slice name, name2;
     uint32_t limit;
+    uint32_t stale_ms; /* 0: linearizable. The node's matter (node/stale.c), not the model's */
 };
 /* Returns 0, PO_EINVAL, PO_ENOTFOUND, PO_ENOCAPABILITY, PO_EBUSY (ROUTE: all offers are full),
  * PO_ENOMEM. *message: static. */

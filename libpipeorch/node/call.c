@@ -35,6 +35,7 @@ static uint32_t classify(struct po__call *c)
                   req.type == PO__REQ_MEMBER ||
                   (req.type == PO__REQ_POLL && req.poll.done_count > 0);
     c->repeatable = po__request_repeatable(&req);
+    c->stale_ms = req.type == PO__REQ_QUERY ? req.query.stale_ms : 0;
     return req.timeout_ms;
 }
 
@@ -140,6 +141,15 @@ void po__call_answer(struct po__node *n, struct po__call *c, int code, const cha
         }
         deliver(n, c, n->out.err, n->out.data, n->out.err ? 0 : n->out.len);
     }
+    po__call_unref(c);
+}
+
+void po__call_answer_read(struct po__node *n, struct po__call *c, const struct po_result *r)
+{
+    PO_PRE(c->origin == PO__FROM_APPLY);
+    if (!finish(n, c))
+        return;
+    c->apply.cb(c->apply.arg, r);
     po__call_unref(c);
 }
 
@@ -251,6 +261,8 @@ static void time_out(struct po__node *n, struct po__call *c)
         po__session_poll_empty(n, c); /* it was parked */
     else if (c->type == PO__REQ_MEMBER && n->ready)
         po__members_timed_out(n, c);
+    else if (c->stale_ms)
+        po__stale_expired(n, c);
     else if (c->sent && c->mutating)
         po__call_error(n, c, PO_EUNKNOWN,
                        "no outcome within the timeout; the call may still take effect");

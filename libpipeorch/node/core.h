@@ -31,6 +31,8 @@ struct po__node_env {
      * may be NULL. Must not call the node. */
     void (*applied)(void *arg, uint64_t index);
     void *arg;
+    /* The clock of now_ms, read anew. NULL: now_ms does that. Owner's thread only. */
+    uint64_t (*exact_ms)(void *arg);
 };
 
 int po__node_core_create(struct po__node **n, const struct po__node_env *env); /* PO_ENOMEM */

@@ -151,6 +151,10 @@ void po__dispatch(struct po__node *n, struct po__call *c)
         po__call_error(n, c, PO_EFAULT, n->fault_message);
         return;
     }
+    if (c->stale_ms) {
+        po__stale_read(n, c);
+        return;
+    }
     if (!n->ready) {
         redirect(n, c);
         return;

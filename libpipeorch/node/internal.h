@@ -66,6 +66,9 @@ struct po__call {
     /* WAIT */
     uint32_t wait_kind;
     uint64_t wait_id;
+    /* QUERY, BARRIER. 0: linearizable; else how stale the state of this node may be (stale.c) */
+    uint32_t stale_ms;
+    uint64_t stale_round; /* the first confirmation that began after it came */
     struct po__tree_node by_wait;
     /* BATCH and POLL: outcomes still to come, and those that came */
     uint32_t pending;
@@ -173,6 +176,16 @@ struct po__members_view { /* Raft's configuration, committed or not */
     unsigned count, voters;
 };
 
+/* What is known of the age of the state here (stale.c). */
+struct po__freshness {
+    bool known;
+    uint64_t at_ms; /* all that was acknowledged anywhere by then is in the state here */
+    bool asking;    /* a confirmation is under way */
+    uint64_t asked_ms;
+    uint64_t round;          /* confirmations begun */
+    struct po__list waiting; /* stale reads for which the state is too old */
+};
+
 struct po__node {
     /* set before the first turn */
     struct po__node_env env;
@@ -213,6 +226,7 @@ struct po__node {
     struct po__tree forwarded;
     uint64_t next_forward_id;
     struct po__tree waits;
+    struct po__freshness freshness;
     struct po__stage stage;
     struct po__list batches;
     struct po__tree sessions, deadlines, conns;
@@ -269,6 +283,8 @@ void po__call_error(struct po__node *n, struct po__call *c, int code, const char
 /* Answer an APPLY or COMMAND with a command's result. */
 void po__call_result(struct po__node *n, struct po__call *c, uint64_t index,
                      const struct po__cmd_result *r);
+/* Answer an application's read with what r says. */
+void po__call_answer_read(struct po__node *n, struct po__call *c, const struct po_result *r);
 /* Deliver another node's response, whose code is given, as it is. */
 void po__call_relay(struct po__node *n, struct po__call *c, int code, const void *resp, size_t len);
 void po__calls_sweep(struct po__node *n, uint64_t now);
@@ -331,11 +347,18 @@ int po__sessions_start(struct po__node *n); /* new leader: a fresh grace period 
 void po__sessions_clear(struct po__node *n);
 
 /* read.c */
+/* Answer in the state of this node, which is linearizable or staleness_ms old. */
+void po__read_answer(struct po__node *n, struct po__call *c, const struct po__query *q,
+                     uint64_t index, uint32_t staleness_ms);
 void po__read_query(struct po__node *n, struct po__call *c, const struct po__request *req);
 void po__read_wait(struct po__node *n, struct po__call *c, const struct po__request *req);
 void po__read_barrier(struct po__node *n, struct po__call *c);
 void po__read_finished(struct po__node *n, uint32_t kind, uint64_t id);
 void po__wait_remove(struct po__node *n, struct po__call *c);
+
+/* stale.c */
+void po__stale_read(struct po__node *n, struct po__call *c);
+void po__stale_expired(struct po__node *n, struct po__call *c); /* its timeout passed */
 
 /* forward.c */
 void po__forward(struct po__node *n, struct po__call *c); /* to the leader, or wait for one */

@@ -242,6 +242,18 @@ void po__member_encode(struct po__node *n, const struct po__server *sv, uint64_t
     po__mpw_str(out, info.zone);
 }
 
+/* "" if nobody has said it yet. */
+static struct po__slice name_of(struct po__node *n, uint64_t id)
+{
+    struct po__member_info info;
+    const struct po__node_peer_copy *p = find_peer(n, id);
+    if (id == n->identity.node_id)
+        return po__str(n->identity.name);
+    if (po__model_member(n->model, id, &info))
+        return info.name;
+    return po__str(p ? p->name : "");
+}
+
 void po__status_encode(struct po__node *n, struct po__buf *out)
 {
     static const char hex[] = "0123456789abcdef";
@@ -273,15 +285,15 @@ void po__status_encode(struct po__node *n, struct po__buf *out)
         {"workers_online", k.workers_online},
     };
     const unsigned numbers_count = sizeof numbers / sizeof *numbers;
-    po__mpw_map(out, 6 + numbers_count); /* keys are sorted */
+    po__mpw_map(out, 7 + numbers_count); /* keys are sorted */
     po__mpw_cstr(out, "cluster_id");
     po__mpw_cstr(out, cluster_id);
     po__mpw_cstr(out, "commit_index");
     po__mpw_uint(out, st.commit_index);
     po__mpw_cstr(out, "leader");
-    po__mpw_cstr(out, n->identity.name);
+    po__mpw_str(out, name_of(n, n->leader_id));
     po__mpw_cstr(out, "leader_id");
-    po__mpw_uint(out, n->identity.node_id);
+    po__mpw_uint(out, n->leader_id);
     po__mpw_cstr(out, numbers[0].key);
     po__mpw_uint(out, numbers[0].value);
     po__mpw_cstr(out, "members");
@@ -290,6 +302,8 @@ void po__status_encode(struct po__node *n, struct po__buf *out)
         po__member_encode(n, &servers[i], 0, NULL, out);
     po__mpw_cstr(out, "membership_change_pending");
     po__mpw_bool(out, st.membership_change_pending);
+    po__mpw_cstr(out, "node"); /* who says so */
+    po__mpw_cstr(out, n->identity.name);
     for (unsigned i = 1; i < numbers_count; i++) {
         po__mpw_cstr(out, numbers[i].key);
         po__mpw_uint(out, numbers[i].value);

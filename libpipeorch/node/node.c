@@ -141,6 +141,7 @@ int po__node_core_create(struct po__node **out, const struct po__node_env *env)
         goto err_after_lock;
     po__list_init(&n->calls);
     po__list_init(&n->leaderless);
+    po__list_init(&n->freshness.waiting);
     po__list_init(&n->batches);
     po__list_init(&n->dirty);
     po__list_init(&n->polls_ready);

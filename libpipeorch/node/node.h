@@ -85,6 +85,9 @@ int po__node_conn_closed(struct po__node *n, uint64_t conn);
 int po__node_apply(struct po__node *n, const void *cmd, size_t len, struct po__slice key,
                    uint32_t timeout_ms, po_result_cb cb, void *arg);
 int po__node_read_barrier(struct po__node *n, uint32_t timeout_ms, po_result_cb cb, void *arg);
+/* Likewise, and at most stale_ms (1..) old is good enough. */
+int po__node_read_stale(struct po__node *n, uint32_t stale_ms, uint32_t timeout_ms, po_result_cb cb,
+                        void *arg);
 /* The in-process channel of this node. */
 int po__channel_local(struct po__channel **ch, struct po__node *n);
 

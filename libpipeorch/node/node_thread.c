@@ -43,6 +43,13 @@ static uint64_t env_now(void *arg)
     return uv_now(&((struct thread *)arg)->loop);
 }
 
+static uint64_t env_exact(void *arg)
+{
+    uv_loop_t *loop = &((struct thread *)arg)->loop;
+    uv_update_time(loop);
+    return uv_now(loop);
+}
+
 static uint64_t env_wall(void *arg)
 {
     struct timespec ts;
@@ -142,7 +149,13 @@ int po__node_create(struct po__node **out)
     struct thread *t = po__calloc(1, sizeof *t);
     if (!t)
         return PO_ENOMEM;
-    struct po__node_env env = {env_now, env_wall, env_random, env_wake, env_on_thread, NULL, t};
+    struct po__node_env env = {.now_ms = env_now,
+                               .wall_ms = env_wall,
+                               .random = env_random,
+                               .wake = env_wake,
+                               .on_thread = env_on_thread,
+                               .arg = t,
+                               .exact_ms = env_exact};
     rv = po__node_core_create(&t->core, &env);
     if (rv)
         goto err_after_thread;

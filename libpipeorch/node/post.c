@@ -111,7 +111,8 @@ int po__node_apply(struct po__node *n, const void *cmd, size_t len, struct po__s
     return post_call(n, c);
 }
 
-int po__node_read_barrier(struct po__node *n, uint32_t timeout_ms, po_result_cb cb, void *arg)
+static int read_barrier(struct po__node *n, uint32_t stale_ms, uint32_t timeout_ms, po_result_cb cb,
+                        void *arg)
 {
     struct po__buf b;
     po__buf_init(&b, 64);
@@ -123,11 +124,24 @@ int po__node_read_barrier(struct po__node *n, uint32_t timeout_ms, po_result_cb 
     if (!c)
         return PO_ENOMEM;
     c->type = PO__REQ_BARRIER;
+    c->stale_ms = stale_ms;
     c->repeatable = true;
     c->deadline_ms = timeout_ms;
     c->apply.cb = cb;
     c->apply.arg = arg;
     return post_call(n, c);
+}
+
+int po__node_read_barrier(struct po__node *n, uint32_t timeout_ms, po_result_cb cb, void *arg)
+{
+    return read_barrier(n, 0, timeout_ms, cb, arg);
+}
+
+int po__node_read_stale(struct po__node *n, uint32_t stale_ms, uint32_t timeout_ms, po_result_cb cb,
+                        void *arg)
+{
+    PO_PRE(stale_ms > 0);
+    return read_barrier(n, stale_ms, timeout_ms, cb, arg);
 }
 
 struct conn_closed {

@@ -1,12 +1,11 @@
 /* Reads and waits: answered from the leader's state once a ReadIndex round has confirmed that it
- * still leads. */
+ * still leads. Reads of a state that may be stale are stale.c's. */
 #include "internal.h"
 
 #include <pipeorch/client.h>
 
-/* The state as of now is linearizable: answer the query in it. */
-static void answer_query(struct po__node *n, struct po__call *c, const struct po__query *q,
-                         uint64_t index)
+void po__read_answer(struct po__node *n, struct po__call *c, const struct po__query *q,
+                     uint64_t index, uint32_t staleness_ms)
 {
     const char *message = "";
     int rv = 0;
@@ -18,6 +17,7 @@ static void answer_query(struct po__node *n, struct po__call *c, const struct po
         po__members_encode(n, &n->body);
     else
         rv = po__model_query(n->model, q, &n->body, &message);
+    po__mpw_uint(&n->body, staleness_ms);
     if (rv == 0)
         rv = n->body.err;
     if (rv == 0 && n->body.len > PO__REQUEST_MAX_BYTES - 4096) {
@@ -28,7 +28,7 @@ static void answer_query(struct po__node *n, struct po__call *c, const struct po
     if (rv)
         po__call_error(n, c, rv, message && *message ? message : NULL);
     else
-        po__call_answer(n, c, 0, "", index, po__buf_slice(&n->body), 2);
+        po__call_answer(n, c, 0, "", index, po__buf_slice(&n->body), 3);
 }
 
 static int wait_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
@@ -66,7 +66,7 @@ static void answer_wait(struct po__node *n, struct po__call *c)
 {
     struct po__query q = {.what = c->wait_kind == 1 ? PO_QUERY_TASK : PO_QUERY_RUN,
                           .id = c->wait_id};
-    answer_query(n, c, &q, po__model_index(n->model));
+    po__read_answer(n, c, &q, po__model_index(n->model), 0);
 }
 
 void po__read_finished(struct po__node *n, uint32_t kind, uint64_t id)
@@ -132,7 +132,7 @@ static void confirmed(void *arg, int code, uint64_t index)
     } else {
         code = po__request_decode(c->data, c->len, &req);
         PO_INVARIANT(code == 0); /* it was decoded when it came */
-        answer_query(n, c, &req.query, index);
+        po__read_answer(n, c, &req.query, index, 0);
     }
     po__call_unref(c);
 }

@@ -6,7 +6,7 @@
 
 #define HEAD_FIELDS          3 /* version, type, timeout_ms */
 #define RESPONSE_HEAD_FIELDS 5 /* version, code, message, leader_address, index */
-#define QUERY_FIELDS         5
+#define QUERY_FIELDS         5 /* and stale_ms, which came later */
 #define WAIT_FIELDS          2
 #define HEARTBEAT_FIELDS     2
 #define POLL_FIELDS          8
@@ -176,6 +176,10 @@ int po__request_decode(const void *data, size_t len, struct po__request *req)
     if (n - HEAD_FIELDS < known)
         return PO_EPROTO;
     decode_body(&r, req);
+    if (req->type == PO__REQ_QUERY && n - HEAD_FIELDS > known) {
+        req->query.stale_ms = u32(&r);
+        known++;
+    }
     skip(&r, n - HEAD_FIELDS - known);
     return po__mpr_end(&r);
 }
@@ -212,12 +216,13 @@ void po__request_command(struct po__buf *b, uint32_t timeout_ms, const struct po
 void po__request_query(struct po__buf *b, uint32_t timeout_ms, const struct po__query *q)
 {
     PO_PRE(q->what >= 0);
-    po__request_begin(b, PO__REQ_QUERY, timeout_ms, QUERY_FIELDS);
+    po__request_begin(b, PO__REQ_QUERY, timeout_ms, QUERY_FIELDS + 1);
     po__mpw_uint(b, (uint64_t)q->what);
     po__mpw_uint(b, q->id);
     po__mpw_str(b, q->name);
     po__mpw_str(b, q->name2);
     po__mpw_uint(b, q->limit);
+    po__mpw_uint(b, q->stale_ms);
 }
 
 void po__request_wait(struct po__buf *b, uint32_t timeout_ms, uint32_t kind, uint64_t id)

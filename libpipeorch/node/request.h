@@ -7,7 +7,8 @@
  *     key is inside where it has one)
  *   BATCH:   [command, ...]                   up to PO__BATCH_MAX commands, each with its own
  *     result
- *   QUERY:   what, id, name, name2, limit     see PO_QUERY_*
+ *   QUERY:   what, id, name, name2, limit, stale_ms     see PO_QUERY_*; stale_ms > 0: the node that
+ *     is asked answers, leader or not, with a state at most so old, or PO_ESTALE_READ
  *   WAIT:    kind (1 task, 2 run), id         answers when it is finished, or PO_ETIMEDOUT
  *   HEARTBEAT: worker_id, incarnation
  *   POLL:    worker_id, incarnation, resync, held, ack_seq, wait_ms, tasks_max, done
@@ -18,7 +19,7 @@
  * and a response
  *   [PO__REQUEST_VERSION, code, message, leader_address, index, body...]
  *   COMMAND: id, data            BATCH: [[code, id, message, data], ...]
- *   QUERY: term, map             WAIT: term, map (as QUERY of the object)
+ *   QUERY: term, map, staleness_ms (absent: 0)     WAIT: term, map (as QUERY of the object)
  *   POLL: [result code of each `done`], [task, ...], [revoked token, ...]
  *     task = [seq, task_id, attempt, token, capability, input, timeout_ms, run_id]
  *   MEMBER: node_id, cluster_id               cluster_id: ADD and JOIN
