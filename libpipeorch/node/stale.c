@@ -34,6 +34,14 @@ static uint64_t age_ms(struct po__node *n)
     return now > n->freshness.at_ms ? now - n->freshness.at_ms : 0;
 }
 
+static uint64_t applied_index(const struct po__node *n)
+{
+    struct po__replica_status st;
+
+    po__replica_status(n->replica, &st);
+    return st.applied_index;
+}
+
 static void answer(struct po__node *n, struct po__call *c, uint64_t age)
 {
     struct po__request req;
@@ -41,11 +49,11 @@ static void answer(struct po__node *n, struct po__call *c, uint64_t age)
     if (c->type == PO__REQ_QUERY) {
         int rv = po__request_decode(c->data, c->len, &req);
         PO_INVARIANT(rv == 0); /* it was decoded when it came */
-        po__read_answer(n, c, &req.query, po__model_index(n->model), (uint32_t)age);
+        po__read_answer(n, c, &req.query, applied_index(n), (uint32_t)age);
         return;
     }
     struct po_result r = {.size = sizeof r,
-                          .index = po__model_index(n->model),
+                          .index = applied_index(n),
                           .message = "",
                           .term = n->term,
                           .staleness_ms = (uint32_t)age};

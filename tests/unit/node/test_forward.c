@@ -50,9 +50,11 @@ struct stand {
         done; /* a job is handed over, is done (libuv's own hand-over is unknown to TSan) */
     uint64_t peer, term, reply_id; /* of the job */
     int reply_code;
+    uint64_t reply_index;
     atomic_uint forwards; /* calls sent to a leader; the last one: */
     uint64_t forward_peer, forward_id;
-    atomic_int answers, code; /* of the call under test */
+    atomic_int answers, code;                        /* of the call under test */
+    atomic_uint read_index, read_term, staleness_ms; /* of a read */
 };
 
 /* ---- the network: nothing but a record of it ---- */
@@ -113,7 +115,7 @@ static void on_job(uv_async_t *a)
     sem_wait(&s->asked);
     if (s->reply_id) {
         struct po__buf b = {0};
-        po__response_begin(&b, s->reply_code, po__str(""), po__str(""), 5, 2);
+        po__response_begin(&b, s->reply_code, po__str(""), po__str(""), s->reply_index, 2);
         po__mpw_uint(&b, 0);
         po__mpw_bin(&b, po__slice("", 0));
         po__node_peer_forward(s->node, s->peer, true, s->reply_id, b.data, b.len);
@@ -167,6 +169,7 @@ static void reply(struct stand *s, uint64_t peer, uint64_t id, int code)
     s->peer = peer;
     s->reply_id = id;
     s->reply_code = code;
+    s->reply_index = s->reply_index ? s->reply_index : 5;
     do_job(s);
 }
 
@@ -181,6 +184,8 @@ static int no_apply(void *arg, uint64_t index, const void *cmd, size_t len, void
 }
 
 static const struct po_state_machine machine = {sizeof machine, NULL, no_apply, NULL, NULL};
+
+static uint32_t election_ms = 60000; /* the test says who leads */
 
 static void start(struct stand *s)
 {
@@ -199,7 +204,7 @@ static void start(struct stand *s)
                               .worker_address = "",
                               .state_machine = &machine,
                               .net = &s->net,
-                              .election_ms = 60000, /* the test says who leads */
+                              .election_ms = election_ms,
                               .heartbeat_ms = 1000,
                               .snapshot_bytes = 1 << 20,
                               .trailing_bytes = 1 << 20};
@@ -230,6 +235,9 @@ static void on_result(void *arg, const struct po_result *r)
 {
     struct stand *s = arg;
     atomic_store(&s->code, r->code);
+    atomic_store(&s->read_index, (unsigned)r->index);
+    atomic_store(&s->read_term, (unsigned)r->term);
+    atomic_store(&s->staleness_ms, r->staleness_ms);
     atomic_fetch_add(&s->answers, 1);
 }
 
@@ -378,13 +386,92 @@ static void test_what_has_no_key(void **state)
     stop(&s);
 }
 
+static void read_stale(struct stand *s, uint32_t stale_ms)
+{
+    assert_int_equal(po__node_read_stale(s->node, stale_ms, 60000, on_result, s), 0);
+}
+
+/* One confirmation serves all reads that wait for it, and those that come while it is fresh. */
+static void test_stale_reads(void **state)
+{
+    (void)state;
+    struct stand s;
+    start(&s);
+    lead(&s, 2, 2);
+    read_stale(&s, 60000);
+    AWAIT(atomic_load(&s.forwards) == 1);
+    read_stale(&s, 50000);
+    lead(&s, 2, 2); /* has taken the mail before it; a leader's word alone makes nothing fresh */
+    uint64_t asked_ns = uv_hrtime();
+    assert_int_equal(atomic_load(&s.answers), 0);
+    while (uv_hrtime() < asked_ns + 50000000)
+        ;
+    s.reply_index = 1; /* applied here */
+    reply(&s, 2, s.forward_id, 0);
+    AWAIT(atomic_load(&s.answers) == 2);
+    assert_int_equal(atomic_load(&s.code), 0);
+    assert_int_equal(atomic_load(&s.read_index), 1);
+    assert_int_equal(atomic_load(&s.read_term), 2);
+    assert_true(atomic_load(&s.staleness_ms) >= 49); /* it runs from the question, not the answer */
+    for (int i = 3; i <= 10; i++) {
+        read_stale(&s, PO_TIMEOUT_MAX_MS);
+        AWAIT(atomic_load(&s.answers) == i);
+        assert_int_equal(atomic_load(&s.code), 0);
+    }
+    assert_int_equal(atomic_load(&s.forwards), 1);
+    /* Older than half of what is allowed: answered, and asked for ahead. */
+    while (uv_hrtime() < asked_ns + 110000000)
+        ;
+    read_stale(&s, 200);
+    AWAIT(atomic_load(&s.answers) == 11);
+    AWAIT(atomic_load(&s.forwards) == 2 || atomic_load(&s.code) == PO_ESTALE_READ);
+    stop(&s);
+}
+
+/* Nobody confirms: the bound is kept. */
+static void test_stale_read_refused(void **state)
+{
+    (void)state;
+    struct stand s;
+    election_ms = 300;
+    start(&s);
+    election_ms = 60000;
+    lead(&s, 2, 2);
+    read_stale(&s, 5000);
+    AWAIT(atomic_load(&s.forwards) == 1);
+    AWAIT(atomic_load(&s.answers) == 1); /* silence */
+    assert_int_equal(atomic_load(&s.code), PO_ESTALE_READ);
+    lead(&s, 3, 3);
+    read_stale(&s, 5000);
+    AWAIT(atomic_load(&s.forwards) == 2);
+    reply(&s, 3, s.forward_id, 0); /* an index that never comes here: confirmed, and not applied */
+    AWAIT(atomic_load(&s.answers) == 2);
+    assert_int_equal(atomic_load(&s.code), PO_ESTALE_READ);
+    stop(&s);
+}
+
+/* Reads that wait when the node stops are answered like all calls. */
+static void test_stale_read_and_stop(void **state)
+{
+    (void)state;
+    struct stand s;
+    start(&s);
+    lead(&s, 2, 2);
+    read_stale(&s, 5000);
+    AWAIT(atomic_load(&s.forwards) == 1);
+    stop(&s);
+    assert_int_equal(atomic_load(&s.answers), 1);
+    assert_int_equal(atomic_load(&s.code), PO_ECLOSED);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_reply_to_an_earlier_life), TEST(test_silent_leader),
         TEST(test_leader_that_stops),        TEST(test_refused_after_a_lost_leader),
-        TEST(test_what_has_no_key),
+        TEST(test_what_has_no_key),          TEST(test_stale_reads),
+        TEST(test_stale_read_refused),       TEST(test_stale_read_and_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
