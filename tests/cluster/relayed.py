@@ -4,7 +4,7 @@ import random
 import signal
 import time
 
-from local_cluster import Cluster, Port
+from local_cluster import Cluster, PoctlError, Port, wait_until
 from relay import CLIENTS, Relay
 
 
@@ -44,14 +44,15 @@ class Faults:
     leader: a function that names the node believed to lead, or None. log: called with one line for each fault."""
 
     def __init__(self, cluster, seed, leader, log, election_s):
-        self.cluster, self.leader, self.log, self.election_s = cluster, leader, log, election_s
+        self.cluster, self.seed, self.leader, self.log, self.election_s = cluster, seed, leader, log, election_s
         self.random = random.Random(seed)
         self.count = 0
         self.ended = []  # processes that ended without being killed: what no fault excuses
         self.began = time.monotonic()
         self.kinds = [self.kill_leader, self.kill_leader, self.kill_follower, self.kill_all, self.pause_leader, self.pause_leader,
                       self.pause_follower, self.isolate_leader, self.isolate_leader, self.isolate_follower, self.deafen_leader,
-                      self.mute_leader, self.cut_pair, self.refuse_pair, self.slow_links, self.cut_clients, self.cut_clients]
+                      self.mute_leader, self.cut_pair, self.refuse_pair, self.slow_links, self.cut_clients, self.cut_clients,
+                      self.transfer_leader, self.demote_follower]
 
     def run(self, seconds):
         """Faults for so long; afterwards nothing is broken, though not everything has recovered."""
@@ -61,6 +62,7 @@ class Faults:
             time.sleep(self.random.uniform(0.3, 2.0))
 
     def one(self):
+        self.random.seed(f"{self.seed}/{self.count}")  # the order does not depend on how often the last one drew
         kind = self.random.choice(self.kinds)
         target = self._leader() if "leader" in kind.__name__ or kind == self.cut_clients else self._follower()
         self.count += 1
@@ -154,6 +156,32 @@ class Faults:
             self.cluster.relay.delay(target, other, self.random.uniform(0.01, 0.3) * self.election_s)
             self.cluster.relay.delay(other, target, self.random.uniform(0.01, 0.3) * self.election_s)
         self._hold(2, 8)
+
+    def transfer_leader(self, _target):
+        """Wherever it goes, if it goes: an election may come between."""
+        try:
+            self.cluster.poctl("member", "transfer", timeout_s=3)
+        except PoctlError:
+            pass
+        self._hold(0, 2)
+
+    def demote_follower(self, target):
+        """For a while two vote. Half of the time the leader dies meanwhile, so that no other can be elected before it is back."""
+        try:
+            self.cluster.poctl("member", "demote", target, timeout_s=3)
+        except PoctlError:
+            pass
+        self._hold(0, 4)
+        if self.random.random() < 0.5:
+            self.cluster.nodes[self._leader()].kill()
+            self._hold(0, 4)
+        self.mend()
+
+        def promoted():
+            self.cluster.poctl("member", "promote", target, timeout_s=5)
+            return True
+
+        wait_until(promoted, what=f"{target} votes again")
 
     def cut_clients(self, target):
         self.cluster.relay.cut_one_way(target, CLIENTS)

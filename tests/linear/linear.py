@@ -49,7 +49,7 @@ class LinearCluster(RelayedCluster):
         self.clients = {name: self._client(name) for name in CLIENTS}
 
     def program(self, name):
-        return str(harness.BUILD / "tests" / "linear" / name)
+        return str(harness.BUILD / "tests" / "linear" / name) if name.startswith("linear_") else super().program(name)
 
     def prefix(self, name):
         return self.folder / name
