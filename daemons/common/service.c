@@ -3,11 +3,12 @@
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-#ifdef HAVE_LIBSYSTEMD
-#include <systemd/sd-daemon.h>
-#endif
 
 static void stop_signals(sigset_t *set)
 {
@@ -48,12 +49,23 @@ void service_exit_within(unsigned limit_s)
     alarm(limit_s);
 }
 
+/* systemd's protocol (sd_notify(3) shows it): one datagram to the socket that NOTIFY_SOCKET names.
+ * If it cannot be sent, systemd's own time limit tells the operator. */
 void service_notify(const char *state)
 {
-#ifdef HAVE_LIBSYSTEMD
-    sd_notify(
-        0, state); /* without NOTIFY_SOCKET it does nothing; its failure is systemd's to notice */
-#else
-    (void)state;
-#endif
+    const char *path = getenv("NOTIFY_SOCKET");
+    size_t len = path ? strlen(path) : 0;
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    if (len < 2 || len >= sizeof to.sun_path || (*path != '/' && *path != '@'))
+        return;
+    memcpy(to.sun_path, path, len);
+    if (*path == '@') /* an abstract name */
+        to.sun_path[0] = '\0';
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    ssize_t ignored = sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&to,
+                             (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
+    (void)ignored;
+    close(fd);
 }

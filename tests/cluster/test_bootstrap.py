@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import time
 
 import harness
@@ -82,6 +83,26 @@ class Stopping(harness.ClusterCase):
         done = self.wait_task(task, "succeeded", "failed")
         self.assertEqual((done["state"], done["worker_id"], done["result"]["attempt"]), ("succeeded", "w2", 2))
         self.assertIsNone(self.worker_row("w1"))
+
+    def test_systemd_is_told(self):
+        """Each daemon says when it is ready, and when it has been told to stop."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            path = str(self.folder / "notify")
+            systemd.bind(path)
+            systemd.settimeout(20)
+            cluster = self.make_cluster({"alone": "lab"})
+            node = cluster.nodes["alone"]
+            node.env = {"NOTIFY_SOCKET": path}
+            node.start()
+            self.assertEqual(systemd.recv(64), b"READY=1")
+            worker = self.start_worker("w1", {"echo:json": ECHO})
+            worker.stop()
+            worker.env = {"NOTIFY_SOCKET": path}
+            worker.start()
+            self.assertEqual(systemd.recv(64), b"READY=1")
+            for daemon in (worker, node):
+                self.assertEqual(daemon.stop(), 0)
+                self.assertEqual(systemd.recv(64), b"STOPPING=1")
 
     def test_logs_are_json_lines(self):
         cluster = self.start_cluster({"alone": "lab"})
