@@ -236,6 +236,9 @@ static void read_flags(struct opt_run *run, char **argv)
 
 static void check_required(struct opt_run *run)
 {
+    for (unsigned i = 0; i < run->tool->count; i++)
+        if (run->tool->options[i].flags & OPT_ALONE && run->values[i].given)
+            return;
     for (unsigned i = 0; i < run->tool->count; i++) {
         const struct opt *o = &run->tool->options[i];
         if (!(o->flags & OPT_REQUIRED) || run->values[i].given)

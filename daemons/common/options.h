@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include "base/buf.h"
 
-#define OPT_OPTIONS_MAX        40   /* of one program */
+#define OPT_OPTIONS_MAX        64   /* of one program */
 #define OPT_WORDS_MAX          16   /* arguments that are no flags */
 #define OPT_VALUE_MAX_BYTES    4096 /* of one text value, except OPT_TEXT (a mebibyte) */
 #define OPT_PLACE_MAX_BYTES    640
@@ -39,6 +39,7 @@ enum opt_type {                /* member of the settings struct */
 #define OPT_REQUIRED  1u /* must be given somewhere */
 #define OPT_FLAG_ONLY 2u /* neither in the config file nor in the environment */
 #define OPT_ENV_TOO   4u /* with OPT_FLAG_ONLY: the environment is allowed */
+#define OPT_ALONE     8u /* with it, nothing else is required */
 
 struct opt {
     const char *name; /* snake_case */

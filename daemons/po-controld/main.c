@@ -8,6 +8,7 @@
 
 #include "../common/logging.h"
 #include "../common/service.h"
+#include "check_dir.h"
 #include "settings.h"
 
 #define POLL_MS      100 /* between looks at the node's health */
@@ -225,9 +226,11 @@ int main(int argc, char **argv)
     struct opt_run run;
     service_init();
     opt_read(&run, &controld_tool, &s, argv, environ);
-    if (!run.help && !run.version)
+    if (!run.help && !run.version && !s.check_dir)
         check_together(&run, &s, &m);
     int code = opt_finish(&run);
+    if (code < 0 && s.check_dir)
+        code = check_dir(s.check_dir, strcmp(s.log_format, "json") == 0);
     if (code < 0 && s.check_config)
         code = EXIT_OK;
     if (code < 0) {

@@ -68,6 +68,10 @@ static const struct opt options[] = {
     {"check_config", OPT_BOOL, AT(check_config), NULL, "false",
      "Check flags, environment and config file, list every problem, and exit.",
      .flags = OPT_FLAG_ONLY},
+    {"check_dir", OPT_PATH, AT(check_dir), "DIR", NULL,
+     "Look at the data folder of a stopped node, change nothing in it, and exit: 0 healthy, 1 "
+     "damaged but usable, 2 a start would be refused. With --log-format json the report is JSON.",
+     .flags = OPT_FLAG_ONLY | OPT_ALONE},
 };
 
 const struct opt_tool controld_tool = {

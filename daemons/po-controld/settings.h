@@ -12,6 +12,7 @@ struct controld_settings {
     const char *log_level, *log_format;
     uint64_t election_ms, heartbeat_ms;
     uint64_t snapshot_bytes, trailing_bytes, segment_bytes;
+    const char *check_dir;
     bool failover_hint;
     bool bootstrap, insecure, check_config;
 };

@@ -27,10 +27,11 @@ struct verb {
     int (*execute)(struct ctl *ctl); /* returns the exit code */
     bool offline;                    /* no client needed */
     bool optional;                   /* the argument may be left out */
+    const char *offline_with;        /* likewise offline with this option, NULL: none */
 };
 
 extern const struct verb cluster_verbs[], member_verbs[], task_verbs[], pipeline_verbs[],
-    sim_verbs[]; /* each ends with words NULL */
+    backup_verbs[], sim_verbs[]; /* each ends with words NULL */
 
 bool ctl_json(const struct ctl *ctl);                     /* -o json */
 struct po_call_opts ctl_opts(const struct ctl *ctl);      /* timeout, and the key if given */

@@ -8,8 +8,8 @@
 #include "ctl.h"
 #include "spec/spec.h"
 
-static const struct verb *const groups[] = {cluster_verbs, member_verbs, task_verbs,
-                                             pipeline_verbs, sim_verbs};
+static const struct verb *const groups[] = {cluster_verbs,  member_verbs, task_verbs,
+                                            pipeline_verbs, backup_verbs, sim_verbs};
 #define GROUPS    (sizeof groups / sizeof *groups)
 #define VERBS_MAX 64
 
@@ -119,9 +119,14 @@ static int print_help(const struct opt_run *run, const struct verb *v)
     return ok ? EXIT_DONE : EXIT_REFUSED;
 }
 
+static bool is_offline(const struct ctl *ctl, const struct verb *v)
+{
+    return v->offline || (v->offline_with && opt_given(ctl->run, v->offline_with));
+}
+
 static int execute(struct ctl *ctl)
 {
-    if (ctl->verb->offline)
+    if (is_offline(ctl, ctl->verb))
         return ctl->verb->execute(ctl);
     struct po_client_opts opts = {.size = sizeof opts, .name = "poctl"};
     int rv = po_client_open(&ctl->client, ctl->s->controllers, &opts);
@@ -144,7 +149,7 @@ static const struct verb *check(struct ctl *ctl)
     } else {
         check_words(run, v, words);
         check_options(run, v);
-        if (!v->offline && !opt_given(run, "controllers"))
+        if (!is_offline(ctl, v) && !opt_given(run, "controllers"))
             opt_problem(run, "controllers", "is missing; give the flag or PO_CONTROLLERS");
         if (ctl->s->key && strlen(ctl->s->key) > PO_KEY_MAX_BYTES)
             opt_problem(run, "key", "has %zu bytes; at most %d are allowed", strlen(ctl->s->key),

@@ -60,6 +60,35 @@ static const struct opt options[] = {
      .flags = OPT_FLAG_ONLY},
     {"runs", OPT_UINT, AT(runs), "N", "1", "sim: runs of the pipeline, one after the other.", 1,
      1000, .flags = OPT_FLAG_ONLY},
+    {"dir", OPT_PATH, AT(dir), "DIR", NULL,
+     "snapshot save, recover, log dump: data directory of a stopped node. snapshot restore: the "
+     "new one.",
+     .flags = OPT_FLAG_ONLY},
+    {"force", OPT_BOOL, AT(force), NULL, "false", "snapshot save: replace FILE if it exists.",
+     .flags = OPT_FLAG_ONLY},
+    {"name", OPT_NAME, AT(name), "NAME", NULL,
+     "snapshot restore: name of the node that will start with the directory.",
+     .flags = OPT_FLAG_ONLY},
+    {"members", OPT_MEMBERS, AT(members), "NAME=HOST:PORT,...", NULL,
+     "snapshot restore: all nodes of the new cluster with their peer addresses. Default: this node "
+     "alone.",
+     .flags = OPT_FLAG_ONLY},
+    {"cluster_id", OPT_NAME, AT(cluster_id), "ID", NULL,
+     "snapshot restore: the new cluster's id, as the first member's restore printed it. Default: a "
+     "new one.",
+     .flags = OPT_FLAG_ONLY},
+    {"accept_data_loss", OPT_UINT, AT(accept_data_loss), "INDEX", NULL,
+     "recover: do it. INDEX is the last index that recover shows without this option.", 1,
+     UINT64_MAX, .flags = OPT_FLAG_ONLY},
+    {"backup", OPT_PATH, AT(backup), "DIR", NULL,
+     "recover: copy the directory here first. Default: --dir with .before-recover behind it.",
+     .flags = OPT_FLAG_ONLY},
+    {"address", OPT_ADDRESS, AT(address), "HOST:PORT", NULL,
+     "recover: the node's peer address from now on. Default: as it was.", .flags = OPT_FLAG_ONLY},
+    {"from", OPT_UINT, AT(from), "INDEX", "0", "log dump: begin here.", 0, UINT64_MAX,
+     .flags = OPT_FLAG_ONLY},
+    {"to", OPT_UINT, AT(to), "INDEX", NULL, "log dump: end here.", 0, UINT64_MAX,
+     .flags = OPT_FLAG_ONLY},
 };
 
 const struct opt_tool poctl_tool = {
@@ -92,6 +121,11 @@ const struct opt_tool poctl_tool = {
              "  pipeline list                pipelines\n"
              "  pipeline runs                runs by id\n"
              "  sim                          run a pipeline on a simulated cluster\n"
+             "  snapshot save FILE           back up a running cluster, or a stopped node (--dir)\n"
+             "  snapshot inspect FILE        check a backup and say what it holds\n"
+             "  snapshot restore FILE        make a member of a new cluster from a backup\n"
+             "  recover                      let one node go on without its lost majority\n"
+             "  log dump                     the log of a stopped node in readable form\n"
              "\n"
              "poctl COMMAND --help says more about one command. FILE may be -, standard input.",
     .after =

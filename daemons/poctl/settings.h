@@ -7,8 +7,10 @@
 struct poctl_settings {
     const char *controllers, *output, *zone, *input, *input_file, *params, *params_file, *key,
         *state, *pipeline, *workers, *faults;
+    const char *dir, *name, *members, *cluster_id, *backup, *address;
     uint64_t stale, timeout, attempts, timeout_ms, after, limit, seed, nodes, runs;
-    bool wait;
+    uint64_t accept_data_loss, from, to;
+    bool wait, force;
 };
 
 #endif

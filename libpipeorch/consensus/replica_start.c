@@ -68,6 +68,20 @@ static int recover(struct po__replica *r, struct po__recovery *rec, char *error,
         po__store_reset_log(r->o.store, snap->index + 1);
         po__log_reset(&r->log, snap->index + 1);
     }
+    /* A node writes its term before it writes entries of that term. So metadata that is older than
+     * the log is not the one that was written last, and its vote means nothing. */
+    const struct po__log_slot *last = po__log_get(&r->log, po__log_last(&r->log));
+    uint64_t log_term = last ? last->rec->term : 0;
+    if (rec->term < log_term || rec->term < snap->term) {
+        snprintf(
+            error, error_len,
+            "meta: its term is %llu, but the log or snapshot holds entries of term %llu: newer "
+            "metadata was lost, and without it this node could vote twice; rejoin the cluster "
+            "as a new node",
+            (unsigned long long)rec->term,
+            (unsigned long long)(log_term > snap->term ? log_term : snap->term));
+        return PO_ECORRUPT;
+    }
     if (snap->index == 0 && r->log.count && r->log.first != 1) {
         snprintf(error, error_len,
                  "recovery: the log begins at %llu and there is no snapshot of what came before",

@@ -243,7 +243,7 @@ static int page_at(struct po__file *f, uint64_t offset, struct page **out)
     size_t there = offset >= i->bytes               ? 0
                    : i->bytes - offset < PAGE_BYTES ? (size_t)(i->bytes - offset)
                                                     : PAGE_BYTES;
-    int rv = ov_read(f, p->data, there, offset);
+    int rv = there ? ov_read(f, p->data, there, offset) : 0;
     if (rv) {
         po__free(p);
         return rv;

@@ -315,6 +315,7 @@ static int dry_run(const struct po__tool_recover *o, struct po__buf *json, char 
         return PO_ENOMEM;
     int rv = po__directory_open(&r->dir, o->data_dir, true, error, error_len);
     rv = rv ? rv : check(r);
+    rv = rv || !o->accept ? rv : check_accepted(r);
     rv = rv ? rv : answer(r, false, json);
     po__directory_close(&r->dir);
     po__free(r);
