@@ -252,6 +252,8 @@ void chaos_draw(struct sim *s)
     static const double late_percents[] = {1, 1, 10, 40};
     s->late_percent = late_percents[sim_random(s, 0, 3)];
     s->damage_percent = 15;
+    s->election_ms = SIM_ELECTION_MS;
+    s->heartbeat_ms = SIM_HEARTBEAT_MS;
     s->delay_min_us = 200;
     s->delay_max_us = 8000;
     static const double crash_percents[] = {0, 0.02, 0.05, 0.2, 0.5};

@@ -63,7 +63,8 @@ static void damage(struct sim *s, struct frame *x)
     if (m.snapshot.data_len) {
         size_t at = (size_t)((const uint8_t *)m.snapshot.data - x->bytes);
         x->bytes[at + sim_random(s, 0, m.snapshot.data_len - 1)] ^= 1u << sim_random(s, 0, 7);
-        po__le32_put(x->bytes + 8, po__crc32c(po__crc32c(0, x->bytes, 8), x->bytes + 12, x->len - 12));
+        po__le32_put(x->bytes + 8,
+                     po__crc32c(po__crc32c(0, x->bytes, 8), x->bytes + 12, x->len - 12));
         s->stats.damaged++;
         sim_note(s, NULL, "a piece of a snapshot is damaged on its way from %llu to %llu", x->from,
                  x->to);
@@ -100,7 +101,8 @@ static void on_send(void *arg, uint64_t peer, struct po__frame *f)
             damage(s, x);
         if (x->len != f->bytes)
             oracle_fail(s, "a frame says %u bytes and has %zu", f->bytes, x->len);
-        uint64_t us = s->now_us + sim_random(s, s->delay_min_us, s->delay_max_us);
+        uint64_t us =
+            s->now_us + s->far_us[n->id][peer] + sim_random(s, s->delay_min_us, s->delay_max_us);
         if (c > 0 || (!s->ordered && sim_percent(s, s->late_percent)))
             us += sim_random(s, 1000, 400000);
         if (s->ordered && c == 0) {
@@ -413,8 +415,8 @@ void sim_start(struct sim *s, struct sim_node *n)
                                     .log = {on_log, n, PO_LOG_DEBUG, n->address},
                                     .id = n->id,
                                     .address = n->address,
-                                    .election_ms = SIM_ELECTION_MS,
-                                    .heartbeat_ms = SIM_HEARTBEAT_MS,
+                                    .election_ms = s->election_ms,
+                                    .heartbeat_ms = s->heartbeat_ms,
                                     .snapshot_bytes = s->snapshot_bytes,
                                     .trailing_bytes = s->trailing_bytes,
                                     .seed = sim_random(s, 1, UINT32_MAX),

@@ -31,7 +31,8 @@ void peers_closed(struct sim *s, struct sim_node *n)
         struct sim_node *other = &s->nodes[i];
         if (other == n || !other->alive)
             continue;
-        uint64_t us = s->now_us + sim_random(s, s->delay_min_us, s->delay_max_us);
+        uint64_t us = s->now_us + s->far_us[n->id][other->id] +
+                      sim_random(s, s->delay_min_us, s->delay_max_us);
         if (us <= s->link_last_us[n->id][other->id]) /* after all that was sent before */
             us = s->link_last_us[n->id][other->id] + 1;
         sim_at(s, us, SIM_CLOSED, other, end_of(n, was));
@@ -75,7 +76,8 @@ void peers_event(struct sim *s, enum sim_event_kind kind, struct sim_node *n, ui
     if (kind == SIM_LIE) {
         lie(s);
     } else if (n->alive && kind == SIM_CLOSED) {
-        uint64_t rtt = sim_random(s, 2 * s->delay_min_us, 2 * s->delay_max_us);
+        uint64_t rtt = 2 * s->far_us[n->id][value & 0xff] +
+                       sim_random(s, 2 * s->delay_min_us, 2 * s->delay_max_us);
         sim_at(s, s->now_us + rtt, SIM_CONFIRM, n, value);
     } else if (n->alive) {
         confirm(s, n, value);

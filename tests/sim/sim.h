@@ -107,8 +107,8 @@ struct sim_node {
 struct sim_stats {
     uint64_t events, messages, lost, duplicated, crashes, crashes_inside, restarts, partitions,
         elections, commands, acked, unknown, reads, reads_failed, snapshots, installs, changes,
-        transfers, stalls, closes_spurious, gone, gone_wrong, hinted, healthy, deposed,
-        damaged, simulated_us;
+        transfers, stalls, closes_spurious, gone, gone_wrong, hinted, healthy, deposed, damaged,
+        simulated_us;
 };
 
 struct sim {
@@ -124,6 +124,8 @@ struct sim {
     bool blocked[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1]; /* [from][to], one way */
     double loss_percent, duplicate_percent, damage_percent;
     uint64_t delay_min_us, delay_max_us;
+    uint64_t far_us[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1]; /* added to it, between two nodes */
+    uint32_t election_ms, heartbeat_ms;
     bool ordered;        /* each link keeps its order */
     double late_percent; /* of the frames of a link that does not: overtaken by many */
     uint64_t link_last_us[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
