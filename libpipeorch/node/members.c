@@ -73,7 +73,9 @@ void po__members_sync(struct po__node *n)
         stage_member(n, &n->peers[i]);
 }
 
-/* Is the peer a member, as far as this node can know? PO_EREMOVED: certainly not. */
+/* Is the peer a member, as far as this node can know? PO_EREMOVED: certainly not. A leader knows.
+ * Another node may lag behind, and whom it does not know may be the very leader that would tell it:
+ * were it refused, this node would never learn who joined while it was away. */
 static int check_member(struct po__node *n, const struct po__node_peer *peer, char *why,
                         size_t why_len)
 {
@@ -82,11 +84,13 @@ static int check_member(struct po__node *n, const struct po__node_peer *peer, ch
     if (v.count == 0 || po__members_server(&v, peer->node_id))
         return 0; /* a node that joins knows nobody yet */
     bool left = po__replica_has_left(n->replica, peer->node_id);
+    if (!left && !n->ready)
+        return 0;
     snprintf(why, why_len,
              left
                  ? "node %s (id %llu) was removed from this cluster; a node that is to be a member "
                    "again joins with an empty directory, under a new id"
-                 : "node %s (id %llu) is not a member of this cluster, as far as this node knows",
+                 : "node %s (id %llu) is not a member of this cluster",
              peer->name, (unsigned long long)peer->node_id);
     return left ? PO_EREMOVED : PO_EREFUSED;
 }

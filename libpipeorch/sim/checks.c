@@ -17,7 +17,7 @@
 
 struct po__checks {
     uint64_t digest_at[PO__SIM_INDEX_MAX]; /* state after this entry, 0: not seen */
-    uint8_t leader_of[TERMS_MAX];          /* id */
+    uint8_t leader_of[TERMS_MAX];          /* place + 1 */
     uint64_t acked;                        /* highest index whose caller was told so */
     uint64_t acked_at_election[PO__SIM_NODES_MAX];
     uint64_t acked_id[2][NUMBERS_MAX]; /* of each key of tasks and of runs; 0: not acked */
@@ -104,10 +104,10 @@ static void check_leader(struct po__simnode *n, uint64_t term)
         po__world_fail(w, "terms run away: %llu", U(term));
         return;
     }
-    if (k->leader_of[term] && k->leader_of[term] != n->id)
+    if (k->leader_of[term] && k->leader_of[term] != n->place + 1)
         po__world_fail(w, "node-%u and %s both lead term %llu", k->leader_of[term], n->name,
                        U(term));
-    k->leader_of[term] = (uint8_t)n->id;
+    k->leader_of[term] = (uint8_t)(n->place + 1);
     k->acked_at_election[n->place] = k->acked;
     w->stats.elections++;
     po__world_trace(w, "leads term %llu", n->name, term);
@@ -121,9 +121,9 @@ static void check_ready(struct po__simnode *n)
     if (applied < k->acked_at_election[n->place])
         po__world_fail(w, "%s is ready at index %llu, but %llu was acknowledged before it led",
                        n->name, U(applied), U(k->acked_at_election[n->place]));
-    if (k->last_leader && k->last_leader != n->id)
+    if (k->last_leader && k->last_leader != n->place + 1)
         w->stats.failovers++;
-    k->last_leader = (unsigned)n->id;
+    k->last_leader = n->place + 1;
     po__world_trace(w, "is ready at index %llu", n->name, applied);
 }
 

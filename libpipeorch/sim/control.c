@@ -232,7 +232,7 @@ void po__control_disk(struct po__simnode *n, enum po__disk_channel c)
         po__control_turn(n);
 }
 
-static int store_open(struct po__simnode *n, char *error, size_t error_len)
+int po__control_store(struct po__simnode *n, char *error, size_t error_len)
 {
     struct po__store_opts opts = {.segment_bytes = SEGMENT_BYTES,
                                   .segments_spare = 1,
@@ -292,7 +292,7 @@ void po__control_start(struct po__simnode *n)
 {
     struct po__world *w = n->world;
     char error[512] = "";
-    if (n->alive)
+    if (n->alive || n->id == 0)
         return;
     n->alive = true;
     n->dying = n->starved = n->hurt = false;
@@ -301,7 +301,7 @@ void po__control_start(struct po__simnode *n)
     w->stats.starts++;
     po__checks_started(n);
     hurt_start(n);
-    int rv = store_open(n, error, sizeof error);
+    int rv = po__control_store(n, error, sizeof error);
     if (rv == 0)
         rv = core_open(n, error, sizeof error);
     if (rv) {
@@ -331,8 +331,7 @@ void po__control_bootstrap(struct po__simnode *n)
     snprintf(id.name, sizeof id.name, "%s", n->name);
     id.cluster_id[0] = 1;
     id.directory_id[0] = (uint8_t)n->id;
-    if (store_open(n, error, sizeof error) ||
-        po__store_bootstrap(n->store, &id, n->voter ? 1 : 0, n->voter ? first : NULL))
+    if (po__control_store(n, error, sizeof error) || po__store_bootstrap(n->store, &id, 1, first))
         po__world_fail(w, "%s cannot be bootstrapped: %s", n->name, error);
     po__store_close(n->store);
     n->store = NULL;
@@ -344,12 +343,13 @@ void po__control_init(struct po__world *w, unsigned place)
 {
     struct po__simnode *n = &w->nodes[place];
     const struct po__preset *p = w->opts.preset;
-    *n = (struct po__simnode){.world = w, .place = place, .id = place + 1, .incarnation = 1};
+    *n = (struct po__simnode){.world = w, .place = place, .incarnation = 1};
     snprintf(n->name, sizeof n->name, "node-%u", place + 1);
     snprintf(n->zone, sizeof n->zone, "zone-%u", place % 3);
     snprintf(n->address, sizeof n->address, "node-%u:7000", place + 1);
     snprintf(n->worker_address, sizeof n->worker_address, "node-%u:7001", place + 1);
     n->voter = place < w->opts.voters;
+    n->id = n->voter ? place + 1 : 0;
     n->rate = 1 + p->drift_percent / 100 * ((double)po__world_random(w, 0, 2000) / 1000 - 1);
     n->anchor_ms = (double)po__world_random(w, 1000, 100000);
     n->skew_ms = (int64_t)po__world_random(w, 0, 2 * p->skew_ms) - (int64_t)p->skew_ms;
@@ -362,6 +362,14 @@ void po__control_free(struct po__simnode *n)
     if (n->alive)
         bury(n);
     po__disk_sim_free(n->medium);
+}
+
+int po__place_of(const struct po__world *w, uint64_t id)
+{
+    for (unsigned i = 0; i < w->nodes_count; i++)
+        if (id && w->nodes[i].id == id)
+            return (int)i;
+    return -1;
 }
 
 struct po__simnode *po__world_leader(struct po__world *w)

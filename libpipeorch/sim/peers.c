@@ -51,18 +51,22 @@ static void send_bytes(struct po__simnode *n, unsigned to, enum channel channel,
     }
 }
 
-static bool reaches(struct po__simnode *n, uint64_t peer_id)
+/* Where the peer is to be sent to; -1: it is not connected. */
+static int way_to(struct po__simnode *n, uint64_t peer_id)
 {
-    return !n->dying && peer_id >= 1 && peer_id <= n->world->nodes_count && peer_id != n->id &&
-           pair_of(n->world, n->place, (unsigned)peer_id - 1)->up;
+    int to = po__place_of(n->world, peer_id);
+    bool open = !n->dying && to >= 0 && to != (int)n->place &&
+                pair_of(n->world, n->place, (unsigned)to)->up;
+    return open ? to : -1;
 }
 
 static void transport_send(void *arg, uint64_t peer_id, struct po__frame *f)
 {
     struct po__simnode *n = arg;
     po__control_die_perhaps(n);
-    if (reaches(n, peer_id))
-        send_bytes(n, (unsigned)peer_id - 1, RAFT, 0, f->parts, f->parts_count, f->bytes);
+    int to = way_to(n, peer_id);
+    if (to >= 0)
+        send_bytes(n, (unsigned)to, RAFT, 0, f->parts, f->parts_count, f->bytes);
     po__frame_unref(f);
 }
 
@@ -71,9 +75,11 @@ static void transport_servers(void *arg, const struct po__server *servers, unsig
     struct po__simnode *n = arg;
     n->servers = 0;
     for (unsigned i = 0; i < count; i++) {
-        uint64_t place = servers[i].id - 1;
-        if (place >= n->world->nodes_count ||
-            strcmp(servers[i].address, n->world->nodes[place].address) != 0) {
+        unsigned place = 0;
+        while (place < n->world->nodes_count &&
+               strcmp(servers[i].address, n->world->nodes[place].address) != 0)
+            place++;
+        if (place == n->world->nodes_count) {
             po__world_fail(n->world, "%s has server %llu with the address %s", n->name,
                            (unsigned long long)servers[i].id, servers[i].address);
             return;
@@ -85,7 +91,8 @@ static void transport_servers(void *arg, const struct po__server *servers, unsig
 static size_t transport_queued(void *arg, uint64_t peer_id)
 {
     struct po__simnode *n = arg;
-    return peer_id >= 1 && peer_id <= PO__SIM_NODES_MAX ? n->queued_bytes[peer_id - 1] : 0;
+    int to = po__place_of(n->world, peer_id);
+    return to >= 0 ? n->queued_bytes[to] : 0;
 }
 
 const struct po__transport_ops po__peers_transport = {transport_send, transport_servers,
@@ -104,9 +111,10 @@ static int net_forward(void *arg, uint64_t peer_id, bool reply, uint64_t call_id
     struct po__simnode *n = arg;
     struct po__slice part = po__slice(data, len);
     po__control_die_perhaps(n);
-    if (!reaches(n, peer_id))
+    int to = way_to(n, peer_id);
+    if (to < 0)
         return PO_EUNREACHABLE;
-    send_bytes(n, (unsigned)peer_id - 1, reply ? FORWARD_REPLY : FORWARD, call_id, &part, 1, len);
+    send_bytes(n, (unsigned)to, reply ? FORWARD_REPLY : FORWARD, call_id, &part, 1, len);
     return 0;
 }
 
@@ -171,8 +179,11 @@ static bool greet(struct po__simnode *to, struct po__simnode *from)
                               .directory_id = id->directory_id,
                               .feature_level = PO__FEATURE_LEVEL};
     int rv = po__node_peer_hello(to->core, &p, why, sizeof why);
-    if (rv == PO_EIDENTITY)
+    if (rv == PO_EIDENTITY || rv == PO_EREMOVED)
         po__world_fail(to->world, "%s refuses %s: %s", to->name, from->name, why);
+    if (rv)
+        po__world_trace(to->world, "refuses node %llu with code -%llu", to->name, from->id,
+                        (uint64_t)-rv);
     return rv == 0;
 }
 
@@ -263,59 +274,4 @@ void po__peers_lost(struct po__simnode *n)
         if (i != n->place)
             pair_of(n->world, n->place, i)->up = false;
     }
-}
-
-/* ---- growth ---- */
-
-static void change_done(void *arg, int code, uint64_t index)
-{
-    struct po__world *w = arg;
-    po__world_trace(w, "a change of members ended with code -%llu at %llu", "admin",
-                    (uint64_t)-code, index);
-}
-
-/* The node's role in the leader's configuration; -1: not a member. */
-static int role_of(struct po__simnode *leader, uint64_t id)
-{
-    struct po__server servers[PO_MEMBERS_MAX];
-    unsigned count = po__replica_servers(leader->core->replica, servers, PO_MEMBERS_MAX);
-    for (unsigned i = 0; i < count; i++)
-        if (servers[i].id == id)
-            return servers[i].role;
-    return -1;
-}
-
-/* What an administrator does: all join and catch up as standbys first, then become voters one
- * after the other (two voters tolerate no failure). Refusals are normal: tried again later. */
-void po__peers_admin(struct po__world *w)
-{
-    struct po__simnode *leader = po__world_leader(w);
-    struct po__replica *r = leader ? leader->core->replica : NULL;
-    bool standbys = true;
-    unsigned voters = 0;
-    int rv = PO_ENOLEADER;
-    for (unsigned i = w->opts.voters; leader && i < w->nodes_count; i++)
-        standbys = standbys && role_of(leader, i + 1) != -1 && role_of(leader, i + 1) != PO__SPARE;
-    for (unsigned i = w->opts.voters; leader && rv && i < w->nodes_count; i++) {
-        struct po__simnode *n = &w->nodes[i];
-        uint64_t now = po__control_ms(leader);
-        int role = role_of(leader, n->id);
-        if (role == -1)
-            rv = po__replica_add_spare(r, n->id, n->address, change_done, w, now);
-        else if (role == PO__SPARE)
-            rv = po__replica_set_role(r, n->id, PO__STANDBY, change_done, w, now);
-        else if (role == PO__STANDBY && standbys)
-            rv = po__replica_set_role(r, n->id, PO__VOTER, change_done, w, now);
-        else if (role == PO__VOTER)
-            voters++;
-        if (rv == 0)
-            po__world_trace(w, "changes node %llu, which was of role %llu", "admin", n->id,
-                            (uint64_t)(role + 1));
-    }
-    w->stats.grown = voters;
-    if (leader)
-        po__control_turn_by(leader, w->now_us);
-    if (voters < w->nodes_count - w->opts.voters)
-        po__world_at(w, w->now_us + po__world_random(w, 20000, 400000), PO__EV_ADMIN, 0, 0, 0,
-                     NULL);
 }

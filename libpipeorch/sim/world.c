@@ -113,8 +113,8 @@ static void dispatch(struct po__world *w, struct po__event *e)
         if (w->clients[e->who].stamp == e->stamp)
             po__client_event(w, e->who);
         break;
-    case PO__EV_ADMIN:
-        po__peers_admin(w);
+    case PO__EV_JOIN:
+        po__joiner_event(&w->nodes[e->who]);
         break;
     case PO__EV_FAULT:
         fault_event(w);
@@ -165,7 +165,10 @@ struct po__world *po__world_new(const struct po__world_opts *opts)
     for (unsigned i = 0; i < w->nodes_count; i++)
         po__control_init(w, i);
     for (unsigned i = 0; i < w->nodes_count; i++)
-        po__control_bootstrap(&w->nodes[i]);
+        if (w->nodes[i].voter)
+            po__control_bootstrap(&w->nodes[i]);
+        else
+            po__joiner_init(&w->nodes[i]);
     for (unsigned i = 0; i < w->workers_count; i++)
         w->workers[i] = opts->workers[i];
     return w;
@@ -180,8 +183,8 @@ static void begin(struct po__world *w)
         po__worker_begin(w, i);
     for (unsigned i = 0; i < w->clients_count; i++)
         po__client_begin(w, i);
-    if (w->opts.joiners)
-        po__world_at(w, 500000, PO__EV_ADMIN, 0, 0, 0, NULL);
+    for (unsigned i = w->opts.voters; i < w->nodes_count; i++)
+        po__world_at(w, po__world_random(w, 300000, 3000000), PO__EV_JOIN, i, 0, 0, NULL);
     w->chaos = w->opts.preset->fault_us != 0;
     if (w->chaos)
         po__world_at(w, w->opts.preset->fault_us, PO__EV_FAULT, 0, 0, 0, NULL);
@@ -203,14 +206,9 @@ static void await_leader(struct po__world *w)
                        (unsigned long long)bound / 1000);
 }
 
-static bool grown(const struct po__world *w)
-{
-    return w->stats.grown >= w->opts.joiners;
-}
-
 static void drain(struct po__world *w)
 {
-    while (!w->failed && !(done(w) && grown(w)) && w->now_us < w->opts.limit_us)
+    while (!w->failed && !(done(w) && po__joiners_vote(w)) && w->now_us < w->opts.limit_us)
         run_until(w, w->now_us + STEP_US);
     if (!w->failed && !done(w)) {
         struct po__simnode *leader = po__world_leader(w);
@@ -224,8 +222,8 @@ static void drain(struct po__world *w)
                        (unsigned long long)c.tasks_scheduled, (unsigned long long)c.tasks_running,
                        (unsigned long long)c.runs_running, po__clients_idle(w) ? "done" : "not");
     }
-    if (!w->failed && !grown(w))
-        po__world_fail(w, "liveness: the cluster did not grow: %llu of %u nodes joined",
+    if (!w->failed && !po__joiners_vote(w))
+        po__world_fail(w, "liveness: %llu of %u nodes that joined may vote",
                        (unsigned long long)w->stats.grown, w->opts.joiners);
 }
 

@@ -8,6 +8,7 @@
  *   world.c    virtual time: the loop over events; beginning and end of a run
  *   control.c  a control node: start, turn, crash, restart; its clock and its disk
  *   peers.c    connections between nodes: hello, frames, forwarded calls
+ *   growth.c   nodes that join while the cluster runs
  *   calls.c    what workers and clients ask of a node, there and back
  *   workers.c  workers: register, poll, run, complete; crashes and zombies
  *   clients.c  clients: submit, cancel, wait, apply, with keys and retries
@@ -50,7 +51,7 @@ enum po__event_kind {
     PO__EV_WORKER,  /* who: worker, value: enum of workers.c */
     PO__EV_CLOSED,  /* a node learns that a worker's connection ended; value: node and conn */
     PO__EV_CLIENT,  /* who: client */
-    PO__EV_ADMIN,   /* the next step of growing the cluster */
+    PO__EV_JOIN,    /* who: node without an id */
     PO__EV_FAULT,
 };
 
@@ -65,7 +66,7 @@ struct po__simapp {
 struct po__simnode {
     struct po__world *world;
     unsigned place; /* its index, and its place in the network */
-    uint64_t id;    /* place + 1 */
+    uint64_t id;    /* founders: place + 1; who joins is given one; 0: none yet */
     char name[16], zone[8], address[24], worker_address[24];
     bool voter;   /* founding member; else it joins */
     bool alive;   /* the process runs */
@@ -270,6 +271,8 @@ bool po__control_died(struct po__simnode *n);
 uint64_t po__control_ms(const struct po__simnode *n); /* its monotonic clock */
 void po__control_set_rate(struct po__simnode *n, double rate);
 void po__control_free(struct po__simnode *n);
+int po__control_store(struct po__simnode *n, char *error, size_t error_len); /* opens it */
+int po__place_of(const struct po__world *w, uint64_t id);                    /* -1: nobody's */
 struct po__simnode *po__world_leader(struct po__world *w); /* ready, of the highest term; or NULL */
 
 /* peers.c */
@@ -280,7 +283,11 @@ void po__peers_link(struct po__world *w, uint64_t pair);
 void po__peers_begin(struct po__world *w);
 void po__peers_lost(struct po__simnode *n); /* the process is gone: so are its connections */
 void po__peers_drop(struct po__world *w, void *data); /* a frame that is not delivered */
-void po__peers_admin(struct po__world *w);            /* grow the cluster by one step */
+
+/* growth.c */
+void po__joiner_init(struct po__simnode *n);  /* a directory that began to join */
+void po__joiner_event(struct po__simnode *n); /* it asks for a node id, again and again */
+bool po__joiners_vote(struct po__world *w);   /* every one of them, says the leader */
 
 /* calls.c */
 struct po__simcall *po__simcall_make(struct po__world *w, unsigned from, unsigned node,
