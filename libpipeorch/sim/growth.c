@@ -108,7 +108,10 @@ void po__joiner_event(struct po__simnode *n)
     po__buf_init(&b, PO__REQUEST_MAX_BYTES);
     po__request_member(&b, JOIN_MS, &m);
     PO_INVARIANT(b.err == 0);
-    unsigned asked = (unsigned)po__world_random(w, 0, w->opts.voters - 1);
+    unsigned asked; /* any member, joined or founding: sooner or later the leader */
+    do
+        asked = (unsigned)po__world_random(w, 0, w->nodes_count - 1);
+    while (w->nodes[asked].id == 0);
     struct po__simcall *c = po__simcall_make(w, n->place, asked, b.data, b.len, JOIN_MS, answered);
     c->who = n->place;
     po__simcall_send(c);
