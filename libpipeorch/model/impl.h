@@ -17,9 +17,9 @@
 #define PO__TICK_TASKS_MAX 4096 /* tasks that one tick moves; the rest stays due for the next */
 #define PO__TASK_LOST_MAX                                                                          \
     16 /* attempts beyond attempts_max that may end with the death of their worker */
-#define PO__MESSAGE_MAX_BYTES 512
-#define PO__SNAPSHOT_FORMAT   1
-#define PO__RECORD_MAX_BYTES  (8u << 20) /* one object in a snapshot */
+#define PO__MESSAGE_MAX_BYTES         512
+#define PO__SNAPSHOT_FORMAT           1
+#define PO__SNAPSHOT_RECORD_MAX_BYTES (8u << 20) /* one object in a snapshot */
 
 /* What ended the last attempt of a task, if it was its worker's word: the same word again is
  * answered 0. */

@@ -299,7 +299,7 @@ static int read_app_key(struct po__model *m, struct po__mpr *r)
 
 static int read_app(struct po__model *m, struct po__mpr *r)
 {
-    struct po__slice s = po__mpr_bin(r, PO__RECORD_MAX_BYTES);
+    struct po__slice s = po__mpr_bin(r, PO__SNAPSHOT_RECORD_MAX_BYTES);
     if (r->err)
         return PO_ECORRUPT;
     int rv = po__buf_append(&m->restore->app, s.data, s.len);
@@ -387,7 +387,7 @@ static int read_frames(struct po__model *m, const uint8_t *data, size_t len, siz
     while (len - *used >= FRAME_HEAD_BYTES) {
         const uint8_t *p = data + *used;
         size_t n = (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
-        if (n > PO__RECORD_MAX_BYTES)
+        if (n > PO__SNAPSHOT_RECORD_MAX_BYTES)
             return PO_ECORRUPT;
         if (len - *used - FRAME_HEAD_BYTES < n)
             return 0;

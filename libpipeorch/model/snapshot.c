@@ -95,7 +95,7 @@ static void frame_end(struct po__model *m, struct po__buf *out, size_t from)
     if (out->err)
         return;
     size_t len = out->len - from;
-    PO_INVARIANT(len <= PO__RECORD_MAX_BYTES);
+    PO_INVARIANT(len <= PO__SNAPSHOT_RECORD_MAX_BYTES);
     for (unsigned i = 0; i < 4; i++)
         out->data[from - 1 - i] = (uint8_t)(len >> (8 * i));
     m->snap.records++;

@@ -14,8 +14,6 @@ class Directory(harness.ClusterCase):
 
     def test_a_second_process_is_refused(self):
         cluster = self.start_cluster({"cp1": "lab"})
-        spare = harness.Port()
-        self.addCleanup(spare.close)
         self.refused_start(self.command(), str(cluster.data_dir("cp1")), "PO_ELOCKED", code=1)
         self.assertTrue(cluster.nodes["cp1"].running())
         self.assertEqual(self.leader(), "cp1")
