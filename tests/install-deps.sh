@@ -9,6 +9,7 @@
 set -euo pipefail
 
 raft_min=0.22.1 # older ones lose data
+# libnng: another implementation of the protocol, for tests to talk to; the product does not link it
 packages=(meson ninja-build pkgconf gcc g++ libc6-dev libraft-dev libuv1-dev libnng-dev libmsgpack-dev libjansson-dev
           libssl-dev libcmocka-dev python3)
 
@@ -50,7 +51,7 @@ EOF
         echo "msgpack-c or msgpack >= 3.2, with headers and pkg-config file (https://github.com/msgpack/msgpack-c)"
     if command -v cc >/dev/null; then
         echo 'int main(void) { return 0; }' | cc -x c -include nng/nng.h -o /dev/null - -lnng 2>/dev/null ||
-            echo "nng >= 1.5, below 2, with headers (https://github.com/nanomsg/nng)"
+            echo "nng >= 1.5, below 2, with headers (https://github.com/nanomsg/nng); only tests use it"
     fi
 }
 

@@ -11,7 +11,8 @@
  * Each blocking call has an _async twin whose callback runs on a thread of the library (the node
  * thread for an in-process client, the client's own thread otherwise) and must not block.
  * Blocking calls must not be made from callbacks. A client may be used from any number of
- * threads. Inputs are copied before return. JSON is UTF-8 text. */
+ * threads, of the process that opened it: a forked child opens its own. Inputs are copied before
+ * return. JSON is UTF-8 text. */
 #ifndef PIPEORCH_CLIENT_H
 #define PIPEORCH_CLIENT_H
 
@@ -35,8 +36,9 @@ struct po_client_opts {
 PO_API int po_client_open(po_client **client, const char *addresses,
                           const struct po_client_opts *opts);
 
-/* Close; calls still waiting complete with PO_ECLOSED or PO_EUNKNOWN. Not from a callback. NULL
- * is allowed. Since 0.1. */
+/* Close; calls still waiting complete with PO_ECLOSED or PO_EUNKNOWN. Not from a callback. Waits
+ * for no node, but for the system's resolver if it looks up a name at that moment. NULL is allowed.
+ * Since 0.1. */
 PO_API void po_client_close(po_client *client);
 
 /* The message that belongs to the last non-zero return of a blocking call of this thread (any

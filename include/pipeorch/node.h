@@ -5,9 +5,9 @@
  * threads, and listens for its peers and, if asked, for workers and clients. A cluster of one
  * node needs no network at all.
  *
- * Threads of a node: the node thread, a log writer and a disk helper; with a worker endpoint
- * also nng's pool (about 13 threads on 2 cores). Callbacks of a node run on the node thread
- * unless stated otherwise; they must not block. */
+ * Threads of a node: the node thread, which also serves peers and workers, a log writer and a disk
+ * helper; resolving the name of a peer for the first time starts libuv's pool of 4. Callbacks of a
+ * node run on the node thread unless stated otherwise; they must not block. */
 #ifndef PIPEORCH_NODE_H
 #define PIPEORCH_NODE_H
 

@@ -66,7 +66,7 @@ int po_client_open(po_client **out, const char *addresses, const struct po_clien
                              .level = o.log.level ? o.log.level : PO_LOG_INFO,
                              .name = o.name ? o.name : "client"};
     struct po__channel *ch;
-    rv = po__channel_nng(&ch, addresses, calls_max, &log);
+    rv = po__channel_net(&ch, addresses, calls_max, &log);
     if (rv)
         return po__client_fail(rv, "cannot set up connections to %s: %s", addresses,
                                po_strerror(rv));

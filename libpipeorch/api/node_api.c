@@ -19,8 +19,11 @@
 
 struct po_node {
     struct po__node *core;
-    struct po__peers *peers;
+    struct po__peers *peers; /* NULL: alone */
     struct po__endpoint *endpoint;
+    unsigned closing; /* parts of the network that have not yet closed */
+    void (*closed)(void *arg);
+    void *closed_arg;
     struct po_client *client;
     struct po__node_net net;
     struct po_node_opts
@@ -29,6 +32,7 @@ struct po_node {
     struct po__logger log;
     char name[PO_NAME_MAX_BYTES + 1];
     char peer_address[PO_ADDRESS_MAX_BYTES + 1], worker_address[PO_ADDRESS_MAX_BYTES + 1];
+    char bound_address[PO_ADDRESS_MAX_BYTES + 1]; /* of the endpoint; "": none */
     bool has_state_machine;
 };
 
@@ -87,11 +91,36 @@ static void on_refused(void *arg, uint64_t peer_id, int code, const char *why)
     po__node_peer_refused(((struct po_node *)arg)->core, peer_id, code, why);
 }
 
-static int net_open(void *arg, uv_loop_t *loop, struct po__node *core, char *error,
-                    size_t error_len)
+static void part_closed(void *arg)
 {
     struct po_node *n = arg;
-    (void)core;
+    if (--n->closing == 0 && n->closed)
+        n->closed(n->closed_arg);
+}
+
+static void net_close(void *arg, void (*closed)(void *arg), void *closed_arg)
+{
+    struct po_node *n = arg;
+    struct po__peers *peers = n->peers;
+    struct po__endpoint *endpoint = n->endpoint;
+    n->peers = NULL;
+    n->endpoint = NULL;
+    n->closed = closed;
+    n->closed_arg = closed_arg;
+    n->closing = 1;
+    if (peers) {
+        n->closing++;
+        po__peers_close(peers, part_closed, n);
+    }
+    if (endpoint) {
+        n->closing++;
+        po__endpoint_close(endpoint, part_closed, n);
+    }
+    part_closed(n); /* the one that the others cannot overtake */
+}
+
+static int open_peers(struct po_node *n, uv_loop_t *loop, char *error, size_t error_len)
+{
     struct po__peers_opts po = {.loop = loop,
                                 .listen = n->opts.listen,
                                 .insecure = n->opts.insecure,
@@ -117,32 +146,49 @@ static int net_open(void *arg, uv_loop_t *loop, struct po__node *core, char *err
     return po__peers_open(&n->peers, &po, error, error_len);
 }
 
+static int net_open(void *arg, uv_loop_t *loop, struct po__node *core, char *error,
+                    size_t error_len)
+{
+    struct po_node *n = arg;
+    (void)core;
+    int rv = n->opts.listen ? open_peers(n, loop, error, error_len) : 0;
+    if (rv == 0 && n->endpoint)
+        rv = po__endpoint_start(n->endpoint, loop, error, error_len);
+    if (rv)
+        net_close(n, NULL, NULL); /* the loop has still to see to it */
+    return rv;
+}
+
 static int net_forward(void *arg, uint64_t peer_id, bool reply, uint64_t call_id, const void *data,
                        size_t len)
 {
     struct po_node *n = arg;
+    if (!n->peers)
+        return PO_EUNREACHABLE;
     return po__peers_send_bytes(
         n->peers, peer_id, reply ? PO__CHAN_FORWARD_REPLY : PO__CHAN_FORWARD, call_id, data, len);
 }
 
 static void net_flush(void *arg)
 {
-    po__peers_flush(((struct po_node *)arg)->peers);
-}
-
-static void net_close(void *arg, void (*closed)(void *arg), void *closed_arg)
-{
-    po__peers_close(((struct po_node *)arg)->peers, closed, closed_arg);
+    struct po_node *n = arg;
+    if (n->peers)
+        po__peers_flush(n->peers);
+    if (n->endpoint)
+        po__endpoint_flush(n->endpoint);
 }
 
 static void net_refuse(void *arg, uint64_t peer_id, int code, const char *why)
 {
-    po__peers_refuse(((struct po_node *)arg)->peers, peer_id, code, why);
+    struct po_node *n = arg;
+    if (n->peers)
+        po__peers_refuse(n->peers, peer_id, code, why);
 }
 
 static bool net_up(void *arg, uint64_t peer_id)
 {
-    return po__peers_up(((struct po_node *)arg)->peers, peer_id);
+    struct po_node *n = arg;
+    return n->peers && po__peers_up(n->peers, peer_id);
 }
 
 static void transport_send(void *arg, uint64_t peer_id, struct po__frame *frame)
@@ -209,9 +255,9 @@ static int open_endpoint(struct po_node *n, char *error, size_t error_len)
     int rv = po__endpoint_open(&n->endpoint, &eo, error, error_len);
     if (rv)
         return rv;
+    snprintf(n->bound_address, sizeof n->bound_address, "%s", po__endpoint_address(n->endpoint));
     snprintf(n->worker_address, sizeof n->worker_address, "%s",
-             n->opts.worker_advertise ? n->opts.worker_advertise
-                                      : po__endpoint_address(n->endpoint));
+             n->opts.worker_advertise ? n->opts.worker_advertise : n->bound_address);
     return 0;
 }
 
@@ -261,15 +307,21 @@ static int assemble(struct po_node *n, char *error, size_t error_len)
         po__store_close(store);
         return rv;
     }
-    n->net = (struct po__node_net){&transport, net_open, net_forward, net_flush,
-                                   net_close,  n,        net_refuse,  net_up};
+    n->net = (struct po__node_net){n->opts.listen ? &transport : NULL,
+                                   net_open,
+                                   net_forward,
+                                   net_flush,
+                                   net_close,
+                                   n,
+                                   net_refuse,
+                                   net_up};
     struct po__node_opts no = {.store = store,
                                .identity = n->identity,
                                .zone = n->opts.zone,
                                .peer_address = n->peer_address,
                                .worker_address = n->worker_address,
                                .state_machine = n->opts.state_machine,
-                               .net = n->opts.listen ? &n->net : NULL,
+                               .net = n->opts.listen || n->endpoint ? &n->net : NULL,
                                .log = n->log,
                                .election_ms = n->opts.election_ms,
                                .heartbeat_ms = n->opts.heartbeat_ms,
@@ -333,11 +385,9 @@ PO_API void po_node_stop(po_node *n)
 {
     if (!n)
         return;
-    if (n->endpoint)
-        po__endpoint_stop(n->endpoint);
     po__node_destroy(n->core);
-    if (n->endpoint)
-        po__endpoint_close(n->endpoint);
+    if (n->endpoint) /* the node did not get as far as to start it */
+        po__endpoint_close(n->endpoint, NULL, NULL);
     po_client_close(n->client);
     po__free(n);
 }
@@ -371,13 +421,12 @@ PO_API int po_node_worker_address(po_node *n, char *address, size_t len)
 {
     if (!n || !address)
         return PO_EINVAL;
-    if (!n->endpoint)
+    if (!n->bound_address[0])
         return PO_ENOTFOUND;
-    const char *bound = po__endpoint_address(n->endpoint);
-    size_t size = strlen(bound) + 1;
+    size_t size = strlen(n->bound_address) + 1;
     if (size > len)
         return PO_ETOOBIG;
-    memcpy(address, bound, size);
+    memcpy(address, n->bound_address, size);
     return 0;
 }
 

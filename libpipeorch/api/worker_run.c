@@ -283,7 +283,7 @@ int po_worker_run(po_worker *w)
         return 0;
     }
     struct po__channel *channel;
-    int rv = po__channel_nng(&channel, w->addresses, PO__WORKER_CALLS_MAX, &w->log);
+    int rv = po__channel_net(&channel, w->addresses, PO__WORKER_CALLS_MAX, &w->log);
     if (rv)
         return po__client_fail(rv, "worker %s cannot set up connections to %s: %s", w->id,
                                w->addresses, po_strerror(rv));

@@ -5,7 +5,6 @@
  * a timer handle for each. Steady traffic never touches it. */
 #include "peer.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -375,33 +374,6 @@ uint16_t po__peers_port(const struct po__peers *p)
 
 /* ---- opening and closing ---- */
 
-/* A listening socket. Made by hand so that every failure is seen before libuv holds a handle.
- * SO_REUSEADDR lets a node that restarts bind past its old connections in TIME_WAIT; on Linux two
- * listeners on one port are refused all the same. */
-static int listen_socket(const char *address, uint16_t *port, char *error, size_t error_len)
-{
-    struct sockaddr_storage sa;
-    socklen_t sa_len;
-    int one = 1;
-    if (po__address_resolve_listen(address, &sa, &sa_len, error, error_len))
-        return -1;
-    int fd = socket(sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) {
-        po__address_bind_error(address, errno, error, error_len);
-        return -1;
-    }
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) ||
-        bind(fd, (struct sockaddr *)&sa, sa_len) || listen(fd, LISTEN_BACKLOG) ||
-        getsockname(fd, (struct sockaddr *)&sa, &sa_len)) {
-        po__address_bind_error(address, errno, error, error_len);
-        close(fd);
-        return -1;
-    }
-    *port = ntohs(sa.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&sa)->sin6_port
-                                           : ((struct sockaddr_in *)&sa)->sin_port);
-    return fd;
-}
-
 static void init_handles(struct po__peers *p)
 {
     uv_timer_init(p->loop, &p->timer);
@@ -434,7 +406,7 @@ int po__peers_open(struct po__peers **out, const struct po__peers_opts *opts, ch
     int rv =
         opts->listen ? po__address_may_listen(opts->listen, opts->insecure, error, error_len) : 0;
     if (!rv && opts->listen) {
-        fd = listen_socket(opts->listen, &p->port, error, error_len);
+        fd = po__tcp_listen(opts->listen, LISTEN_BACKLOG, &p->port, error, error_len);
         rv = fd < 0 ? PO_EADDR : 0;
     }
     if (rv) {

@@ -18,7 +18,6 @@
  * waits for it. A failed write only marks the connection; the timer closes it, because
  * po__peers_send and po__peers_flush promise their caller not to call back. */
 #include <arpa/inet.h>
-#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -125,17 +124,6 @@ void po__peer_conn_close(struct po__peer_conn *c, const char *fmt, ...)
                 p->opts.down(p->opts.arg, id);
         }
     }
-}
-
-/* Dead peers are noticed within seconds, small frames leave at once. */
-static void set_options(struct po__peer_conn *c)
-{
-    uv_os_fd_t fd;
-    int timeout_ms = PO__USER_TIMEOUT_MS;
-    uv_tcp_nodelay(&c->tcp, 1);
-    uv_tcp_keepalive(&c->tcp, 1, PO__KEEPALIVE_S);
-    if (uv_fileno((uv_handle_t *)&c->tcp, &fd) == 0)
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
 }
 
 /* ---- frames out ---- */
@@ -537,7 +525,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 
 static void begin_hello(struct po__peer_conn *c)
 {
-    set_options(c);
+    po__tcp_tune(&c->tcp);
     po__fsm_move(&c->state, PO__CONN_HELLO, allowed);
     c->deadline_ms = uv_now(c->owner->loop) + PO__HELLO_MS;
     if (!c->dialled)

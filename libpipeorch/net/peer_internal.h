@@ -16,6 +16,7 @@
 #include "../base/buf.h"
 #include "../base/list.h"
 #include "peer.h"
+#include "tcp.h"
 
 #define PO__PEERS_MAX                                                                              \
     16 /* members and those who join or leave; connections of further ids are refused */
@@ -29,14 +30,11 @@
 /* A receive buffer grown beyond this is given back once it is empty */
 #define PO__PEER_READ_KEEP_BYTES (1024u * 1024)
 #define PO__PEER_IOV_MAX         1024 /* parts in one writev */
-#define PO__CONNECT_MS           3000 /* per address */
 #define PO__BACKOFF_MIN_MS       50   /* before the second dial; doubles */
 #define PO__BACKOFF_MAX_MS       1000
 #define PO__REDIAL_MS            1000 /* a lost peer is dialled at once, no more often than this */
 #define PO__REDIALS_MAX          5    /* after it, until somebody is met or dialling is refused, */
 #define PO__REDIAL_FIRST_MS      2 /* the first of them after this, each next after twice the time */
-#define PO__KEEPALIVE_S          10
-#define PO__USER_TIMEOUT_MS      15000 /* unacknowledged data: the connection is dead */
 #define PO__STRANGER_LOG_MS      1000  /* at most one line about refused strangers in this time */
 
 enum { PO__CONN_CONNECTING, PO__CONN_HELLO, PO__CONN_UP, PO__CONN_CLOSED };

@@ -27,8 +27,8 @@ struct po__channel_ops {
     void (*close)(struct po__channel *ch); /* completes what waits, then frees */
 };
 
-/* net/client_nng.c: over nng REQ, one socket per control node. */
-int po__channel_nng(struct po__channel **ch, const char *addresses, uint32_t calls_max,
+/* net/client_channel.c: over TCP, one connection and one thread of its own; SP REQ (net/sp.h). */
+int po__channel_net(struct po__channel **ch, const char *addresses, uint32_t calls_max,
                     const struct po__logger *log);
 
 /* api/client.c: a client over any channel, which it owns. */

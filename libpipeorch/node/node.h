@@ -24,9 +24,11 @@ struct po__node;
 #define PO__FEATURE_LEVEL 2
 
 /* What the node needs from the network. All on the node thread (open: before it starts). NULL
- * functions are not allowed; a node without peers is given no `struct po__node_net` at all. */
+ * functions are not allowed; a node that nobody connects to is given no `struct po__node_net` at
+ * all. flush: what was sent and answered in this turn leaves. close: answers still do; every
+ * request has its answer by then. */
 struct po__node_net {
-    const struct po__transport_ops *transport; /* with `arg` */
+    const struct po__transport_ops *transport; /* with `arg`; NULL: without peers */
     int (*open)(void *arg, uv_loop_t *loop, struct po__node *node, char *error, size_t error_len);
     /* Forward a request to another node, or a response back. 0 or PO_E* (nothing was sent). */
     int (*forward)(void *arg, uint64_t peer_id, bool reply, uint64_t call_id, const void *data,

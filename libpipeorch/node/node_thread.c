@@ -9,6 +9,7 @@
 #include "core.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/random.h>
@@ -133,9 +134,14 @@ void po__node_disk_wakeup(void *node)
     uv_async_send(&thread_of(node)->disk_async);
 }
 
+/* The host's signals are not this thread's, and a peer that is gone is an error code, not a
+ * SIGPIPE: libuv writes without MSG_NOSIGNAL. */
 static void thread_main(void *arg)
 {
     struct thread *t = arg;
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
     t->id = pthread_self();
     atomic_store(&t->running, true);
     uv_run(&t->loop, UV_RUN_DEFAULT);

@@ -1,7 +1,7 @@
 /* Requests: what clients, workers and other nodes ask of a node, and its answers.
  *
- * The same bytes travel over nng, in-process, and from a follower to the leader. A request is
- * the msgpack array
+ * The same bytes travel over TCP (net/sp.h), in-process, and from a follower to the leader. A
+ * request is the msgpack array
  *   [PO__REQUEST_VERSION, type, timeout_ms, body...]
  *   COMMAND: command                          one command of model/command.h (its idempotency
  *     key is inside where it has one)

@@ -1,4 +1,4 @@
-/* bench_tasks: whole task cycles (submitted, handed to a worker process over nng, completed) on
+/* bench_tasks: whole task cycles (submitted, handed to a worker process over TCP, completed) on
  * three durable nodes on loopback, with four worker processes.
  *
  *   bench_tasks [--tasks N] [--dir D]
@@ -222,7 +222,7 @@ static int lead(po_node *node, const struct bench_cluster *c, void *arg)
         return 1;
     self[n] = '\0';
     for (unsigned i = 0; i < WORKERS;
-         i++) { /* a program of their own: a forked child must not use the parent's nng */
+         i++) { /* a program of their own: a forked child has none of its parent's threads */
         snprintf(count, sizeof count, "%u", i);
         pids[i] = fork();
         if (pids[i] == 0) {

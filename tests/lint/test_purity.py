@@ -31,7 +31,7 @@ FORBIDDEN = {
     "random numbers": r"s?rand(om)?(_r)?$|getrandom|getentropy|arc4random|RAND_",
     "threads": r"pthread_|thrd_|mtx_|uv_(mutex|thread|cond|async)",
     "memory that is not counted": r"malloc$|calloc$|realloc$|free$|strn?dup$",
-    "the network": r"socket$|connect$|send|recv|getaddrinfo|uv_|nng_",
+    "the network": r"socket$|connect$|send|recv|getaddrinfo|uv_",
     "the environment": r"getenv|setlocale|environ",
 }
 

@@ -2,7 +2,7 @@
 #ifndef PO__TEST_FAKE_NODE_H
 #define PO__TEST_FAKE_NODE_H
 
-#include "wait.h"
+#include "host.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "net/worker_endpoint.h"
 
 #define FAKE_CALLS_MAX 8192
 
@@ -22,7 +21,8 @@ enum fake_mode {
 };
 
 struct fake_node {
-    struct po__endpoint *e;
+    struct host host;
+    bool open;
     atomic_int mode, code;
     atomic_int first_code; /* the code of the first `first_count` answers */
     atomic_uint first_count;
@@ -34,15 +34,15 @@ struct fake_node {
     struct po__buf last; /* the last request */
 };
 
-static inline void fake_respond(struct po__endpoint_call *call, int code, const char *message,
-                                const char *leader)
+static inline void fake_respond(struct fake_node *n, struct po__endpoint_call *call, int code,
+                                const char *message, const char *leader)
 {
     struct po__buf b = {0};
     po__response_begin(&b, code, po__str(message), po__str(leader), 5, 2);
     po__mpw_uint(&b, 7);
     po__mpw_bin(&b, po__slice("", 0));
     assert_int_equal(b.err, 0);
-    po__endpoint_answer(call, b.data, b.len);
+    host_answer(&n->host, call, b.data, b.len);
     po__buf_fini(&b);
 }
 
@@ -64,11 +64,11 @@ static inline void fake_request(void *arg, struct po__endpoint_call *call, uint6
             atomic_fetch_sub(&n->first_count, 1);
             code = atomic_load(&n->first_code);
         }
-        fake_respond(call, code, code ? "the fake node says so" : "", "");
+        fake_respond(n, call, code, code ? "the fake node says so" : "", "");
     } else if (mode == FAKE_REDIRECT) {
-        fake_respond(call, PO_ENOTLEADER, "not the leader", n->leader);
+        fake_respond(n, call, PO_ENOTLEADER, "not the leader", n->leader);
     } else if (mode == FAKE_GARBAGE) {
-        po__endpoint_answer(call, "\xc1\xff", 2);
+        host_answer(&n->host, call, "\xc1\xff", 2);
     }
     atomic_fetch_add(&n->requests, 1);
 }
@@ -86,8 +86,9 @@ static inline void fake_open(struct fake_node *n, const char *listen)
     struct po__endpoint_opts opts = {
         .listen = listen, .request = fake_request, .closed = fake_closed, .arg = n};
     pthread_mutex_init(&n->lock, NULL);
-    if (po__endpoint_open(&n->e, &opts, error, sizeof error))
+    if (host_open(&n->host, &opts, error, sizeof error))
         fail_msg("%s", error);
+    n->open = true;
 }
 
 static inline unsigned fake_parked(struct fake_node *n)
@@ -102,21 +103,24 @@ static inline void fake_answer_parked(struct fake_node *n, int code)
 {
     pthread_mutex_lock(&n->lock);
     for (unsigned i = 0; i < n->parked_count; i++)
-        fake_respond(n->parked[i], code, "", "");
+        fake_respond(n, n->parked[i], code, "", "");
     n->parked_count = 0;
     pthread_mutex_unlock(&n->lock);
 }
 
+/* The calls that are parked are dropped. */
 static inline void fake_close(struct fake_node *n)
 {
-    if (!n->e)
+    if (!n->open)
         return;
-    po__endpoint_stop(n->e);
+    pthread_mutex_lock(&n->lock);
     for (unsigned i = 0; i < n->parked_count; i++)
-        po__endpoint_drop(n->parked[i]);
+        host_drop(&n->host, n->parked[i]);
     n->parked_count = 0;
-    po__endpoint_close(n->e);
-    n->e = NULL;
+    atomic_store(&n->mode, FAKE_ANSWER); /* what is still read must not be parked */
+    pthread_mutex_unlock(&n->lock);
+    host_close(&n->host);
+    n->open = false;
     po__buf_fini(&n->last);
 }
 

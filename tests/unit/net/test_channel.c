@@ -1,38 +1,16 @@
 /* The network channel of a client against nodes that redirect, refuse, keep silent and die. */
+#include "asker.h"
 #include "fake_node.h"
 
 #include <stdio.h>
 
-#include "node/channel.h"
-
 #define CALLS_MAX 4096
-
-struct answer {
-    atomic_int done;
-    int code;      /* of the channel */
-    int resp_code; /* of the response */
-    bool on_callback_thread;
-    struct po__channel *ch;
-};
 
 struct world {
     struct fake_node a, b;
     struct po__channel *ch;
     struct answer answers[CALLS_MAX];
 };
-
-static void on_answer(void *arg, int code, const void *resp, size_t len)
-{
-    struct answer *a = arg;
-    struct po__response r;
-    a->code = code;
-    a->resp_code = 1;
-    if (code == 0 && po__response_decode(resp, len, &r) == 0)
-        a->resp_code = r.code;
-    if (a->ch)
-        a->on_callback_thread = a->ch->ops->on_callback_thread(a->ch);
-    atomic_fetch_add(&a->done, 1);
-}
 
 static int setup(void **state)
 {
@@ -63,14 +41,13 @@ static int teardown(void **state)
 static void open_channel(struct world *w, const char *addresses, uint32_t calls_max)
 {
     struct po__logger log = {0};
-    assert_int_equal(po__channel_nng(&w->ch, addresses, calls_max, &log), 0);
+    assert_int_equal(po__channel_net(&w->ch, addresses, calls_max, &log), 0);
 }
 
 static void open_to_both(struct world *w)
 {
     char addresses[600];
-    snprintf(addresses, sizeof addresses, "%s, %s", po__endpoint_address(w->a.e),
-             po__endpoint_address(w->b.e));
+    snprintf(addresses, sizeof addresses, "%s, %s", w->a.host.address, w->b.host.address);
     open_channel(w, addresses, CALLS_MAX);
 }
 
@@ -78,19 +55,6 @@ static int call(struct world *w, const struct po__buf *req, uint32_t timeout_ms,
 {
     *a = (struct answer){.ch = w->ch};
     return w->ch->ops->call(w->ch, req->data, req->len, timeout_ms, on_answer, a);
-}
-
-/* A command that must not be executed twice, except that its key makes that safe. */
-static struct po__buf submit(void)
-{
-    struct po__buf b = {0};
-    struct po__cmd cmd = {.type = PO__CMD_TASK_SUBMIT};
-    cmd.submit.key = po__str("the-key");
-    cmd.submit.capability = po__str("do:it");
-    cmd.submit.input = po__str("{}");
-    po__request_command(&b, 5000, &cmd);
-    assert_int_equal(b.err, 0);
-    return b;
 }
 
 static void expect_call(struct world *w, uint32_t timeout_ms, int code, int resp_code)
@@ -120,7 +84,7 @@ static void errors_of_the_node_are_passed_on(void **state)
 {
     struct world *w = *state;
     atomic_store(&w->a.code, PO_ENOTFOUND);
-    open_channel(w, po__endpoint_address(w->a.e), 16);
+    open_channel(w, w->a.host.address, 16);
     expect_call(w, 5000, 0, PO_ENOTFOUND);
     assert_int_equal(atomic_load(&w->a.requests), 1);
 }
@@ -130,9 +94,8 @@ static void redirects_are_followed_and_remembered(void **state)
 {
     struct world *w = *state;
     atomic_store(&w->a.mode, FAKE_REDIRECT);
-    snprintf(w->a.leader, sizeof w->a.leader, "localhost%s",
-             strchr(po__endpoint_address(w->b.e), ':'));
-    open_channel(w, po__endpoint_address(w->a.e), 16);
+    snprintf(w->a.leader, sizeof w->a.leader, "localhost%s", strchr(w->b.host.address, ':'));
+    open_channel(w, w->a.host.address, 16);
     for (unsigned i = 0; i < 20; i++)
         expect_call(w, 5000, 0, 0);
     assert_int_equal(atomic_load(&w->a.requests), 1);
@@ -144,7 +107,7 @@ static void redirect_to_a_dead_address_comes_back(void **state)
     struct world *w = *state;
     atomic_store(&w->a.mode, FAKE_REDIRECT);
     snprintf(w->a.leader, sizeof w->a.leader, "127.0.0.1:1"); /* nobody listens there */
-    open_channel(w, po__endpoint_address(w->a.e), 16);
+    open_channel(w, w->a.host.address, 16);
     struct po__buf req = submit();
     assert_int_equal(call(w, &req, 15000, &w->answers[0]), 0);
     wait_until(atomic_load(&w->a.requests) >= 2);
@@ -159,8 +122,8 @@ static void two_nodes_that_name_each_other_do_not_spin(void **state)
     struct world *w = *state;
     atomic_store(&w->a.mode, FAKE_REDIRECT);
     atomic_store(&w->b.mode, FAKE_REDIRECT);
-    snprintf(w->a.leader, sizeof w->a.leader, "%s", po__endpoint_address(w->b.e));
-    snprintf(w->b.leader, sizeof w->b.leader, "%s", po__endpoint_address(w->a.e));
+    snprintf(w->a.leader, sizeof w->a.leader, "%s", w->b.host.address);
+    snprintf(w->b.leader, sizeof w->b.leader, "%s", w->a.host.address);
     open_to_both(w);
     expect_call(w, 400, 0, PO_ENOTLEADER);
     assert_true(atomic_load(&w->a.requests) + atomic_load(&w->b.requests) < 40);
@@ -169,7 +132,7 @@ static void two_nodes_that_name_each_other_do_not_spin(void **state)
 static void no_leader_is_waited_for(void **state)
 {
     struct world *w = *state;
-    open_channel(w, po__endpoint_address(w->a.e), 16);
+    open_channel(w, w->a.host.address, 16);
     atomic_store(&w->a.first_code, PO_ENOLEADER);
     atomic_store(&w->a.first_count, 4);
     expect_call(w, 15000, 0, 0);
@@ -247,7 +210,7 @@ static void node_that_returns_is_found_again(void **state)
 {
     struct world *w = *state;
     char address[300];
-    snprintf(address, sizeof address, "%s", po__endpoint_address(w->a.e));
+    snprintf(address, sizeof address, "%s", w->a.host.address);
     open_channel(w, address, 16);
     expect_call(w, 5000, 0, 0);
     fake_close(&w->a);
@@ -266,7 +229,7 @@ static void silence_leaves_a_command_unknown_and_a_query_timed_out(void **state)
     struct po__query q = {.what = 1};
     po__request_query(&query, 5000, &q);
     atomic_store(&w->a.mode, FAKE_PARK);
-    open_channel(w, po__endpoint_address(w->a.e), 16);
+    open_channel(w, w->a.host.address, 16);
     expect_call(w, 200, PO_EUNKNOWN, 0);
     assert_int_equal(call(w, &query, 200, &w->answers[1]), 0);
     wait_until(atomic_load(&w->answers[1].done));
@@ -291,7 +254,7 @@ static void garbage_is_not_believed(void **state)
 {
     struct world *w = *state;
     atomic_store(&w->a.mode, FAKE_GARBAGE);
-    open_channel(w, po__endpoint_address(w->a.e), 16);
+    open_channel(w, w->a.host.address, 16);
     expect_call(w, 300, PO_EUNKNOWN, 0);
     assert_true(atomic_load(&w->a.requests) > 1);
 }
@@ -301,7 +264,7 @@ static void thousands_are_under_way_at_once(void **state)
     struct world *w = *state;
     struct po__buf req = submit();
     atomic_store(&w->a.mode, FAKE_PARK);
-    open_channel(w, po__endpoint_address(w->a.e), CALLS_MAX);
+    open_channel(w, w->a.host.address, CALLS_MAX);
     for (unsigned i = 0; i < CALLS_MAX; i++)
         assert_int_equal(call(w, &req, 60000, &w->answers[i]), 0);
     struct answer extra;
@@ -322,7 +285,7 @@ static void closing_completes_what_waits(void **state)
     struct world *w = *state;
     struct po__buf req = submit();
     atomic_store(&w->a.mode, FAKE_PARK);
-    open_channel(w, po__endpoint_address(w->a.e), 16);
+    open_channel(w, w->a.host.address, 16);
     assert_int_equal(call(w, &req, 60000, &w->answers[0]), 0);
     wait_until(fake_parked(&w->a) == 1);
     close_channel(w);
@@ -340,11 +303,11 @@ static void wrong_arguments_are_refused(void **state)
     struct world *w = *state;
     struct po__logger log = {0};
     struct po__channel *ch;
-    assert_int_equal(po__channel_nng(&ch, "", 16, &log), PO_EADDR);
-    assert_int_equal(po__channel_nng(&ch, "host", 16, &log), PO_EADDR);
-    assert_int_equal(po__channel_nng(&ch, "a:1,,b:2", 16, &log), PO_EADDR);
-    assert_int_equal(po__channel_nng(&ch, "a:1", 0, &log), PO_EINVAL);
-    assert_int_equal(po__channel_nng(&ch, "a:1", 65537, &log), PO_EINVAL);
+    assert_int_equal(po__channel_net(&ch, "", 16, &log), PO_EADDR);
+    assert_int_equal(po__channel_net(&ch, "host", 16, &log), PO_EADDR);
+    assert_int_equal(po__channel_net(&ch, "a:1,,b:2", 16, &log), PO_EADDR);
+    assert_int_equal(po__channel_net(&ch, "a:1", 0, &log), PO_EINVAL);
+    assert_int_equal(po__channel_net(&ch, "a:1", 65537, &log), PO_EINVAL);
     open_channel(w, "127.0.0.1:1", 16);
     char *big = calloc(1, PO__REQUEST_MAX_BYTES + 1);
     struct answer a;

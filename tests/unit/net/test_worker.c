@@ -1,7 +1,7 @@
 /* A worker against a fake cluster that speaks the whole conversation: registration, sessions,
  * numbered tasks, verdicts, revocations; and that loses answers, sessions and registrations when a
  * test says so. */
-#include "wait.h"
+#include "host.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -10,14 +10,12 @@
 #include <string.h>
 #include <pipeorch/worker.h>
 
-#include "net/worker_endpoint.h"
-
 #define TASKS_MAX 4096
 
 enum { T_NONE, T_PENDING, T_OFFERED, T_OVER, T_REVOKED };
 
 struct cluster {
-    struct po__endpoint *e;
+    struct host host;
     pthread_mutex_t lock;
     bool registered, session, stale;
     uint64_t incarnation;
@@ -37,13 +35,14 @@ struct cluster {
 
 /* ---- the cluster ---- */
 
-static void respond(struct po__endpoint_call *call, int code, const char *message)
+static void respond(struct cluster *c, struct po__endpoint_call *call, int code,
+                    const char *message)
 {
     struct po__buf b = {0};
     po__response_begin(&b, code, po__str(message), po__str(""), 5, 2);
     po__mpw_uint(&b, 0);
     po__mpw_bin(&b, po__slice("", 0));
-    po__endpoint_answer(call, b.data, b.len);
+    host_answer(&c->host, call, b.data, b.len);
     po__buf_fini(&b);
 }
 
@@ -131,7 +130,7 @@ static void answer_poll(struct cluster *c, struct po__endpoint_call *call,
     po__mpw_raw(&b, po__buf_slice(&tasks));
     po__mpw_array(&b, revoked_count);
     po__mpw_raw(&b, po__buf_slice(&revoked));
-    po__endpoint_answer(call, b.data, b.len);
+    host_answer(&c->host, call, b.data, b.len);
     po__buf_fini(&b);
     po__buf_fini(&tasks);
     po__buf_fini(&revoked);
@@ -161,15 +160,15 @@ static void on_poll(struct cluster *c, struct po__endpoint_call *call,
     struct po__mpr r;
     c->polls++;
     if (c->stale || req->poll.incarnation != c->incarnation) {
-        respond(call, PO_ESTALE, "taken over");
+        respond(c, call, PO_ESTALE, "taken over");
         return;
     }
     if (!c->registered) {
-        respond(call, PO_ENOTREGISTERED, "who are you");
+        respond(c, call, PO_ENOTREGISTERED, "who are you");
         return;
     }
     if (!c->session && !req->poll.resync) {
-        respond(call, PO_ESTATE, "no session");
+        respond(c, call, PO_ESTATE, "no session");
         return;
     }
     if (req->poll.resync)
@@ -185,7 +184,7 @@ static void on_poll(struct cluster *c, struct po__endpoint_call *call,
     }
     if (c->lose) { /* all of it happened, but the answer is lost with its connection's patience */
         c->lose--;
-        respond(call, PO_EUNKNOWN, "lost");
+        respond(c, call, PO_EUNKNOWN, "lost");
     } else if (!count && !has_news(c) && req->poll.wait_ms) {
         replace_parked(c, call);
     } else {
@@ -217,7 +216,7 @@ static void on_command(struct cluster *c, struct po__endpoint_call *call, struct
         c->deregistrations++;
         c->registered = false;
     }
-    respond(call, code, code ? "refused" : "");
+    respond(c, call, code, code ? "refused" : "");
 }
 
 static void on_request(void *arg, struct po__endpoint_call *call, uint64_t conn, const void *data,
@@ -292,7 +291,7 @@ static void start(struct fixture *f, uint32_t concurrency, uint32_t drain_ms)
     char error[256] = "";
     struct po_worker_opts opts = {.size = sizeof opts,
                                   .id = "w1",
-                                  .addresses = po__endpoint_address(f->c.e),
+                                  .addresses = f->c.host.address,
                                   .heartbeat_ms = 1000,
                                   .drain_ms = drain_ms};
     struct po_capability cap = {
@@ -366,7 +365,7 @@ static int setup(void **state)
     struct po__endpoint_opts opts = {
         .listen = "127.0.0.1:0", .request = on_request, .closed = on_closed, .arg = &f->c};
     pthread_mutex_init(&f->c.lock, NULL);
-    assert_int_equal(po__endpoint_open(&f->c.e, &opts, error, sizeof error), 0);
+    assert_int_equal(host_open(&f->c.host, &opts, error, sizeof error), 0);
     f->c.next_seq = 1;
     *state = f;
     return 0;
@@ -378,10 +377,9 @@ static int teardown(void **state)
     atomic_store(&f->hold, 0);
     stop(f);
     po_worker_close(f->worker);
-    po__endpoint_stop(f->c.e);
     if (f->c.parked)
-        po__endpoint_drop(f->c.parked);
-    po__endpoint_close(f->c.e);
+        host_drop(&f->c.host, f->c.parked);
+    host_close(&f->c.host);
     free(f);
     return 0;
 }
