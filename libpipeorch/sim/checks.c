@@ -20,6 +20,8 @@ struct po__checks {
     uint8_t leader_of[TERMS_MAX];          /* place + 1 */
     uint64_t acked;                        /* highest index whose caller was told so */
     uint64_t acked_at_election[PO__SIM_NODES_MAX];
+    uint64_t ready_us[PO__SIM_NODES_MAX];         /* since when it serves as a leader */
+    unsigned offline_at_ready[PO__SIM_NODES_MAX]; /* workers */
     uint64_t acked_id[2][NUMBERS_MAX]; /* of each key of tasks and of runs; 0: not acked */
     uint8_t acked_app[PO__SIM_APP_MAX];
     uint64_t token_task[PO__SIM_INDEX_MAX]; /* who was granted it */
@@ -113,6 +115,35 @@ static void check_leader(struct po__simnode *n, uint64_t term)
     po__world_trace(w, "leads term %llu", n->name, term);
 }
 
+static unsigned offline(const struct po__model *m, uint32_t *heartbeat_ms)
+{
+    const struct po__worker *x = NULL;
+    unsigned count = 0;
+    *heartbeat_ms = UINT32_MAX;
+    while ((x = po__model_worker_next(m, x))) {
+        count += x->status == PO_WORKER_OFFLINE;
+        if (x->heartbeat_ms < *heartbeat_ms)
+            *heartbeat_ms = x->heartbeat_ms;
+    }
+    return count;
+}
+
+/* A new leader has heard of no worker yet, so silence proves nothing to it: nobody is marked
+ * offline within a heartbeat (half of one, for clocks that are fast). */
+static void check_grace(struct po__simnode *n)
+{
+    struct po__world *w = n->world;
+    struct po__checks *k = w->checks;
+    uint32_t heartbeat_ms;
+    unsigned now = offline(n->core->model, &heartbeat_ms);
+    if (now > k->offline_at_ready[n->place] &&
+        w->now_us < k->ready_us[n->place] + (uint64_t)heartbeat_ms * 500)
+        po__world_fail(w, "%s marks a worker offline %llu us after it began to lead", n->name,
+                       U(w->now_us - k->ready_us[n->place]));
+    if (now < k->offline_at_ready[n->place])
+        k->offline_at_ready[n->place] = now;
+}
+
 static void check_ready(struct po__simnode *n)
 {
     struct po__world *w = n->world;
@@ -124,6 +155,9 @@ static void check_ready(struct po__simnode *n)
     if (k->last_leader && k->last_leader != n->place + 1)
         w->stats.failovers++;
     k->last_leader = n->place + 1;
+    uint32_t ignored;
+    k->ready_us[n->place] = w->now_us;
+    k->offline_at_ready[n->place] = offline(n->core->model, &ignored);
     po__world_trace(w, "is ready at index %llu", n->name, applied);
 }
 
@@ -139,6 +173,8 @@ void po__checks_turn(struct po__simnode *n)
         check_leader(n, term);
     if (n->core->ready && !n->seen_ready)
         check_ready(n);
+    else if (n->core->ready)
+        check_grace(n);
     n->seen_term = term;
     n->seen_leader = leads;
     n->seen_ready = n->core->ready;

@@ -243,6 +243,40 @@ static void fault(struct sim *s)
 
 /* ---- the course of a run ---- */
 
+/* Rare conditions made frequent: what a seed drew otherwise holds but for this. */
+static const char *profile;
+
+bool chaos_profile(const char *name)
+{
+    static const char *const names[] = {"growth", "late", "snapshots", "members"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0)
+            profile = names[i];
+    return profile != NULL;
+}
+
+static void profile_apply(struct sim *s)
+{
+    if (!profile)
+        return;
+    if (strcmp(profile, "growth") == 0 || strcmp(profile, "members") == 0) {
+        /* The members change without pause, in every direction or in one. */
+        s->growth = strcmp(profile, "growth") == 0;
+        s->membership = true;
+        s->admin_us = sim_random(s, 10000, 150000);
+    }
+    if (strcmp(profile, "growth") != 0) { /* frames are overtaken by many, and come twice */
+        s->ordered = false;
+        s->late_percent = (double)sim_random(s, 10, 60);
+        s->duplicate_percent = 10;
+    }
+    if (strcmp(profile, "snapshots") == 0) { /* the log is short, so that who lags gets snapshots */
+        s->snapshot_bytes = sim_random(s, 300, 1500);
+        s->trailing_bytes = 0;
+        s->disk_max_us = 60000;
+    }
+}
+
 void chaos_draw(struct sim *s)
 {
     s->chaos = true;
@@ -272,6 +306,7 @@ void chaos_draw(struct sim *s)
         s->membership = true;
         s->admin_us = sim_random(s, 20000, 400000);
     }
+    profile_apply(s);
     s->hint = sim_percent(s, 80);
     s->lying = s->hint && sim_percent(s, 30);
     s->next_command = 1;

@@ -194,8 +194,9 @@ void peers_event(struct sim *s, enum sim_event_kind kind, struct sim_node *n, ui
 void peers_healthy(struct sim *s); /* connections end, processes live: does the leader stay? */
 
 /* chaos.c */
-void chaos_draw(struct sim *s);  /* the character of this run */
-void chaos_begin(struct sim *s); /* its first events */
+bool chaos_profile(const char *name); /* growth, late, snapshots, members; false: no such */
+void chaos_draw(struct sim *s);       /* the character of this run */
+void chaos_begin(struct sim *s);      /* its first events */
 void chaos_event(struct sim *s, enum sim_event_kind kind, uint64_t value);
 void chaos_heal(struct sim *s, unsigned voters);
 

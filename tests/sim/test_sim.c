@@ -1,10 +1,12 @@
 /* Runs seeds of the simulator:
  *
- *   test_sim [--seeds FIRST LAST] [--trace] [--twice] [--without GUARD]...
+ *   test_sim [--seeds FIRST LAST] [--profile NAME] [--trace] [--twice] [--without GUARD]...
  *
  * A failure prints what broke, the state of every node, the last events, and the command that
  * replays it. --trace prints every event. --twice runs every seed two times and compares their
- * events. --without switches a guard of consensus/guard.c off, to see what it is for. */
+ * events. --profile makes
+ * rare conditions frequent: growth, late, snapshots, members. --without switches a guard of
+ * consensus/guard.c off, to see what it is for. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,7 +44,9 @@ static void on_abort(int number)
 
 static void usage(const char *name)
 {
-    fprintf(stderr, "usage: %s [--seeds FIRST LAST] [--trace] [--twice] [--without GUARD]...\n",
+    fprintf(stderr,
+            "usage: %s [--seeds FIRST LAST] [--profile growth|late|snapshots|members] [--trace] "
+            "[--twice] [--without GUARD]...\n",
             name);
     exit(2);
 }
@@ -51,16 +55,18 @@ static void print_stats(uint64_t first, uint64_t last, const struct sim_stats *t
 {
 #define N(field) (unsigned long long)t->field
     printf("seeds %llu..%llu passed, %.2f simulated hours: events %llu, frames %llu (lost %llu, "
-           "twice %llu, damaged %llu), crashes %llu (inside a call %llu), starts %llu, partitions %llu, disk "
+           "twice %llu, damaged %llu), crashes %llu (inside a call %llu), starts %llu, partitions "
+           "%llu, disk "
            "stalls %llu, elections %llu, commands %llu (acknowledged %llu, unknown %llu), reads "
            "%llu (failed %llu), snapshots %llu, installs %llu, membership changes %llu, transfers "
            "%llu, connections ended for nothing %llu, processes gone %llu (untrue %llu), elections "
            "hinted %llu, healthy leaders tried %llu (deposed %llu)\n",
            (unsigned long long)first, (unsigned long long)last, (double)t->simulated_us / 3.6e9,
-           N(events), N(messages), N(lost), N(duplicated), N(damaged), N(crashes), N(crashes_inside),
-           N(restarts), N(partitions), N(stalls), N(elections), N(commands), N(acked), N(unknown),
-           N(reads), N(reads_failed), N(snapshots), N(installs), N(changes), N(transfers),
-           N(closes_spurious), N(gone), N(gone_wrong), N(hinted), N(healthy), N(deposed));
+           N(events), N(messages), N(lost), N(duplicated), N(damaged), N(crashes),
+           N(crashes_inside), N(restarts), N(partitions), N(stalls), N(elections), N(commands),
+           N(acked), N(unknown), N(reads), N(reads_failed), N(snapshots), N(installs), N(changes),
+           N(transfers), N(closes_spurious), N(gone), N(gone_wrong), N(hinted), N(healthy),
+           N(deposed));
 #undef N
 }
 
@@ -76,6 +82,10 @@ int main(int argc, char **argv)
             verbose = true;
         } else if (strcmp(argv[i], "--twice") == 0) {
             twice = true;
+        } else if (strcmp(argv[i], "--profile") == 0 && i + 1 < argc &&
+                   chaos_profile(argv[i + 1])) {
+            replay_add(argv[i]);
+            replay_add(argv[++i]);
         } else if (strcmp(argv[i], "--without") == 0 && i + 1 < argc) {
             replay_add(argv[i]);
             replay_add(argv[++i]);

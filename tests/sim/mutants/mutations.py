@@ -15,7 +15,8 @@ class Program:
 
 
 REPLICA = Program("replica", "tests/sim/test_sim")
-PROGRAMS = [REPLICA]
+NODES = Program("nodes", "tests/sim/test_nodes", sound=20)
+PROGRAMS = [REPLICA, NODES]
 
 
 @dataclass(frozen=True)
@@ -221,5 +222,89 @@ CONSENSUS = [
              "    r->barrier_needed = po__is_leader(r);\n", "    r->barrier_needed = false;\n"),
 ]
 
-MUTATIONS = GUARDS + STORAGE + CONSENSUS
+M, N = "libpipeorch/model/", "libpipeorch/node/"
+
+
+def node(name, why, file, old, new, *more, quick=False):
+    """A mutation that only whole nodes, with workers and clients, can show."""
+    return mutation(name, why, file, old, new, *more, programs=(NODES,), quick=quick)
+
+
+MODEL = [
+    node("token-reused", "two grants of one entry get the same fencing token", M + "assign.c",
+         "m->last_token = m->last_token + 1 > m->index ? m->last_token + 1 : m->index;", "m->last_token = m->index;",
+         quick=True),
+    node("token-kept", "the next attempt keeps the fencing token of the one before", M + "assign.c",
+         "    t->token = m->last_token;\n", "    t->token = t->token ? t->token : m->last_token;\n", quick=True),
+    node("late-completion", "a result counts whatever token it comes with", M + "attempts.c",
+         "if (t->token == token && t->origin && po__slice_eq(t->origin->id, worker_id)) {", "if (t->origin) {", quick=True),
+    node("completion-by-anybody", "a repeated completion is accepted from an attempt that was lost", M + "attempts.c",
+         "        if (t->state == PO_TASK_RUNNING)\n            return WORD_CURRENT;\n    ",
+         "        if (t->state == PO_TASK_RUNNING)\n            return WORD_CURRENT;\n    }\n    if (t->origin) {\n    "),
+    node("no-requeue", "the tasks of a worker that went offline stay with it", M + "workers.c",
+         "    if (w->status == PO_WORKER_OFFLINE)\n        lose_leases(m, w);", "    if (0)\n        lose_leases(m, w);",
+         quick=True),
+    node("no-requeue-on-restart", "the tasks of a worker's earlier life stay with the next one", M + "workers.c",
+         "        lose_leases(m, w);\n        status = PO_WORKER_ONLINE;", "        status = PO_WORKER_ONLINE;"),
+    node("attempt-not-counted", "attempts are not numbered", M + "assign.c", "    t->attempt++;\n", "    t->attempt = 1;\n"),
+    node("app-applied-twice", "a repeated application command is applied again", M + "app.c",
+         "    if (known) { /* a repeat", "    if (known && cmd->app.key.len == 0) { /* a repeat", quick=True),
+    node("key-forgotten-at-snapshot", "a snapshot forgets the idempotency keys of tasks", M + "restore.c",
+         "    spec.key = key(r);\n", "    spec.key = po__slice(key(r).data, 0);\n", quick=True),
+    node("key-forgotten-when-finished", "the idempotency key of a finished task is free again", M + "tasks.c",
+         "    po__task_move(m, t, state, m->now_ms);\n",
+         "    if (po__tree_linked(&t->by_key))\n        po__key_remove(&m->task_keys, t);\n"
+         "    po__task_move(m, t, state, m->now_ms);\n"),
+    node("result-forgotten-at-snapshot", "a snapshot forgets results", M + "restore.c",
+         "if (!own(&t->result, payload(r)) ||", "if (!own(&t->result, po__slice(payload(r).data, 0)) ||"),
+    node("clock-forgotten-at-snapshot", "the state machine's time starts again behind a snapshot", M + "model.c",
+         "    if (now_ms > m->now_ms)\n        m->now_ms = now_ms;", "    m->now_ms = now_ms;"),
+    node("snapshot-not-frozen", "a snapshot mixes the state of its index with that of later ones", M + "snapshot.c",
+         "    save(m, section, key, object);\n    *epoch", "    (void)section, (void)key, (void)object, (void)save;\n    *epoch"),
+    node("apply-not-pure", "apply depends on something that is not in the log", M + "attempts.c",
+         "    uint64_t delay = PO__RETRY_DELAY_MIN_MS;\n",
+         "    static uint64_t calls;\n    uint64_t delay = PO__RETRY_DELAY_MIN_MS + ++calls % 7;\n", quick=True),
+    node("slot-lost", "the end of a lease does not free its slot", M + "assign.c", "    o->running--;\n", ""),
+    node("next-step-lost", "the next step of a run is not started after a retry", M + "runs.c",
+         "    else\n        go_on(m, r, t);", "    else if (t->attempt == 1)\n        go_on(m, r, t);"),
+    node("retry-never-due", "a scheduled retry is not picked up", M + "attempts.c",
+         "        if (t->state == PO_TASK_SCHEDULED)\n            po__task_move",
+         "        if (t->state == PO_TASK_SCHEDULED && t->attempt > 2)\n            return;\n"
+         "        if (t->state == PO_TASK_SCHEDULED)\n            po__task_move"),
+]
+
+NODE = [
+    node("no-grace", "a new leader gives workers no time to be heard", N + "session.c",
+         "        s->incarnation = w->incarnation;\n        set_deadline(n, s, now + grace_ms(w));\n    }\n    return 0;",
+         "        s->incarnation = w->incarnation;\n        set_deadline(n, s, now);\n    }\n    return 0;", quick=True),
+    node("grace-of-the-past", "a silent worker is never marked offline after a change of leader", N + "session.c",
+         "        s->incarnation = w->incarnation;\n        set_deadline(n, s, now + grace_ms(w));\n    }\n    return 0;",
+         "        s->incarnation = w->incarnation;\n        (void)now;\n    }\n    return 0;"),
+    node("read-not-confirmed", "a node that believes to lead answers reads at once", N + "read.c",
+         "    int rv = po__replica_read(n->replica, confirmed, c, po__node_now(n));\n    if (rv == 0)\n        return;",
+         "    int rv = n->ready ? 0 : PO_ENOTLEADER;\n    if (rv == 0) {\n"
+         "        confirmed(c, 0, po__model_index(n->model));\n        return;\n    }", quick=True),
+    node("handout-not-repeated", "a task is handed out once, whether the worker hears of it or not", N + "poll.c",
+         "return h->sent_ms == 0 || h->sent_conn != conn || now >= h->sent_ms + PO__HANDOUT_RESEND_MS;",
+         "return (void)conn, (void)now, h->sent_ms == 0;"),
+    node("resync-tells-nothing", "a worker that lost track is not told of tasks that it should hold", N + "poll.c",
+         "        if (rv == 0 && !has_token(held, held_count, t->token))\n",
+         "        if (rv == 0 && !has_token(held, held_count, t->token) && held_count)\n"),
+    node("tick-forgotten", "after a change of leader the tick is taken for staged", N + "commit.c",
+         "    st->head = st->bytes.len = 0;\n    n->tick_staged = false;", "    st->head = st->bytes.len = 0;"),
+    node("dropped-is-done", "a command that was dropped with the leadership is answered as done", N + "commit.c",
+         "        bool sent_before = st->slots[st->first].sent;\n",
+         "        bool sent_before = st->slots[st->first].sent;\n        if (c && !c->answered && c->type == PO__REQ_COMMAND)\n"
+         "            po__call_result(n, c, po__model_index(n->model), &(struct po__cmd_result){.id = 1, .message = \"\"});\n"),
+    node("ack-before-commit", "a batch is answered when it is proposed", N + "commit.c",
+         "    st->first = (st->first + k) % st->cap;\n    st->count -= k;\n    st->head += bytes;\n    return 0;",
+         "    st->first = (st->first + k) % st->cap;\n    st->count -= k;\n    st->head += bytes;\n"
+         "    for (uint32_t i = 0; po__replica_inflight(n->replica) && i < b->count; i++)\n"
+         "        if (b->slots[i].call && b->slots[i].call->type == PO__REQ_COMMAND && !b->slots[i].call->answered)\n"
+         "            po__call_result(n, b->slots[i].call, po__model_index(n->model) + 1,\n"
+         "                            &(struct po__cmd_result){.id = 1, .message = \"\"});\n"
+         "    return 0;"),
+]
+
+MUTATIONS = GUARDS + STORAGE + CONSENSUS + MODEL + NODE
 assert len({m.name for m in MUTATIONS}) == len(MUTATIONS)
