@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import time
 
 import harness
 from harness import PoctlError, environment, wait_until
@@ -29,6 +30,15 @@ class Reads(harness.ClusterCase):
         for node in nodes:
             self.cluster.nodes[node].signal(signal.SIGCONT)
 
+    def ask_thawing(self, node, *question):
+        """Ask a frozen node several times, thaw it, and return (exit code, answer, error) of each."""
+        command = [self.cluster.program("poctl"), "--controllers", self.cluster.controllers(node), "-o", "json", *question]
+        asked = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+                 for _ in range(5)]
+        self.thaw(node)
+        answers = [process.communicate(timeout=60) for process in asked]
+        return [(process.returncode, out, err) for process, (out, err) in zip(asked, answers)]
+
     def test_frozen_leader_answers_no_old_state(self):
         """Questions wait at a frozen leader while the next one commits; thawed, it must not answer from before."""
         self.start_cluster()
@@ -38,13 +48,8 @@ class Reads(harness.ClusterCase):
         self.freeze(old)
         self.leader(*others, but=old)
         after = self.cluster.poctl("task", "submit", "nobody:home", controllers=self.cluster.controllers(*others))["id"]
-        command = [self.cluster.program("poctl"), "--controllers", self.cluster.controllers(old), "-o", "json", "task", "list"]
-        asked = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
-                 for _ in range(5)]
-        self.thaw(old)
-        for question in asked:
-            out, err = question.communicate(timeout=60)
-            self.assertEqual(question.returncode, 0, err)
+        for code, out, err in self.ask_thawing(old, "task", "list"):
+            self.assertEqual(code, 0, err)
             for task in (before, after):
                 self.assertIn(f'"id": {task}', out)
 
@@ -70,6 +75,22 @@ class Reads(harness.ClusterCase):
         finally:
             self.thaw(leader, other)
         wait_until(lambda: not self.refused(follower, "1s"), what="the follower catching up")
+
+    def test_thawed_follower_knows_its_age(self):
+        """A node that was frozen has old words of the leader in its buffers; they make nothing fresh."""
+        cluster = self.start_cluster()
+        leader = self.leader()
+        follower, other = self.followers(leader)
+        self.stale(follower, "30s")
+        self.freeze(follower)
+        task = cluster.poctl("task", "submit", "nobody:home", controllers=cluster.controllers(leader, other))["id"]
+        acknowledged = time.monotonic()
+        wait_until(lambda: time.monotonic() - acknowledged > 0.5, what="time that passes while it is frozen")
+        for code, out, err in self.ask_thawing(follower, "task", "show", str(task), "--stale", "400ms"):
+            if code == 0:
+                self.assertIn(f'"id": {task}', out)
+            else:
+                self.assertIn("PO_ESTALE_READ", err)
 
     def test_every_node_answers_stale_reads(self):
         self.start_cluster()
