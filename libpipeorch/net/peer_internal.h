@@ -35,7 +35,7 @@
 #define PO__REDIAL_MS            1000 /* a lost peer is dialled at once, no more often than this */
 #define PO__REDIALS_MAX          5    /* after it, until somebody is met or dialling is refused, */
 #define PO__REDIAL_FIRST_MS      2 /* the first of them after this, each next after twice the time */
-#define PO__STRANGER_LOG_MS      1000  /* at most one line about refused strangers in this time */
+#define PO__STRANGER_LOG_MS      1000 /* at most one line about refused strangers in this time */
 
 enum { PO__CONN_CONNECTING, PO__CONN_HELLO, PO__CONN_UP, PO__CONN_CLOSED };
 

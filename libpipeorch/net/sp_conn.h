@@ -16,7 +16,7 @@
 #include "sp.h"
 
 #define PO__SP_HELLO_MS        5000        /* for the other side's hello; the owner's to watch */
-#define PO__SP_READ_BYTES      (64 * 1024) /* read at a time, into memory shared by an owner's conns */
+#define PO__SP_READ_BYTES      (64 * 1024) /* read at a time, shared by an owner's connections */
 #define PO__SP_QUEUE_MAX_BYTES (32u << 20) /* waiting to be written on one connection */
 
 struct po__sp_conn;
