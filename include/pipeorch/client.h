@@ -12,7 +12,14 @@
  * thread for an in-process client, the client's own thread otherwise) and must not block.
  * Blocking calls must not be made from callbacks. A client may be used from any number of
  * threads, of the process that opened it: a forked child opens its own. Inputs are copied before
- * return. JSON is UTF-8 text. */
+ * return. JSON is UTF-8 text.
+ *
+ * An _async function returns 0, or an error and never calls back: PO_EINVAL, PO_ETOOBIG, PO_EBUSY,
+ * PO_ENOMEM, PO_ECLOSED; everything else arrives as the code of its result. "As po_apply" stands
+ * for the errors that any call can end with: PO_EINVAL, PO_ETOOBIG, PO_EBUSY, PO_ENOMEM,
+ * PO_ETIMEDOUT, PO_ENOLEADER, PO_EUNKNOWN, PO_ECLOSED, PO_EFAULT (node.h says what each asks for),
+ * and over the network also PO_EUNREACHABLE: no control node answers at the addresses given; retry,
+ * or correct them. */
 #ifndef PIPEORCH_CLIENT_H
 #define PIPEORCH_CLIENT_H
 
@@ -32,7 +39,7 @@ struct po_client_opts {
 
 /* Open a client for a comma-separated list of control nodes' worker addresses
  * ("host:port,host:port"). Does not wait for a connection. Returns 0, PO_EINVAL, PO_EADDR,
- * PO_ENOMEM. opts may be NULL. Since 0.1. */
+ * PO_ENOMEM. opts may be NULL. Any thread. Since 0.1. */
 PO_API int po_client_open(po_client **client, const char *addresses,
                           const struct po_client_opts *opts);
 
@@ -45,7 +52,8 @@ PO_API void po_client_close(po_client *client);
  * client). Valid until the thread's next blocking call. Never NULL. Since 0.1. */
 PO_API const char *po_client_error(void);
 
-/* Release what a call returned through a char ** argument. NULL is allowed. Since 0.1. */
+/* Release what a call returned through a char ** argument. NULL is allowed. Any thread. Since
+ * 0.1. */
 PO_API void po_free(void *ptr);
 
 /* ---- workers ---- */
@@ -81,7 +89,8 @@ PO_API int po_heartbeat_async(po_client *client, const char *worker_id, uint64_t
                               const struct po_call_opts *opts, po_result_cb cb, void *arg);
 
 /* Set a worker's status to PO_WORKER_ONLINE or PO_WORKER_DRAINING (it finishes what it runs and
- * gets nothing new). Since 0.1. */
+ * gets nothing new). Returns 0, PO_EINVAL (another status), PO_ENOTFOUND, or as po_apply. Since
+ * 0.1. */
 PO_API int po_update_worker_status(po_client *client, const char *worker_id, int status,
                                    const struct po_call_opts *opts);
 PO_API int po_update_worker_status_async(po_client *client, const char *worker_id, int status,
@@ -112,7 +121,7 @@ struct po_route_info {
  * offline), PO_EBUSY (all offers are full), or as po_apply. Since 0.1. */
 PO_API int po_route(po_client *client, const char *capability, const char *zone,
                     const struct po_call_opts *opts, struct po_route_info *route);
-/* result->data is the JSON of po_query(PO_QUERY_ROUTE). */
+/* As po_route; result->data is the JSON of po_query(PO_QUERY_ROUTE). Since 0.1. */
 PO_API int po_route_async(po_client *client, const char *capability, const char *zone,
                           const struct po_call_opts *opts, po_result_cb cb, void *arg);
 
@@ -154,13 +163,13 @@ struct po_task_info {
  * PO_ETIMEDOUT, PO_ENOTFOUND, or as po_apply. Since 0.1. */
 PO_API int po_task_wait(po_client *client, uint64_t task_id, const struct po_call_opts *opts,
                         struct po_task_info *info);
-/* result->data is the JSON of po_query(PO_QUERY_TASK). */
+/* As po_task_wait; result->data is the JSON of po_query(PO_QUERY_TASK). Since 0.1. */
 PO_API int po_task_wait_async(po_client *client, uint64_t task_id, const struct po_call_opts *opts,
                               po_result_cb cb, void *arg);
 
 /* Cancel a task that is not finished; a running attempt is told at its worker's next poll and
- * its result refused. Returns 0, PO_ENOTFOUND, PO_ESTATE (succeeded or failed already), or as
- * po_apply. Since 0.1. */
+ * its result refused. Returns 0 (also if it was cancelled before), PO_ENOTFOUND, PO_ESTATE
+ * (succeeded or failed already), or as po_apply. Since 0.1. */
 PO_API int po_task_cancel(po_client *client, uint64_t task_id, const struct po_call_opts *opts);
 PO_API int po_task_cancel_async(po_client *client, uint64_t task_id,
                                 const struct po_call_opts *opts, po_result_cb cb, void *arg);
@@ -191,8 +200,8 @@ PO_API int po_run_start_async(po_client *client, const char *pipeline, const cha
                               const char *zone, const struct po_call_opts *opts, po_result_cb cb,
                               void *arg);
 
-/* Cancel a run and its current step. Returns 0, PO_ENOTFOUND, PO_ESTATE, or as po_apply. Since
- * 0.1. */
+/* Cancel a run and its current step. Returns 0 (also if it was cancelled before), PO_ENOTFOUND,
+ * PO_ESTATE (succeeded or failed already), or as po_apply. Since 0.1. */
 PO_API int po_run_cancel(po_client *client, uint64_t run_id, const struct po_call_opts *opts);
 PO_API int po_run_cancel_async(po_client *client, uint64_t run_id, const struct po_call_opts *opts,
                                po_result_cb cb, void *arg);

@@ -156,7 +156,8 @@ PO_API int po_node_worker_address(po_node *node, char *address, size_t len);
 PO_API int po_node_wait_leader(po_node *node, uint32_t timeout_ms);
 
 /* The node's own client: calls made with it (see client.h) go to this node in-process and from
- * there to the leader. Owned by the node; do not close. Since 0.1. */
+ * there to the leader. Owned by the node; do not close. Any
+ * thread. Since 0.1. */
 PO_API po_client *po_node_client(po_node *node);
 
 /* Replicate a command of the application state machine and wait for its result.

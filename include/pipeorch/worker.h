@@ -40,13 +40,13 @@ struct po_worker_opts {
 typedef void (*po_task_handler)(void *arg, po_task *task);
 
 /* Set a worker up; nothing runs yet. error as in po_node_start. Returns 0, PO_EINVAL, PO_EADDR,
- * PO_ENOMEM. Since 0.1. */
+ * PO_ENOMEM. Any thread. Since 0.1. */
 PO_API int po_worker_open(po_worker **worker, const struct po_worker_opts *opts, char *error,
                           size_t error_len);
 
-/* Offer a capability, served by handler(arg, task). Before po_worker_run only. Strings are
- * copied. Returns 0, PO_EINVAL, PO_EEXISTS, PO_EQUOTA (more than PO_CAPABILITIES_MAX),
- * PO_ENOMEM. Since 0.1. */
+/* Offer a capability, served by handler(arg, task). Before po_worker_run only, one thread at a
+ * time. Strings are copied. Returns 0, PO_EINVAL, PO_EEXISTS, PO_EQUOTA (more than
+ * PO_CAPABILITIES_MAX), PO_ENOMEM. Since 0.1. */
 PO_API int po_worker_handle(po_worker *worker, const struct po_capability *capability,
                             po_task_handler handler, void *arg);
 
@@ -59,8 +59,8 @@ PO_API int po_worker_run(po_worker *worker);
  * Since 0.1. */
 PO_API void po_worker_stop(po_worker *worker);
 
-/* Release; po_worker_run must have returned. Tasks that were never answered are given up. NULL
- * is allowed. Since 0.1. */
+/* Release; po_worker_run must have returned, and nobody may use the worker any more. Tasks that
+ * were never answered are given up. NULL is allowed. Since 0.1. */
 PO_API void po_worker_close(po_worker *worker);
 
 /* The attempt's properties; pointers are valid until it is answered. Any thread. Since 0.1. */

@@ -44,7 +44,8 @@ class Directory(harness.ClusterCase):
         command[command.index("--cluster") + 1] = "other"
         stranger = harness.Daemon("stranger", command, self.folder / "stranger.log").start()
         self.others.append(stranger)
-        wait_until(lambda: "peer" in stranger.log_text(), what="the stranger to meet the others")
+        # Both sides say no: the stranger is refused where it dials, and refuses who dials it.
+        wait_until(lambda: '"id":"peer.refused"' in stranger.log_text().replace(": ", ":"), what="the stranger to be refused")
         self.assertEqual(self.leader(*(n for n in NAMES if n != victim)), leader)
         self.assertFalse(next(m for m in cluster.poctl("status", controllers=cluster.controllers(leader))["members"]
                               if m["name"] == victim)["up"])
