@@ -197,7 +197,8 @@ int po__identity_settle(struct po__identity *id, struct po__store *store,
         snprintf(error, error_len,
                  "data_dir %s belongs to another cluster than \"%s\" with these members (or with "
                  "other addresses); "
-                 "correct the options or use another directory",
+                 "correct the options or use another directory; one that was restored or recovered "
+                 "is started without bootstrap and members",
                  opts->data_dir, cluster);
         return PO_EIDENTITY;
     }

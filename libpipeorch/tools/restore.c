@@ -198,12 +198,28 @@ static int write_snapshot(struct restore *r)
               : 0;
 }
 
+/* Of an interrupted restore; before the store sees it and plans to remove it, too. */
+static int remove_leftover(struct restore *r, struct po__disk *disk)
+{
+    struct po__disk *base = po__overlay_base(r->overlay);
+    int rv = disk->ops->lock(disk, "lock");
+    if (rv)
+        return refuse(r, rv, disk->last_error, "");
+    rv = base->ops->unlink(base, TMP_NAME);
+    return rv == PO_ENOTFOUND || rv == 0 ? 0 : refuse(r, rv, base->last_error, "");
+}
+
 static int build(struct restore *r, struct po__disk *disk)
 {
     struct po__store_opts opts = {.segment_bytes = PO__TOOL_SEGMENT_BYTES};
     struct po__store *store = NULL;
     char name[64];
-    int rv = po__store_open(&store, disk, &opts, r->error, r->error_len);
+    int rv = remove_leftover(r, disk);
+    if (rv) {
+        disk->ops->destroy(disk);
+        return rv;
+    }
+    rv = po__store_open(&store, disk, &opts, r->error, r->error_len);
     if (rv)
         return rv;
     rv = check_empty(r, store);

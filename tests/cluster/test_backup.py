@@ -179,7 +179,7 @@ class Backup(ClusterCase):
         self.assertEqual(second["node_id"], 2)
         # A directory of the old cluster is not taken for one of the new one.
         self.refused_start([self.CONTROLD, "--name", "x", "--data-dir", str(self.folder / "x"), "--bootstrap", "--listen",
-                            "127.0.0.1:17001", "--initial-members", members], "belongs to another cluster")
+                            "127.0.0.1:17001", "--initial-members", members], "is started without bootstrap")
 
     def test_damaged_backups_are_refused(self):
         cluster = self.start_cluster({"cp1": "aws"})
