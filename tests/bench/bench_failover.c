@@ -1,7 +1,7 @@
 /* bench_failover: from the kill -9 of the leading process to the first command that the next leader
  * commits; three nodes on loopback, each a process with durable data.
  *
- *   bench_failover [--trials N] [--dir D] [--verbose]
+ *   bench_failover [--trials N] [--dir D] [--election MS] [--verbose]
  *
  * A trial: all three nodes follow one leader and have applied the same; a moment drawn from one
  * heartbeat passes; the leader is killed; once the kernel has reaped it, both others submit a
@@ -25,9 +25,10 @@
 
 #define NODES      3
 #define TRIALS_MAX 1000
-#define PAUSE_MS   1200 /* between kills: a lost peer is dialled at once no more than once a second \
-                         */
-#define LOST_MS 60000   /* a trial that takes longer failed */
+#define PAUSE_MS                                                                                   \
+    1200              /* between kills: a lost peer is dialled at once no more than once a second  \
+                       */
+#define LOST_MS 60000 /* a trial that takes longer failed */
 
 struct seen { /* what a node shows of itself, several times in a heartbeat */
     _Atomic uint64_t leader_id, id, applied, commit;
@@ -254,18 +255,23 @@ int main(int argc, char **argv)
     static const uint32_t timings[][2] = {{1000, 100}, {150, 15}};
     const char *base = ".";
     int trials = 30, rv = 0;
+    uint32_t only_ms = 0;
     for (int i = 1; i < argc; i++) {
         if (i + 1 < argc && strcmp(argv[i], "--trials") == 0)
             trials = atoi(argv[++i]);
         else if (i + 1 < argc && strcmp(argv[i], "--dir") == 0)
             base = argv[++i];
+        else if (i + 1 < argc && strcmp(argv[i], "--election") == 0)
+            only_ms = (uint32_t)atoi(argv[++i]);
         else if (strcmp(argv[i], "--verbose") == 0)
             verbose = 1;
         else
             trials = 0;
     }
     if (trials < 1 || trials > TRIALS_MAX)
-        return fprintf(stderr, "usage: bench_failover [--trials 1..%d] [--dir D] [--verbose]\n",
+        return fprintf(stderr,
+                       "usage: bench_failover [--trials 1..%d] [--dir D] [--election 1000|150] "
+                       "[--verbose]\n",
                        TRIALS_MAX),
                2;
     sh = mmap(NULL, sizeof *sh, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -273,6 +279,8 @@ int main(int argc, char **argv)
         return 1;
     srand((unsigned)getpid());
     for (unsigned t = 0; t < 2 && !rv; t++) {
+        if (only_ms && only_ms != timings[t][0])
+            continue;
         for (hint_off = 0; hint_off <= 1 && !rv; hint_off++) {
             election_ms = timings[t][0];
             heartbeat_ms = timings[t][1];
