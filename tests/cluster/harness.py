@@ -28,7 +28,7 @@ NODE_OPTIONS = ("--election-ms", "300", "--heartbeat-ms", "30")
 WORKER_OPTIONS = ("--heartbeat-ms", "200", "--drain-ms", "500")
 
 # What a sanitizer or a failed invariant leaves in a log.
-CRASH = re.compile(r"(WARNING|ERROR): \w+Sanitizer.*|.*runtime error: .*|.*invariant .*", re.IGNORECASE)
+CRASH = re.compile(r"(WARNING|ERROR): \w+Sanitizer|runtime error: |invariant ", re.IGNORECASE)
 CRASH_SIGNALS = {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL, -signal.SIGTRAP}
 
 # Commands of test workers. They read the task's input from stdin and print its result.
@@ -36,6 +36,15 @@ ECHO = ["cat"]
 # Waits for the file named by the variable GATE, then tells who ran it.
 GATED = ["sh", "-c", "cat >/dev/null; until [ -e \"$GATE\" ]; do sleep 0.02; done; "
                      "printf '{\"worker\":\"%s\",\"attempt\":%s,\"token\":%s}' $PO_WORKER_ID $PO_ATTEMPT $PO_FENCING_TOKEN"]
+
+
+def crashes_in(folder):
+    """What sanitizers and failed invariants left in the logs of a folder, each with the name of its process."""
+    found = []
+    for log in sorted(folder.glob("*.log")):
+        with open(log, errors="replace") as lines:
+            found += [f"{log.stem}: {line.strip()[:300]}" for line in lines if CRASH.search(line)]
+    return found
 
 
 class ClusterCase(unittest.TestCase):
@@ -74,9 +83,7 @@ class ClusterCase(unittest.TestCase):
         daemons = [*self.others, *(self.cluster.daemons() if self.cluster else [])]
         found = [f"{d.name}: ended by signal {-d.process.returncode}" for d in daemons
                  if d.process and d.process.returncode in CRASH_SIGNALS]
-        for log in sorted(self.folder.glob("*.log")):
-            found += [f"{log.stem}: {m[0][:300]}" for m in CRASH.finditer(log.read_text(errors="replace"))]
-        return found
+        return found + crashes_in(self.folder)
 
     def _show_logs(self):
         print(f"\n{self.id()}: data and logs are kept in {self.folder}", file=sys.stderr)

@@ -116,7 +116,7 @@ def record(folder, seed, seconds, wrong):
         faults.run(seconds)
         assert not faults.ended, f"while faults went on: {faults.ended}"
         cluster.finish()
-        crashes = [f"{log.stem}: {m[0][:300]}" for log in folder.glob("*.log") for m in harness.CRASH.finditer(log.read_text(errors="replace"))]
+        crashes = harness.crashes_in(folder)
         assert not crashes, crashes
         return faults.count
     finally:
