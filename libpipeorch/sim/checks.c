@@ -12,7 +12,8 @@
 
 #define TERMS_MAX       65536
 #define NUMBERS_MAX     65536
-#define INVARIANT_EVERY 32 /* entries between two whole-state checks of one node */
+#define INVARIANT_EVERY 32      /* entries between two whole-state checks of one node */
+#define OFFLINE_MAX_US  7000000 /* three heartbeats, slow clocks, slow disks, and pauses */
 #define U(x)            ((unsigned long long)(x))
 
 struct po__checks {
@@ -175,6 +176,10 @@ void po__checks_turn(struct po__simnode *n)
         check_ready(n);
     else if (n->core->ready)
         check_grace(n);
+    if (n->core->ready && n->core->last_stamp_ms < po__model_now_ms(n->core->model))
+        po__world_fail(w, "the clock of %s, which leads, went back: %llu after %llu", n->name,
+                       U(n->core->last_stamp_ms), U(po__model_now_ms(n->core->model)));
+    n->ready_us = !n->core->ready ? 0 : n->ready_us ? n->ready_us : w->now_us;
     n->seen_term = term;
     n->seen_leader = leads;
     n->seen_ready = n->core->ready;
@@ -285,6 +290,20 @@ void po__checks_completed(struct po__world *w, const struct po__simworker *x, ui
                        U(task_id), U(token), x->id, U(k->tasks[task_id].token));
     w->stats.completed += accepted == 0;
     k->tasks[task_id].accepted = token;
+}
+
+void po__checks_silent(struct po__world *w, const struct po__simworker *x)
+{
+    struct po__simnode *leader = po__world_leader(w);
+    const struct po__worker *known =
+        leader ? po__model_worker(leader->core->model, po__str(x->id)) : NULL;
+    /* Only a leader that was in office all the time, and some, is to blame. */
+    if (!known || !leader->ready_us || leader->ready_us > x->silent_us ||
+        w->now_us < x->silent_us + OFFLINE_MAX_US || known->incarnation != x->incarnation)
+        return;
+    if (known->status != PO_WORKER_OFFLINE)
+        po__world_fail(w, "%s was silent for %llu ms and is not offline", x->id,
+                       U((w->now_us - x->silent_us) / 1000));
 }
 
 /* ---- the end ---- */

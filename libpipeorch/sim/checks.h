@@ -34,6 +34,10 @@ void po__checks_granted(struct po__world *w, const struct po__simworker *x, uint
 void po__checks_completed(struct po__world *w, const struct po__simworker *x, uint64_t task_id,
                           uint64_t token);
 
+/* A worker that was silent since silent_us speaks again: it must have been marked offline in time.
+ */
+void po__checks_silent(struct po__world *w, const struct po__simworker *x);
+
 bool po__checks_quiet(struct po__world *w); /* every task and run is finished, on a ready leader */
 void po__checks_end(struct po__world *w);
 

@@ -42,7 +42,6 @@ static void define_mixed(struct po__cmd *cmd, struct po__buf *steps)
                         &(struct po__step){.name = po__str(names[i]),
                                            .capability = po__str("work:plain"),
                                            .next_node = po__str(i + 1 < count ? names[i + 1] : ""),
-                                           .timeout_ms = 3000,
                                            .attempts_max = 5});
     cmd->pipeline.steps = po__buf_slice(steps);
     cmd->pipeline.steps_count = count;
@@ -70,7 +69,9 @@ static void encode_command(struct po__world *w, struct po__simclient *x)
         cmd->submit.capability = po__str(po__world_percent(w, 50) ? "work:plain" : "work:odd");
         cmd->submit.input = po__str(input);
         cmd->submit.attempts_max = (uint32_t)po__world_random(w, 1, 6);
-        cmd->submit.timeout_ms = (uint32_t)po__world_random(w, 200, 3000);
+        /* Half of them have all the time in the world: what is lost is not found by its timeout. */
+        cmd->submit.timeout_ms =
+            po__world_percent(w, 50) ? 0 : (uint32_t)po__world_random(w, 200, 3000);
         break;
     case CANCEL:
         cmd->type = PO__CMD_TASK_CANCEL;
@@ -264,17 +265,17 @@ static enum op draw(struct po__world *w, struct po__simclient *x)
     uint64_t d = po__world_random(w, 0, 99);
     if (w->opts.pipeline)
         return RUN;
-    if (d < 45)
+    if (d < 40)
         return SUBMIT;
-    if (d < 60 && w->next_app < PO__SIM_APP_MAX)
+    if (d < 50 && w->next_app < PO__SIM_APP_MAX)
         return APPLY;
-    if (d < 70)
+    if (d < 60)
         return RUN;
-    if (d < 80)
+    if (d < 82)
         return BARRIER;
     if (x->last_task == 0)
         return SUBMIT;
-    return d < 90 ? CANCEL : WAIT_TASK;
+    return d < 91 ? CANCEL : WAIT_TASK;
 }
 
 void po__client_event(struct po__world *w, unsigned index)

@@ -145,6 +145,7 @@ static void bury(struct po__simnode *n)
     n->incarnation++;
     n->turn_us = UINT64_MAX;
     n->memory_fails_in = 0;
+    n->paused_us = n->ready_us = 0;
     po__peers_lost(n);
 }
 
@@ -187,6 +188,8 @@ void po__control_turn_by(struct po__simnode *n, uint64_t us)
     struct po__world *w = n->world;
     if (us < w->now_us)
         us = w->now_us;
+    if (us < n->paused_us)
+        us = n->paused_us;
     if (n->turn_us <= us)
         return;
     n->turn_us = us;
@@ -229,7 +232,7 @@ void po__control_turn(struct po__simnode *n)
 void po__control_disk(struct po__simnode *n, enum po__disk_channel c)
 {
     if (n->alive && po__disk_sim_step(n->disk, c))
-        po__control_turn(n);
+        po__control_turn_by(n, n->world->now_us);
 }
 
 int po__control_store(struct po__simnode *n, char *error, size_t error_len)

@@ -9,7 +9,8 @@
 /* Weights: [kind] = how often among the others. */
 #define CALM_FAULTS                                                                                \
     [PO__FAULT_CRASH] = 4, [PO__FAULT_CRASH_LEADER] = 3, [PO__FAULT_ISOLATE] = 1,                  \
-    [PO__FAULT_HEAL] = 3, [PO__FAULT_WORKER_CRASH] = 3, [PO__FAULT_WORKER_ZOMBIE] = 2
+    [PO__FAULT_HEAL] = 3, [PO__FAULT_WORKER_CRASH] = 3, [PO__FAULT_WORKER_ZOMBIE] = 2,             \
+    [PO__FAULT_PAUSE] = 2
 
 static const struct po__preset presets[] = {
     {.name = "none",
@@ -106,6 +107,7 @@ static const struct po__preset presets[] = {
                  [PO__FAULT_WEATHER] = 3,
                  [PO__FAULT_SLOW] = 1,
                  [PO__FAULT_STALL] = 2,
+                 [PO__FAULT_PAUSE] = 4,
                  [PO__FAULT_EIO] = 1,
                  [PO__FAULT_FULL] = 1,
                  [PO__FAULT_MISREAD] = 1,
@@ -126,6 +128,7 @@ static const char *const kind_names[PO__FAULT_KINDS] = {
     [PO__FAULT_HEAL] = "links whole",
     [PO__FAULT_WEATHER] = "network weather",
     [PO__FAULT_SLOW] = "slow links",
+    [PO__FAULT_PAUSE] = "pause",
     [PO__FAULT_STALL] = "disk stall",
     [PO__FAULT_EIO] = "disk error soon",
     [PO__FAULT_FULL] = "disk full soon",
@@ -233,6 +236,9 @@ static void strike_node(struct po__world *w, struct po__simnode *n, enum po__fau
             if (po__world_percent(w, 60))
                 po__control_crash(&w->nodes[i], true);
         break;
+    case PO__FAULT_PAUSE:
+        n->paused_us = w->now_us + po__world_random(w, 50000, 3000000);
+        break;
     case PO__FAULT_STALL:
         n->stalled_us = w->now_us + po__world_random(w, 100000, 3000000);
         break;
@@ -317,7 +323,7 @@ void po__faults_heal(struct po__world *w)
     w->net.jitter_us = w->opts.preset->jitter_us;
     for (unsigned i = 0; i < w->nodes_count; i++) {
         struct po__simnode *n = &w->nodes[i];
-        n->stalled_us = 0;
+        n->stalled_us = n->paused_us = 0;
         n->memory_fails_in = 0;
         n->next_start = 0;
         po__disk_sim_cut_at(n->medium, 0);

@@ -20,6 +20,7 @@ enum po__fault_kind {
     PO__FAULT_HEAL,          /* all links whole again */
     PO__FAULT_WEATHER,       /* loss, copies, order and delay of the network change */
     PO__FAULT_SLOW,          /* narrow links for a time */
+    PO__FAULT_PAUSE,         /* a node's process is stopped for a time, and goes on */
     PO__FAULT_STALL,         /* a disk hangs for a time */
     PO__FAULT_EIO,           /* one of the next disk calls of a node fails */
     PO__FAULT_FULL,          /* likewise, for want of space */

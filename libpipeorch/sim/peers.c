@@ -149,6 +149,10 @@ void po__peers_frame(struct po__world *w, void *data)
     struct frame *f = data;
     struct po__simnode *to = &w->nodes[f->to], *from = &w->nodes[f->from];
     struct po__simpair *p = pair_of(w, f->from, f->to);
+    if (to->alive && w->now_us < to->paused_us) { /* it lies in the socket until then */
+        po__world_at(w, to->paused_us, PO__EV_FRAME, f->to, 0, 0, f);
+        return;
+    }
     if (to->alive && p->up && p->generation == f->generation &&
         !po__simnet_blocked(&w->net, f->from, f->to)) {
         if (f->channel == RAFT) {
@@ -189,7 +193,7 @@ static bool greet(struct po__simnode *to, struct po__simnode *from)
 
 static void tell_down(struct po__simnode *n, struct po__simnode *other)
 {
-    if (!n->alive || !n->up[other->place])
+    if (!n->alive || !n->up[other->place] || n->world->now_us < n->paused_us)
         return;
     n->up[other->place] = false;
     po__node_peer_down(n->core, other->id);
@@ -201,7 +205,7 @@ static void tell_down(struct po__simnode *n, struct po__simnode *other)
 static void tell_gone(struct po__simnode *n, struct po__simnode *other)
 {
     struct po__simnet *net = &n->world->net;
-    if (!n->alive || n->dying || !n->met[other->place] ||
+    if (!n->alive || n->dying || n->world->now_us < n->paused_us || !n->met[other->place] ||
         (other->alive && other->incarnation == n->met[other->place]) ||
         po__simnet_blocked(net, n->place, other->place) ||
         po__simnet_blocked(net, other->place, n->place))
@@ -215,8 +219,8 @@ static void make_connection(struct po__world *w, struct po__simpair *p, struct p
                             struct po__simnode *b)
 {
     bool wanted = a->servers >> b->place & 1 || b->servers >> a->place & 1;
-    if (!wanted || !a->alive || !b->alive || a->dying || b->dying ||
-        po__simnet_blocked(&w->net, a->place, b->place) ||
+    if (!wanted || !a->alive || !b->alive || a->dying || b->dying || w->now_us < a->paused_us ||
+        w->now_us < b->paused_us || po__simnet_blocked(&w->net, a->place, b->place) ||
         po__simnet_blocked(&w->net, b->place, a->place))
         return;
     tell_down(a, b);

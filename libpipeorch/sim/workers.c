@@ -359,6 +359,7 @@ void po__worker_begin(struct po__world *w, unsigned index)
 
 static void revive(struct po__world *w, struct po__simworker *x)
 {
+    po__checks_silent(w, x);
     x->alive = true;
     x->frozen = x->registered = x->resync = false;
     x->held_count = 0;
@@ -374,6 +375,7 @@ static void revive(struct po__world *w, struct po__simworker *x)
 /* It goes on where it stopped; answers that came meanwhile were missed. */
 static void thaw(struct po__world *w, struct po__simworker *x)
 {
+    po__checks_silent(w, x);
     x->frozen = false;
     x->stamp++;
     x->polling = false;
@@ -396,17 +398,24 @@ void po__worker_event(struct po__world *w, unsigned index, uint64_t what)
         wake(w, x);
 }
 
+/* Most are back soon; some are missed. */
+static uint64_t silence_max_us(struct po__world *w)
+{
+    return po__world_percent(w, 70) ? 4000000 : 15000000;
+}
+
 void po__worker_crash(struct po__world *w, struct po__simworker *x)
 {
     if (!x->alive || x->frozen)
         return;
     po__world_trace(w, "crashes with %llu tasks", x->id, x->held_count);
     w->stats.worker_crashes++;
+    x->silent_us = w->now_us;
     x->alive = false;
     x->stamp++;
     po__world_at(w, w->now_us + po__world_random(w, 1000, 50000), PO__EV_CLOSED, x->target,
                  w->nodes[x->target].incarnation, x->conn, NULL);
-    event(w, x, w->now_us + po__world_random(w, 50000, 3000000), REVIVE);
+    event(w, x, w->now_us + po__world_random(w, 50000, silence_max_us(w)), REVIVE);
 }
 
 void po__worker_freeze(struct po__world *w, struct po__simworker *x)
@@ -415,9 +424,10 @@ void po__worker_freeze(struct po__world *w, struct po__simworker *x)
         return;
     po__world_trace(w, "freezes with %llu tasks", x->id, x->held_count);
     w->stats.zombies++;
+    x->silent_us = w->now_us;
     x->frozen = true;
     x->stamp++;
-    event(w, x, w->now_us + po__world_random(w, 500000, 6000000), THAW);
+    event(w, x, w->now_us + po__world_random(w, 500000, silence_max_us(w)), THAW);
 }
 
 void po__worker_heal(struct po__world *w, struct po__simworker *x)

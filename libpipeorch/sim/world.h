@@ -83,6 +83,8 @@ struct po__simnode {
     uint64_t memory_fails_in; /* at which allocation of its next turn; 0: none */
     uint64_t turn_us;         /* when its next turn is due */
     uint64_t turn_stamp;
+    uint64_t paused_us;  /* the process is stopped until then */
+    uint64_t ready_us;   /* since when it is a ready leader; 0: it is not */
     uint64_t stalled_us; /* its disk hangs until then */
     struct po__disk_sim *medium;
     struct po__disk *disk;
@@ -158,6 +160,7 @@ struct po__simworker {
     bool alive, frozen, registered, resync;
     bool polling;         /* its latest poll is under way */
     uint64_t incarnation; /* of its registration */
+    uint64_t silent_us;   /* since when it is dead or frozen */
     uint64_t stamp;       /* changes when the process dies: its events are void */
     uint64_t conn;
     unsigned target; /* node that it asks */
