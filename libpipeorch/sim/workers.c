@@ -185,6 +185,17 @@ static void reported(struct po__world *w, struct po__simworker *x, uint64_t task
         h->reporting = false;
 }
 
+/* Answers get lost and overtake each other: only what came without a gap is acknowledged. Sequence
+ * numbers begin anew with each resync: those of polls before it mean nothing. */
+static void acknowledge(struct po__simworker *x, const struct poll *p, uint64_t seq)
+{
+    if (p->number < x->synced_poll || seq <= x->ack_seq || seq - x->ack_seq > PO__SIM_SEQ_WINDOW)
+        return;
+    x->seen[seq % PO__SIM_SEQ_WINDOW] = true;
+    while (x->seen[(x->ack_seq + 1) % PO__SIM_SEQ_WINDOW])
+        x->seen[++x->ack_seq % PO__SIM_SEQ_WINDOW] = false;
+}
+
 static int read_answer(struct po__world *w, struct po__simworker *x, const struct poll *p,
                        const struct po__response *resp)
 {
@@ -203,8 +214,7 @@ static int read_answer(struct po__world *w, struct po__simworker *x, const struc
         if (po__task_offer_decode(&r, &t))
             break;
         take(w, x, &t);
-        if (p->number == x->poll && t.seq > x->ack_seq)
-            x->ack_seq = t.seq;
+        acknowledge(x, p, t.seq);
     }
     count = po__mpr_array(&r, PO__POLL_HELD_MAX);
     for (uint32_t i = 0; i < count && !r.err; i++) {
@@ -300,8 +310,11 @@ static void poll(struct po__world *w, struct po__simworker *x)
     fill(w, x, p, &held, &done);
     po__mpw_array(&array, p->count);
     po__buf_append(&array, done.data, done.len);
-    if (x->resync)
+    if (x->resync) {
         x->ack_seq = 0;
+        x->synced_poll = p->number;
+        memset(x->seen, 0, sizeof x->seen);
+    }
     struct po__request req = {.timeout_ms = 1500};
     req.poll.worker_id = po__str(x->id);
     req.poll.incarnation = x->incarnation;

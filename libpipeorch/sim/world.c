@@ -206,6 +206,18 @@ static void await_leader(struct po__world *w)
                        (unsigned long long)bound / 1000);
 }
 
+/* Into the trace: the tasks that hang. */
+static void note_unfinished(struct po__world *w, const struct po__model *m)
+{
+    for (uint64_t id = 1; id < PO__SIM_TASKS_MAX; id++) {
+        const struct po__task *t = po__model_task(m, id);
+        if (t && t->state < PO_TASK_SUCCEEDED)
+            po__world_trace(
+                w, "hangs: task %llu, state %llu, attempt %llu, token %llu, worker %llu", "task",
+                id, t->state, t->attempt, t->token, t->worker ? t->worker->number : 0);
+    }
+}
+
 static void drain(struct po__world *w)
 {
     while (!w->failed && !(done(w) && po__joiners_vote(w)) && w->now_us < w->opts.limit_us)
@@ -215,6 +227,8 @@ static void drain(struct po__world *w)
         struct po__model_counts c = {0};
         if (leader)
             po__model_counts(leader->core->model, &c);
+        if (leader)
+            note_unfinished(w, leader->core->model);
         po__world_fail(w,
                        "liveness: after %llu s tasks are left: %llu pending, %llu scheduled, %llu "
                        "running; %llu runs; clients are %s",

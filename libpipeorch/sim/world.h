@@ -37,6 +37,7 @@
 #define PO__SIM_INDEX_MAX   262144                  /* log entries of one run */
 #define PO__SIM_APP_MAX     4096                    /* application commands of one run */
 #define PO__SIM_HELD_MAX    64                      /* tasks that one worker holds */
+#define PO__SIM_SEQ_WINDOW  1024                    /* hand-outs that may come out of order */
 #define PO__SIM_WALL_MS     UINT64_C(1760000000000) /* wall clock at virtual time 0 */
 
 enum po__event_kind {
@@ -163,9 +164,11 @@ struct po__simworker {
     uint64_t silent_us;   /* since when it is dead or frozen */
     uint64_t stamp;       /* changes when the process dies: its events are void */
     uint64_t conn;
-    unsigned target; /* node that it asks */
-    uint64_t ack_seq;
-    uint64_t poll; /* number of its latest poll */
+    unsigned target;               /* node that it asks */
+    uint64_t ack_seq;              /* all hand-outs up to here came */
+    bool seen[PO__SIM_SEQ_WINDOW]; /* ring: came beyond ack_seq */
+    uint64_t poll;                 /* number of its latest poll */
+    uint64_t synced_poll;          /* number of its latest poll with resync */
     unsigned held_count;
     struct po__simheld held[PO__SIM_HELD_MAX];
     uint64_t recent[64]; /* tokens that it is through with */
