@@ -63,6 +63,9 @@ void po__guard_nonvoter_end(struct po__guard_nonvoter *g, struct raft *r);
 
 /* 8. Drop the result of a vote that we no longer run for. */
 bool po__guard_drop_vote_result(const struct raft *r);
+/* Around the step that may elect us: the first entry of the term goes with the announcement. */
+uint64_t po__guard_first_entry_begin(struct raft *r);
+void po__guard_first_entry_end(struct raft *r, uint64_t commit);
 
 /* 9. Skip telling the core about a snapshot of ours that an install has overtaken. */
 bool po__guard_skip_snapshot(const struct raft *r, raft_index index);

@@ -87,9 +87,15 @@ static int receive_step(struct po__core *c, uint64_t now, struct raft_message *m
     struct po__guard_nonvoter guard = {0};
     struct raft_update u;
 
-    if (m->type != RAFT_REQUEST_VOTE)
+    if (m->type != RAFT_REQUEST_VOTE && m->type != RAFT_REQUEST_VOTE_RESULT)
         return po__core_step(c, now, &e);
     po__core_begin(c, now, &e, &u);
+    if (m->type == RAFT_REQUEST_VOTE_RESULT) {
+        uint64_t commit = po__guard_first_entry_begin(&c->raft);
+        int elected = raft_step(&c->raft, &e, &u);
+        po__guard_first_entry_end(&c->raft, commit);
+        return po__core_finish(c, &e, elected, &u);
+    }
     raft_id gone = mask_gone(c);
     po__guard_nonvoter_begin(&guard, &c->raft, c->last_append_ms, now);
     int rv = raft_step(&c->raft, &e, &u);

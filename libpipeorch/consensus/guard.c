@@ -181,6 +181,25 @@ bool po__guard_drop_vote_result(const struct raft *r)
     return on(8) && r->state != RAFT_CANDIDATE;
 }
 
+/* convert.c:208: a new leader appends its first entry in the step that elects it only if its log
+ * goes beyond what it knows to be committed. Otherwise a driver can append one only after the empty
+ * message that announces the leader has left, and until that is answered the core sends nothing
+ * more: a whole round trip until the term's first commit, for nothing. So for this one step the
+ * core's commit index is one less. Nobody acts on it: followers take the maximum, and so do we. */
+uint64_t po__guard_first_entry_begin(struct raft *r)
+{
+    uint64_t commit = r->commit_index;
+    if (r->state == RAFT_CANDIDATE && commit > 0 && commit == raft_last_index(r))
+        r->commit_index--;
+    return commit;
+}
+
+void po__guard_first_entry_end(struct raft *r, uint64_t commit)
+{
+    if (r->commit_index < commit)
+        r->commit_index = commit;
+}
+
 /* trail.c:369: the snapshot's entry is no longer in the log that the install began to replace; the
  * trail's offset would go back, and commits with it. */
 bool po__guard_skip_snapshot(const struct raft *r, raft_index index)

@@ -253,6 +253,14 @@ static inline int do_member(struct world *w, uint64_t id, const char *name, cons
     return apply(w);
 }
 
+static inline int do_wish(struct world *w, uint64_t id, uint32_t wish)
+{
+    w->cmd.type = PO__CMD_MEMBER_WISH;
+    w->cmd.member_wish.node_id = id;
+    w->cmd.member_wish.wish = wish;
+    return apply(w);
+}
+
 static inline uint64_t digest(struct po__model *m)
 {
     uint64_t d;

@@ -4,7 +4,7 @@
 
 #include "model/command.h"
 
-#define SAMPLES_COUNT 14
+#define SAMPLES_COUNT 15
 
 /* Fills cmd with sample number i; steps holds the bytes of a pipeline's steps and outlives cmd. */
 static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps)
@@ -24,6 +24,7 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
         PO__CMD_RUN_START,
         PO__CMD_RUN_CANCEL,
         PO__CMD_APP,
+        PO__CMD_MEMBER_WISH,
     };
     memset(cmd, 0, sizeof *cmd);
     cmd->type = types[i];
@@ -122,6 +123,10 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
     case PO__CMD_APP:
         cmd->app.key = po__str("k1");
         cmd->app.data = po__slice("\0\1\2\xff", 4);
+        break;
+    case PO__CMD_MEMBER_WISH:
+        cmd->member_wish.node_id = 7;
+        cmd->member_wish.wish = PO__WISH_VOTER_NOW;
         break;
     default:
         break;

@@ -215,6 +215,8 @@ static void test_check_workers(void **state)
     struct po__buf steps = {0};
 #define SAMPLE(n) sample(&cmd, n, &steps)
     SAMPLE(1), cmd.member.node_id = 0, expect(PO_EINVAL, "node_id");
+    SAMPLE(14), cmd.member_wish.node_id = 0, expect(PO_EINVAL, "node_id");
+    SAMPLE(14), cmd.member_wish.wish = PO__WISH_GONE + 1, expect(PO_EINVAL, "wish");
     SAMPLE(1), cmd.member.directory_id.len = 15, expect(PO_EINVAL, "directory_id");
     SAMPLE(1), cmd.member.peer_address = po__str("a b"), expect(PO_EINVAL, "peer address");
     SAMPLE(2), cmd.worker_register.id = po__str("a b"), expect(PO_EINVAL, "\"a b\"");

@@ -161,6 +161,7 @@ static void any_command(struct pair *p)
     case 10:
         do_member(&p->a, 1 + pick(4), pick(2) ? "n1" : "n2",
                   pick(9) ? "0123456789abcdef" : "fedcba9876543210");
+        do_wish(&p->a, 1 + pick(4), pick(PO__WISH_GONE + 1));
         break;
     default:
         answer(p);

@@ -168,6 +168,52 @@ static void test_members(void **state)
     assert_int_equal(do_member(&w, 8, "n8", "0123456789abcdef"), PO_EQUOTA);
 }
 
+/* A wish stays with the member, whatever it says of itself, until it is gone; then its name and its
+ * place are free again. */
+static void test_wishes(void **state)
+{
+    (void)state;
+    struct po__member_info i;
+    assert_int_equal(do_wish(&w, 1, PO__WISH_STANDBY), PO_ENOTFOUND);
+    assert_int_equal(do_wish(&w, 1, PO__WISH_GONE), 0); /* every new leader may say it again */
+    assert_int_equal(do_member(&w, 1, "cp-1", "0123456789abcdef"), 0);
+    assert_int_equal(po__model_member(w.m, 1, &i), 1);
+    assert_int_equal(i.wish, PO__WISH_VOTER);
+    uint64_t before = digest(w.m);
+    assert_int_equal(do_wish(&w, 1, PO__WISH_STANDBY), 0);
+    assert_int_equal(effect(&w, PO__FX_MEMBER)->id, 1);
+    assert_true(digest(w.m) != before);
+    assert_int_equal(do_member(&w, 1, "cp-one", "0123456789abcdef"), 0);
+    assert_int_equal(po__model_member_next(w.m, 0, &i), 1);
+    assert_int_equal(i.wish, PO__WISH_STANDBY);
+    assert_int_equal(po__model_member_next(w.m, 1, &i), 0);
+    assert_int_equal(do_member(&w, 9, "cp-one", "another16byte-id"), PO_EEXISTS);
+    assert_int_equal(do_wish(&w, 1, PO__WISH_GONE), 0);
+    assert_int_equal(po__model_member(w.m, 1, &i), 0);
+    assert_int_equal(do_member(&w, 9, "cp-one", "another16byte-id"), 0);
+}
+
+/* The wish is in the snapshot; without wishes a snapshot is what it was before there were any. */
+static void test_wishes_are_in_the_snapshot(void **state)
+{
+    (void)state;
+    struct po__member_info i;
+    struct world other;
+    for (unsigned wish = PO__WISH_VOTER; wish < PO__WISH_GONE; wish++) {
+        struct po__buf bytes = {0};
+        assert_int_equal(do_member(&w, 3, "cp-3", "0123456789abcdef"), 0);
+        assert_int_equal(do_wish(&w, 3, wish), 0);
+        assert_int_equal(po__model_snapshot_begin(w.m), 0);
+        assert_int_equal(po__model_snapshot_step(w.m, &bytes, 1 << 20), 1);
+        world_open(&other, NULL);
+        assert_int_equal(restore(other.m, bytes.data, bytes.len, 5), 0);
+        assert_int_equal(po__model_member(other.m, 3, &i), 1);
+        assert_int_equal(i.wish, wish);
+        world_close(&other);
+        po__buf_fini(&bytes);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -180,6 +226,8 @@ int main(void)
         TEST(test_draining),
         TEST(test_deregister),
         TEST(test_members),
+        TEST(test_wishes),
+        TEST(test_wishes_are_in_the_snapshot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -289,10 +289,46 @@ static void test_file_system_in_memory(void **state)
     memcpy(fx->path, saved, sizeof saved);
 }
 
+/* A directory that joins: its id is fixed before it asks, found again when it asks again, and gives
+ * way to the identity. */
+static void test_joining(void **state)
+{
+    struct fixture *fx = *state;
+    struct po__identity id = test_identity, found;
+    assert_int_equal(real_disk(fx), 0);
+    assert_int_equal(store_open(fx, SEGMENT_BYTES), 0);
+    assert_int_equal(po__store_joining(fx->store, &found), 0);
+    assert_int_equal(po__store_join_begin(fx->store, &id), 0);
+    po__store_close(fx->store); /* killed before the cluster answered */
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(real_disk(fx), 0);
+        assert_int_equal(store_open(fx, SEGMENT_BYTES), 0);
+        assert_int_equal(po__store_identity(fx->store, &found), 0);
+        assert_int_equal(po__store_joining(fx->store, &found), 1);
+        assert_memory_equal(found.directory_id, id.directory_id, sizeof id.directory_id);
+        assert_string_equal(found.name, id.name);
+        assert_int_equal(found.node_id, 0);
+        if (i == 0)
+            po__store_close(fx->store);
+    }
+    id.node_id = 42;
+    assert_int_equal(po__store_bootstrap(fx->store, &id, 1, NULL), 0);
+    assert_int_equal(po__store_joining(fx->store, &found), 0);
+    assert_int_equal(po__store_join_begin(fx->store, &id), PO_EEXISTS);
+    po__store_close(fx->store);
+    assert_int_equal(reopen(fx), 0);
+    assert_int_equal(po__store_identity(fx->store, &found), 1);
+    assert_int_equal(found.node_id, 42);
+    assert_int_equal(fx->recovery.first_index, 1); /* and no record */
+    assert_int_equal(fx->recovery.last_index, 0);
+    po__store_close(fx->store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_append_and_recover, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_joining, setup, teardown),
         cmocka_unit_test_setup_teardown(test_second_opener_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_paths, setup, teardown),
         cmocka_unit_test_setup_teardown(test_error_text, setup, teardown),
