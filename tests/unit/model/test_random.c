@@ -159,9 +159,11 @@ static void any_command(struct pair *p)
         do_tick(&p->a);
         break;
     case 10:
-        do_member(&p->a, 1 + pick(4), pick(2) ? "n1" : "n2",
-                  pick(9) ? "0123456789abcdef" : "fedcba9876543210");
-        do_wish(&p->a, 1 + pick(4), pick(PO__WISH_GONE + 1));
+        if (pick(3))
+            do_member(&p->a, 1 + pick(4), pick(2) ? "n1" : "n2",
+                      pick(9) ? "0123456789abcdef" : "fedcba9876543210");
+        else
+            do_wish(&p->a, 1 + pick(4), pick(PO__WISH_GONE + 1));
         break;
     default:
         answer(p);
