@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import time
 
 import harness
 from harness import ECHO, wait_until
@@ -44,6 +45,15 @@ class Death(harness.ClusterCase):
         self.assertEqual(again["result"], done["result"])
         self.assertEqual((again["worker_id"], again["attempts"]), ("w2", 2))
         self.assertGreater(again["token"], held["token"])
+
+    def test_a_silent_worker_is_not_given_up_before_three_beats(self):
+        """Frozen right after a beat, at most one interval of the three has passed; half a one is allowed for."""
+        worker = self.cluster.worker("w1", "aws", self.capabilities({"echo:json": ECHO}), ("--heartbeat-ms", "1000"))
+        self.wait_worker("w1", "online")
+        began = time.monotonic()
+        worker.signal(signal.SIGSTOP)
+        self.wait_worker("w1", "offline")
+        self.assertGreaterEqual(time.monotonic() - began, 1.5)
 
     def test_a_restarted_worker_takes_its_own_place(self):
         worker = self.start_worker("w1", {"wait:gate": self.gated(self.gate)})
