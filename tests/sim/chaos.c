@@ -176,6 +176,21 @@ static void split(struct sim *s)
             s->blocked[i + 1][j + 1] = (side >> i & 1) != (side >> j & 1);
 }
 
+/* The leader is cut off. In some runs the others take its process for gone, and elect another one
+ * while it still believes to lead. */
+static void depose(struct sim *s, struct sim_node *leader)
+{
+    isolate(s, leader->id);
+    for (unsigned i = 0; s->lying && i < s->count; i++) {
+        struct sim_node *n = &s->nodes[i];
+        if (n == leader || !n->alive)
+            continue;
+        s->stats.gone_wrong++;
+        po__replica_peer_gone(n->replica, leader->id, sim_node_ms(s, n));
+        sim_settle(s, n);
+    }
+}
+
 static void fault(struct sim *s)
 {
     struct sim_node *any = &s->nodes[sim_random(s, 0, s->count - 1)], *leader = sim_leader(s);
@@ -212,7 +227,7 @@ static void fault(struct sim *s)
         break;
     case 4:
         if (leader)
-            isolate(s, leader->id);
+            depose(s, leader);
         break;
     case 5:
         s->blocked[any->id][sim_random(s, 1, s->count)] = true;
@@ -308,7 +323,7 @@ void chaos_draw(struct sim *s)
     }
     profile_apply(s);
     s->hint = sim_percent(s, 80);
-    s->lying = s->hint && sim_percent(s, 30);
+    s->lying = s->hint && sim_percent(s, 50);
     s->next_command = 1;
 }
 

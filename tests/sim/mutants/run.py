@@ -5,9 +5,10 @@ Each mutation of mutations.py is a deliberate bug in the product. It is applied 
 sources (never to the tree), built, and run in the simulator, seed after seed, until a check fails.
 A mutation that no seed catches means that the simulator must become stronger.
 
-    run.py [--all] [--seeds N] [--jobs N] [--scratch DIR] [NAME ...]
+    run.py [--all | --open] [--seeds N] [--jobs N] [--scratch DIR] [NAME ...]
 
-Without names: the quick ones; --all: all of them. Prints a table and caught/total. Exit status 0 if
+Without names: the quick ones; --all: all of them; --open: those that no seed has caught yet, each of
+which asks for a stronger simulator. Prints a table and caught/total. Exit status 0 if
 every mutation was caught, 1 if one survived, 2 if one does not apply to the sources or does not
 compile, or if the sources without a mutation do not pass."""
 
@@ -22,7 +23,7 @@ import time
 from pathlib import Path
 
 sys.dont_write_bytecode = True
-from mutations import MUTATIONS, PROGRAMS  # noqa: E402
+from mutations import MUTATIONS, OPEN  # noqa: E402
 
 TOP = Path(__file__).resolve().parents[3]
 # What the copy needs to configure and to build the simulations.
@@ -167,6 +168,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--all", action="store_true", help="not only the quick ones")
+    parser.add_argument("--open", action="store_true", help="those not caught so far")
     parser.add_argument("--list", action="store_true", help="print the mutations and end")
     parser.add_argument("--seeds", type=int, default=3000, help="give up after this many")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
@@ -175,7 +177,8 @@ def main():
     unknown = set(o.names) - {m.name for m in MUTATIONS}
     if unknown:
         parser.error(f"no such mutation: {', '.join(sorted(unknown))}")
-    chosen = [m for m in MUTATIONS if m.name in o.names or (not o.names and (o.all or m.quick))]
+    chosen = [m for m in MUTATIONS if m.name in o.names or
+              (not o.names and (m.name in OPEN if o.open else m.name not in OPEN and (o.all or m.quick)))]
     if o.list:
         for m in chosen:
             print(f"{m.name}: {m.why}")
