@@ -307,4 +307,23 @@ NODE = [
 ]
 
 MUTATIONS = GUARDS + STORAGE + CONSENSUS + MODEL + NODE
+
+# Not caught by the seeds tried so far: --all leaves them out, --open runs them. Whoever makes the
+# simulator catch one removes its name here.
+OPEN = {
+    # Each shown by a directed case in tests/unit/consensus/test_guard.c; rare in random courses.
+    "no-guard-1", "no-guard-2", "no-guard-4", "no-guard-5", "no-guard-6", "no-guard-7", "no-guard-8", "no-guard-9",
+    "no-guard-other-leader", "no-guard-answer-to-past", "shrink-to-one", "demote-self",
+    # Need one instant of a crash between two calls to the disk, or a second check stands behind them.
+    "vote-one-slot", "torn-tail-not-cut", "recovery-does-not-sync-vote", "recovery-does-not-sync-names",
+    "older-snapshot-wins", "trim-during-reset",
+    # Need a leader that is cut off and goes on answering while another one commits.
+    "read-without-round", "read-half-is-enough", "read-old-answers", "read-not-applied", "token-of-another",
+    "read-not-confirmed",
+    # Whole nodes: time-outs of attempts repair what they break, before a run ends.
+    "no-requeue-on-restart", "grace-of-the-past", "handout-not-repeated", "resync-tells-nothing",
+    # Whole nodes: snapshots are taken seldom, leadership is lost seldom with commands staged.
+    "clock-forgotten-at-snapshot", "snapshot-not-frozen", "dropped-is-done",
+}
 assert len({m.name for m in MUTATIONS}) == len(MUTATIONS)
+assert OPEN <= {m.name for m in MUTATIONS}
