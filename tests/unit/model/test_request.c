@@ -59,14 +59,26 @@ static void test_simple_requests(void **state)
     assert_int_equal(po__mpr_array(&r, PO__BATCH_MAX), 2);
 
     po__buf_reset(&b);
-    po__request_query(&b, 7,
-                      &(struct po__query){6, UINT64_MAX, po__str("running"), po__str("x"), 1000});
+    po__request_query(
+        &b, 7, &(struct po__query){6, UINT64_MAX, po__str("running"), po__str("x"), 1000, 250});
     check();
     assert_int_equal(req.query.what, 6);
     assert_true(req.query.id == UINT64_MAX);
     assert_true(po__slice_eq(req.query.name, po__str("running")));
     assert_true(po__slice_eq(req.query.name2, po__str("x")));
     assert_int_equal(req.query.limit, 1000);
+    assert_int_equal(req.query.stale_ms, 250);
+
+    po__buf_reset(&b); /* of a client that knows no stale reads: linearizable */
+    po__request_begin(&b, PO__REQ_QUERY, 7, 5);
+    po__mpw_uint(&b, 6);
+    po__mpw_uint(&b, 1);
+    po__mpw_cstr(&b, "");
+    po__mpw_cstr(&b, "");
+    po__mpw_uint(&b, 10);
+    assert_int_equal(po__request_decode(b.data, b.len, &req), 0);
+    assert_int_equal(req.query.limit, 10);
+    assert_int_equal(req.query.stale_ms, 0);
 
     po__buf_reset(&b);
     po__request_wait(&b, 7, 2, 99);
