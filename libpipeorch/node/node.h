@@ -51,7 +51,7 @@ struct po__node_opts {
     struct po__logger log;
     uint32_t election_ms, heartbeat_ms;
     uint64_t snapshot_bytes, trailing_bytes;
-    bool hint; /* of po__replica_opts */
+    bool hint;               /* of po__replica_opts */
     const char *prefer_zone; /* leaders elsewhere hand over to a voter there; NULL: none; copied */
 };
 

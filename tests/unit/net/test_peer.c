@@ -26,6 +26,10 @@ struct node {
     uint8_t last[64];
     size_t last_len;
     bool refuse, closed;
+    unsigned refusals;
+    uint64_t refused_by;
+    int refused_code;
+    char refused_why[64];
     char last_log[1100];
 };
 
@@ -36,7 +40,16 @@ static int on_hello(void *arg, const struct po__peer_hello *peer, char *why, siz
     n->last_hello_incarnation = peer->incarnation;
     if (n->refuse)
         snprintf(why, why_len, "this test refuses it");
-    return n->refuse;
+    return n->refuse ? PO_EREMOVED : 0;
+}
+
+static void on_refused(void *arg, uint64_t peer_id, int code, const char *why)
+{
+    struct node *n = arg;
+    n->refusals++;
+    n->refused_by = peer_id;
+    n->refused_code = code;
+    snprintf(n->refused_why, sizeof n->refused_why, "%s", why);
 }
 
 static void on_frame(void *arg, uint64_t peer_id, enum po__peer_channel chan, const void *data,
@@ -98,6 +111,7 @@ static void node_open(struct node *n, uv_loop_t *loop, uint64_t id, const char *
                                   .frame = on_frame,
                                   .down = on_down,
                                   .gone = on_gone,
+                                  .refused = on_refused,
                                   .arg = n};
     int rv = po__peers_open(&n->peers, &opts, error, sizeof error);
     if (rv)
@@ -335,6 +349,29 @@ static void owner_can_refuse_and_is_asked_again(void **state)
     assert_false(po__peers_up(t->b.peers, 1));
     t->a.refuse = false;
     loop_until(&t->loop, both_up, t);
+    /* It was told who refused it and why: once, though it asked again and again. */
+    assert_int_equal(t->b.refusals, 1);
+    assert_int_equal(t->b.refused_by, 1);
+    assert_int_equal(t->b.refused_code, PO_EREMOVED);
+    assert_string_equal(t->b.refused_why, "this test refuses it");
+}
+
+static bool b_was_refused(void *arg)
+{
+    return ((struct pair *)arg)->b.refusals > 0;
+}
+
+static void a_connected_peer_can_be_told_that_it_is_refused(void **state)
+{
+    struct pair *t = *state;
+    connect_nodes(&t->b, &t->a);
+    loop_until(&t->loop, both_up, t);
+    po__peers_refuse(t->a.peers, 2, PO_EREMOVED, "gone");
+    loop_until(&t->loop, b_was_refused, t);
+    assert_int_equal(t->b.refused_by, 1);
+    assert_int_equal(t->b.refused_code, PO_EREMOVED);
+    assert_string_equal(t->b.refused_why, "gone");
+    assert_true(po__peers_up(t->b.peers, 1)); /* the conclusion is its owner's */
 }
 
 static void wrong_node_at_an_address_is_not_taken(void **state)
@@ -700,6 +737,7 @@ int main(void)
         T(another_cluster_is_refused),
         T(own_identity_is_refused),
         T(owner_can_refuse_and_is_asked_again),
+        T(a_connected_peer_can_be_told_that_it_is_refused),
         T(wrong_node_at_an_address_is_not_taken),
         T(garbage_from_strangers_is_refused),
         T(malformed_frames_of_a_peer_close_its_connection),
