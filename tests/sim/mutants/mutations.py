@@ -50,7 +50,7 @@ def guard(number, why, quick=False, more=()):
 
 
 GUARDS = [
-    guard(1, "entries below the snapshot are appended again", quick=True),
+    guard(1, "entries below the snapshot are appended again"),
     guard(2, "a delayed rejection moves a peer's progress below what it acknowledged"),
     guard(3, "the only voter leads a term in which it may have voted for another", quick=True),
     guard(4, "a membership change before the own term has a committed entry",
@@ -99,7 +99,7 @@ STORAGE = [
     mutation("segment-epoch-kept", "a recycled segment is written with the epoch of its earlier life", S + "store_segment.c",
              "    seg->epoch = po__fmt_epoch(s->identity.directory_id, seg->number);\n    seg->end", "    seg->end"),
     mutation("batch-checksum-ignored", "a torn write is taken for a whole one", S + "store_scan.c",
-             "return po__crc32c(0, *b + 1, (*b)->len) == (*b)->crc;", "return 1;", quick=True),
+             "return po__crc32c(0, *b + 1, (*b)->len) == (*b)->crc;", "return 1;"),
     mutation("torn-tail-not-cut", "what a torn write left behind the log's end stays there", S + "store_scan.c",
              "    int rv = wipe(sc, end->segment, end->offset);\n    if (!rv && next)\n"
              "        rv = wipe(sc, next, PO__BLOCK_BYTES);\n",
@@ -192,7 +192,7 @@ CONSENSUS = [
     mutation("install-keeps-log", "entries of before survive the install of a snapshot on disk", C + "snapshot_receive.c",
              "    po__store_reset_log(r->o.store, r->in.meta.index + 1);\n", ""),
     mutation("read-without-round", "ReadIndex without the confirmation round", C + "read.c",
-             "    if (answers <= po__conf_voters(&r->servers) / 2)\n        return;\n", "    (void)answers;\n", quick=True),
+             "    if (answers <= po__conf_voters(&r->servers) / 2)\n        return;\n", "    (void)answers;\n"),
     mutation("read-half-is-enough", "half of the voters confirm a read", C + "read.c",
              "if (answers <= po__conf_voters(&r->servers) / 2)", "if (answers < po__conf_voters(&r->servers) / 2)"),
     mutation("read-before-own-term", "reads before an entry of the own term is applied", C + "read.c",
@@ -250,7 +250,7 @@ MODEL = [
     node("app-applied-twice", "a repeated application command is applied again", M + "app.c",
          "    if (known) { /* a repeat", "    if (known && cmd->app.key.len == 0) { /* a repeat", quick=True),
     node("key-forgotten-at-snapshot", "a snapshot forgets the idempotency keys of tasks", M + "restore.c",
-         "    spec.key = key(r);\n", "    spec.key = po__slice(key(r).data, 0);\n", quick=True),
+         "    spec.key = key(r);\n", "    spec.key = po__slice(key(r).data, 0);\n"),
     node("key-forgotten-when-finished", "the idempotency key of a finished task is free again", M + "tasks.c",
          "    po__task_move(m, t, state, m->now_ms);\n",
          "    if (po__tree_linked(&t->by_key))\n        po__key_remove(&m->task_keys, t);\n"
@@ -283,7 +283,7 @@ NODE = [
     node("read-not-confirmed", "a node that believes to lead answers reads at once", N + "read.c",
          "    int rv = po__replica_read(n->replica, confirmed, c, po__node_now(n));\n    if (rv == 0)\n        return;",
          "    int rv = n->ready ? 0 : PO_ENOTLEADER;\n    if (rv == 0) {\n"
-         "        confirmed(c, 0, po__model_index(n->model));\n        return;\n    }", quick=True),
+         "        confirmed(c, 0, po__model_index(n->model));\n        return;\n    }"),
     node("handout-not-repeated", "a task is handed out once, whether the worker hears of it or not", N + "poll.c",
          "return h->sent_ms == 0 || h->sent_conn != conn || now >= h->sent_ms + PO__HANDOUT_RESEND_MS;",
          "return (void)conn, (void)now, h->sent_ms == 0;"),
@@ -318,7 +318,7 @@ OPEN = {
     "vote-one-slot", "torn-tail-not-cut", "recovery-does-not-sync-vote", "recovery-does-not-sync-names",
     "older-snapshot-wins", "trim-during-reset",
     # Need a leader that is cut off and goes on answering while another one commits.
-    "read-without-round", "read-half-is-enough", "read-old-answers", "read-not-applied", "token-of-another",
+    "read-old-answers", "read-not-applied", "token-of-another",
     "read-not-confirmed",
     # Whole nodes: time-outs of attempts repair what they break, before a run ends.
     "no-requeue-on-restart", "grace-of-the-past", "handout-not-repeated", "resync-tells-nothing",
