@@ -161,6 +161,9 @@ static void begin(struct po__world *w, struct po__simclient *x, enum op op)
 {
     x->op = op;
     x->tries = 0;
+    /* Reads go anywhere: a leader that was paused does not know yet that it leads no more. */
+    if (op == BARRIER && po__world_percent(w, 60))
+        x->target = (unsigned)po__world_random(w, 0, w->nodes_count - 1);
     if (op == SUBMIT || op == RUN)
         x->number = w->next_number++;
     encode(w, x);
