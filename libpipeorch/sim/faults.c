@@ -283,7 +283,8 @@ void po__faults_strike(struct po__world *w)
     struct po__simworker *x =
         w->workers_count ? &w->workers[po__world_random(w, 0, w->workers_count - 1)] : NULL;
     unsigned other = (unsigned)po__world_random(w, 0, w->nodes_count - 1);
-    if (leader && (kind == PO__FAULT_CRASH_LEADER || po__world_percent(w, 25)))
+    if (leader &&
+        (kind == PO__FAULT_CRASH_LEADER || po__world_percent(w, kind == PO__FAULT_PAUSE ? 70 : 25)))
         n = leader;
     w->stats.faults++;
     po__world_trace(w, "strikes", po__fault_name(kind), 0);
