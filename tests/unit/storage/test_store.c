@@ -131,8 +131,7 @@ static void test_paths(void **state)
     assert_int_equal(st.st_mode & 0777, 0700);
     d->ops->destroy(d);
     snprintf(path, sizeof path, "%s/no/parent", fx->path);
-    assert_int_equal(po__disk_real(&d, path, on_wakeup, fx, fx->error, sizeof fx->error),
-                     PO_ENOTFOUND);
+    assert_int_equal(po__disk_real(&d, path, on_wakeup, fx, fx->error, sizeof fx->error), PO_EIO);
     assert_non_null(strstr(fx->error, path));
     snprintf(path, sizeof path, "%s/file", fx->path);
     int fd = open(path, O_CREAT | O_RDWR, 0600);
