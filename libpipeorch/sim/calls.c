@@ -117,7 +117,7 @@ void po__simcall_arrive(struct po__simcall *c)
             rv = po__node_request(n->core, c->data, c->len, c->local, c->conn,
                                   (struct po__reply_to){answered, c});
         if (rv)
-            unref(c);
+            c->refs--; /* no answer will come */
     }
     if (rv)
         send_back(c, PO_EUNREACHABLE, NULL, 0); /* refused: nothing was done */

@@ -211,7 +211,8 @@ static int note_branded(void *arg, const char *name)
     struct rebrand *r = arg;
     uint64_t n, m;
     if (strlen(name) >= PO__FILE_NAME_BYTES ||
-        (strcmp(name, "identity") && !po__wal_parse(name, &n) && !po__snap_parse(name, &n, &m)))
+        (strcmp(name, "identity") != 0 && !po__wal_parse(name, &n) &&
+         !po__snap_parse(name, &n, &m)))
         return 0;
     return po__buf_append(&r->names, name, strlen(name) + 1);
 }

@@ -7,6 +7,7 @@
 
 #include <pipeorch/error.h>
 #include "../base/alloc.h"
+#include "../base/assert.h"
 #include "../base/crc32c.h"
 #include "backup_format.h"
 
@@ -95,6 +96,7 @@ static void writer_free(struct po__backup_writer *w)
 int po__backup_create(struct po__backup_writer **out, const char *path, bool overwrite,
                       const struct po__backup_info *info, char *error, size_t error_len)
 {
+    PO_PRE(path);
     struct po__backup_writer *w = po__calloc(1, sizeof *w);
     int rv = PO_ENOMEM;
     snprintf(error, error_len, "%s: out of memory", path);

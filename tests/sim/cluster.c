@@ -62,7 +62,8 @@ static void damage(struct sim *s, struct frame *x)
         return;
     if (m.snapshot.data_len) {
         size_t at = (size_t)((const uint8_t *)m.snapshot.data - x->bytes);
-        x->bytes[at + sim_random(s, 0, m.snapshot.data_len - 1)] ^= 1u << sim_random(s, 0, 7);
+        x->bytes[at + sim_random(s, 0, m.snapshot.data_len - 1)] ^=
+            (uint8_t)(1u << sim_random(s, 0, 7));
         po__le32_put(x->bytes + 8,
                      po__crc32c(po__crc32c(0, x->bytes, 8), x->bytes + 12, x->len - 12));
         s->stats.damaged++;

@@ -99,7 +99,8 @@ static void test_restore(void **state)
         struct po__disk_sim *m = po__disk_sim_new(at);
         po__disk_sim_cut_at(m, at);
         int rv = do_restore(m);
-        bool last = po__disk_sim_calls(m) < at; /* a call that finds no file is no instant of a cut */
+        bool last =
+            po__disk_sim_calls(m) < at; /* a call that finds no file is no instant of a cut */
         assert_true(po__disk_sim_is_off(m) || rv == 0);
         for (uint64_t outcome = 0; outcome < OUTCOMES; outcome++) {
             struct po__disk_sim *after = po__disk_sim_clone(m);
