@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../base/alloc.h"
+#include "../node/channel.h"
 #include "../net/address.h"
 #include "../net/peer.h"
 #include "../tools/backup.h"
@@ -144,6 +145,18 @@ static int save_online(const struct po_snapshot_save_opts *o, struct po__buf *js
 
 /* ---- exported ---- */
 
+/* As the blocking calls of client.h. These read, write and sync whole files, which no callback
+ * thread may wait for, whatever client or node it belongs to. */
+static int refuse_callbacks(struct sentence *s, const char *function)
+{
+    if (!po__on_callback_thread())
+        return 0;
+    snprintf(s->text, s->len,
+             "%s was called in a callback, which must not block; call it on a thread of your own",
+             function);
+    return PO_EINVAL;
+}
+
 PO_API int po_snapshot_save(const struct po_snapshot_save_opts *opts, char **json, char *error,
                             size_t error_len)
 {
@@ -151,7 +164,10 @@ PO_API int po_snapshot_save(const struct po_snapshot_save_opts *opts, char **jso
     struct sentence s;
     struct po__buf b = {0};
     sentence_init(&s, error, error_len);
-    int rv = opts ? po__read_struct(&o, sizeof o, opts, "po_snapshot_save_opts") : PO_EINVAL;
+    int rv = refuse_callbacks(&s, "po_snapshot_save");
+    if (rv)
+        return rv;
+    rv = opts ? po__read_struct(&o, sizeof o, opts, "po_snapshot_save_opts") : PO_EINVAL;
     if (rv)
         return say(&s, rv, opts ? po_client_error() : "the options are NULL");
     if (!o.path || !*o.path || !o.client == !o.data_dir || o.timeout_ms > PO_TIMEOUT_MAX_MS)
@@ -170,6 +186,9 @@ PO_API int po_snapshot_inspect(const char *path, char **json, char *error, size_
     struct sentence s;
     struct po__buf b = {0};
     sentence_init(&s, error, error_len);
+    int rv = refuse_callbacks(&s, "po_snapshot_inspect");
+    if (rv)
+        return rv;
     if (!path)
         return say(&s, PO_EINVAL, "the path is NULL");
     return give(json, &b, &s, po__tool_inspect(path, &b, s.text, s.len));
@@ -201,7 +220,10 @@ PO_API int po_snapshot_restore(const struct po_snapshot_restore_opts *opts, char
     struct sentence s;
     struct po__buf b = {0};
     sentence_init(&s, error, error_len);
-    int rv = opts ? po__read_struct(&o, sizeof o, opts, "po_snapshot_restore_opts") : PO_EINVAL;
+    int rv = refuse_callbacks(&s, "po_snapshot_restore");
+    if (rv)
+        return rv;
+    rv = opts ? po__read_struct(&o, sizeof o, opts, "po_snapshot_restore_opts") : PO_EINVAL;
     if (rv)
         return say(&s, rv, opts ? po_client_error() : "the options are NULL");
     if (!o.path || !o.data_dir || !*o.data_dir || !o.name || o.members_count > PO_MEMBERS_MAX ||

@@ -111,6 +111,7 @@ static void *run(void *arg)
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, NULL);
+    po__callback_thread_begin();
     uv_run(&ch->loop, UV_RUN_DEFAULT);
     return NULL;
 }

@@ -3,6 +3,7 @@
 #ifndef PO__CHANNEL_H
 #define PO__CHANNEL_H
 
+#include <stdbool.h>
 #include "../base/log.h"
 #include "request.h"
 
@@ -35,5 +36,11 @@ int po__channel_net(struct po__channel **ch, const char *addresses, uint32_t cal
 struct po_client;
 int po__client_over(struct po_client **client, struct po__channel *ch);
 struct po__channel *po__client_channel(struct po_client *client);
+
+/* Threads that run the host's callbacks: a node's, a client's. What blocks for long, and is no call
+ * on one channel, is refused on all of them: whoever waits for such a thread would wait for a disk.
+ */
+void po__callback_thread_begin(void); /* the calling thread is one, until it ends */
+bool po__on_callback_thread(void);
 
 #endif

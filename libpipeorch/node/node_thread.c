@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include <pipeorch/error.h>
+#include "channel.h"
 #include "internal.h"
 
 struct thread {
@@ -142,6 +143,7 @@ static void thread_main(void *arg)
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, NULL);
+    po__callback_thread_begin();
     t->id = pthread_self();
     atomic_store(&t->running, true);
     uv_run(&t->loop, UV_RUN_DEFAULT);

@@ -99,7 +99,9 @@ static void begin_stream(struct po__node *n, struct po__call *c)
 
 void po__stream_confirmed(struct po__node *n, struct po__call *c)
 {
-    c->wait_id = po__model_index(n->model);
+    /* Of a cluster that did nothing yet, there is a snapshot from the first entry on. */
+    uint64_t index = po__model_index(n->model);
+    c->wait_id = index ? index : 1;
     po__replica_want_snapshot(n->replica, c->wait_id);
     po__list_push(&n->snapshot_waits, &c->link);
 }

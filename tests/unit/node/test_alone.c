@@ -292,6 +292,63 @@ static void test_calls_from_callbacks(void **state)
     sem_destroy(&c.end);
 }
 
+/* They would hold up the whole node, and are told so; a thread of the caller's own may. */
+struct snapshots {
+    po_node *node;
+    char file[80], folder[80];
+    int save, save_dir, inspect, restore;
+    char error[300];
+    sem_t end;
+};
+
+static void call_snapshots(struct snapshots *s)
+{
+    struct po_snapshot_save_opts online = {
+        .size = sizeof online, .path = s->file, .client = po_node_client(s->node), .overwrite = 1};
+    struct po_snapshot_save_opts offline = {
+        .size = sizeof offline, .path = s->file, .data_dir = dir, .overwrite = 1};
+    struct po_snapshot_restore_opts r = {
+        .size = sizeof r, .path = s->file, .data_dir = s->folder, .name = "new"};
+    s->save = po_snapshot_save(&online, NULL, s->error, sizeof s->error);
+    s->save_dir = po_snapshot_save(&offline, NULL, NULL, 0);
+    s->inspect = po_snapshot_inspect(s->file, NULL, NULL, 0);
+    s->restore = po_snapshot_restore(&r, NULL, NULL, 0);
+}
+
+static void on_barrier(void *arg, const struct po_result *r)
+{
+    struct snapshots *s = arg;
+    (void)r;
+    call_snapshots(s);
+    sem_post(&s->end);
+}
+
+static void test_snapshots_in_callbacks_are_refused(void **state)
+{
+    (void)state;
+    struct snapshots s = {.node = start(1)};
+    snprintf(s.file, sizeof s.file, "%s/backup", dir);
+    snprintf(s.folder, sizeof s.folder, "%s/restored", dir);
+    sem_init(&s.end, 0, 0);
+    assert_int_equal(po_node_wait_leader(s.node, 10000), 0);
+    assert_int_equal(po_read_barrier_async(s.node, NULL, on_barrier, &s), 0);
+    sem_wait(&s.end);
+    assert_int_equal(s.save, PO_EINVAL);
+    assert_non_null(strstr(s.error, "po_snapshot_save was called in a callback"));
+    assert_int_equal(s.save_dir, PO_EINVAL);
+    assert_int_equal(s.inspect, PO_EINVAL);
+    assert_int_equal(s.restore, PO_EINVAL);
+    assert_int_not_equal(access(s.file, F_OK), 0);
+    call_snapshots(&s);
+    if (s.save)
+        fail_msg("%s: %s", po_err_name(s.save), s.error);
+    assert_int_equal(s.save_dir, PO_ELOCKED);
+    assert_int_equal(s.inspect, 0);
+    assert_int_equal(s.restore, 0);
+    po_node_stop(s.node);
+    sem_destroy(&s.end);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -301,6 +358,7 @@ int main(void)
         TEST(test_full_mailbox),
         TEST(test_batches_are_not_torn),
         TEST(test_calls_from_callbacks),
+        TEST(test_snapshots_in_callbacks_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
