@@ -625,6 +625,47 @@ static void test_9_conditions(void **state)
     assert_true(po__guard_skip_snapshot(&r, 9));
 }
 
+/* The first entry of a term leaves with the announcement, also from a log that is committed to its
+ * end: not a round trip later. What the core is told for that one step is taken back. */
+static void test_first_entry_is_announced(void **state)
+{
+    (void)state;
+    start_follower("VVV", 2);
+    receive_append(2, 1, 3, 1, 1, "", NULL, 3);
+    assert_int_equal(po__core_commit(f.core), 3);
+    f.sent_count = 0;
+    lead();
+    const struct po__msg *m = last_sent(3, PO__MSG_APPEND);
+    assert_non_null(m);
+    assert_int_equal(m->append.prev_index, 3);
+    assert_int_equal(m->append.count, 1);
+    assert_int_equal(po__core_commit(f.core), 3);
+    po__core_destroy(f.core);
+    po__log_fini(&f.log);
+}
+
+/* Each condition of it by itself. */
+static void test_first_entry_conditions(void **state)
+{
+    (void)state;
+    struct raft r = {.state = RAFT_CANDIDATE};
+    assert_int_equal(po__guard_first_entry_begin(&r), 0); /* nothing below */
+    assert_int_equal(r.commit_index, 0);
+    r.trail.offset = r.trail.snapshot.index = 5;
+    r.commit_index = 5;
+    r.state = RAFT_FOLLOWER;
+    assert_int_equal(po__guard_first_entry_begin(&r), 5);
+    assert_int_equal(r.commit_index, 5);
+    r.state = RAFT_CANDIDATE;
+    assert_int_equal(po__guard_first_entry_begin(&r), 5);
+    assert_int_equal(r.commit_index, 4);
+    po__guard_first_entry_end(&r, 5);
+    assert_int_equal(r.commit_index, 5);
+    r.commit_index = 6; /* it rose in the step */
+    po__guard_first_entry_end(&r, 5);
+    assert_int_equal(r.commit_index, 6);
+}
+
 /* A leader does not stop at the core's default of 32 entries on their way to a peer. */
 static void test_many_in_flight(void **state)
 {
@@ -706,6 +747,8 @@ int main(void)
         cmocka_unit_test(test_4_conditions),
         cmocka_unit_test(test_7_is_undone),
         cmocka_unit_test(test_9_conditions),
+        cmocka_unit_test(test_first_entry_is_announced),
+        cmocka_unit_test(test_first_entry_conditions),
         cmocka_unit_test(test_many_in_flight),
         cmocka_unit_test(test_answer_to_past),
         cmocka_unit_test(test_other_leader),
