@@ -63,13 +63,17 @@ void opt_help_option(struct po__buf *out, const struct opt *o)
     po__buf_printf(out, "  ");
     if (o->letter)
         po__buf_printf(out, "-%c, ", o->letter);
-    po__buf_printf(out, "--%s%s%s\n", flag, o->values ? " " : "", o->values ? o->values : "");
+    bool is_on = o->type == OPT_BOOL && o->fallback && strcmp(o->fallback, "true") == 0;
+    po__buf_printf(out, "--%s%s%s", flag, o->values ? " " : "", o->values ? o->values : "");
+    if (is_on) /* the bare flag changes nothing */
+        po__buf_printf(out, ", --%s=false", flag);
+    po__buf_printf(out, "\n");
     struct po__buf text = {0};
     range(limits, sizeof limits, o);
     po__buf_printf(&text, "%s%s", o->help, limits);
     if (o->flags & OPT_REQUIRED)
         po__buf_printf(&text, " Required.");
-    if (o->fallback && o->type != OPT_BOOL)
+    if (o->fallback && (o->type != OPT_BOOL || is_on))
         po__buf_printf(&text, " Default: %s.", o->fallback);
     if (!(o->flags & OPT_FLAG_ONLY))
         po__buf_printf(&text, " [%s]", variable);
