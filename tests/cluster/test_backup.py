@@ -263,6 +263,42 @@ class Backup(ClusterCase):
         self.submit_to(survivor)
         self.assertEqual(self.ask(cluster.controllers(survivor), "status")["cluster_id"], done["new_cluster_id"])
 
+    def test_lost_names_join_a_recovered_cluster(self):
+        """The lost nodes' names are free again: new nodes under them join, vote, and one may be the next to be lost."""
+        cluster = self.start_cluster()
+        tasks = [self.submit("text:later", i) for i in range(3)]
+        leader = self.leader()
+        survivor, *lost = [leader, *self.followers(leader)]
+        for node in cluster.nodes.values():
+            node.kill()
+        folder = cluster.data_dir(survivor)
+        self.tool("recover", "--dir", folder, "--accept-data-loss", self.tool("recover", "--dir", folder)["last_index"])
+        started = {survivor: self.recovered_node(survivor, folder)}
+        self.assertEqual(self.leader(survivor), survivor)
+        for name in lost:
+            started[name] = self.recovered_node(name, self.folder / f"new-{name}", "--join", cluster.controllers(survivor))
+        wait_until(lambda: self.roles(survivor) == {name: "voter" for name in cluster.nodes}, timeout_s=60, what="three voters")
+        members = self.ask(cluster.controllers(survivor), "member", "list")["members"]
+        self.assertEqual(len({m["id"] for m in members}), 3)
+        self.assertTrue(all(m["id"] > 3 for m in members if m["name"] in lost), members)  # ids are never given twice
+        # The survivor is not needed any more, and nothing is missing.
+        started[survivor].kill()
+        self.assertIn(self.leader(*lost), lost)
+        for task in tasks:
+            self.assertEqual(self.ask(cluster.controllers(*lost), "task", "show", str(task))["state"], "pending")
+
+    def roles(self, node):
+        return {m["name"]: m["role"] for m in self.ask(self.cluster.controllers(node), "member", "list")["members"]}
+
+    def recovered_node(self, name, folder, *options):
+        """A node at the addresses that the old one of this name had."""
+        cluster = self.cluster
+        command = [self.CONTROLD, "--name", name, "--data-dir", str(folder), "--listen", cluster.peer_ports[name].address,
+                   "--worker-listen", cluster.worker_ports[name].address, "--log-format", "json", *harness.NODE_OPTIONS, *options]
+        daemon = Daemon(f"recovered-{name}", command, self.folder / f"recovered-{name}.log").start()
+        self.others.append(daemon)
+        return daemon
+
     def submit_to(self, node):
         return self.ask(self.cluster.controllers(node), "task", "submit", "text:later", "--input", "9")["id"]
 
