@@ -384,6 +384,7 @@ int po__core_timeout(struct po__core *c, uint64_t now)
         if (rv)
             return die(c, rv, "consensus: term and vote could not be made durable");
     }
+    po__guard_candidate_timeout(&c->raft, now);
     c->last_timeout_ms = now;
     return po__core_step(c, now, &e);
 }

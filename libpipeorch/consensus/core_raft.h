@@ -82,6 +82,9 @@ uint64_t po__guard_commit(uint64_t seen, uint64_t core);
 bool po__guard_discard_log(uint64_t snapshot_index, uint64_t snapshot_term, uint64_t first,
                            uint64_t last, uint64_t term_at_snapshot);
 
+/* 13. A candidate whose time is up asks first again (pre-vote), and deposes nobody. */
+void po__guard_candidate_timeout(struct raft *r, raft_time now);
+
 /* Not numbered: one term has one leader. An AppendEntries or InstallSnapshot of our own term while
  * we lead would make the core write a follower's fields over its leader state (its check is an
  * assert). */

@@ -101,6 +101,19 @@ bool po__guard_sole_voter_timeout_now(const struct raft *r)
     return sole_voter(r);
 }
 
+/* timeout.c:97 lets a candidate that is not elected stand again without a pre-vote, and with the
+ * right to depose a leader if it was once told to take over. A node that is cut off, or was removed
+ * and does not know it, raises its term with every timeout, and each of its requests that gets
+ * through deposes a healthy leader. The results of the votes of before are told apart by their term
+ * and their pre-vote flag (recv_request_vote_result.c:62,72). */
+void po__guard_candidate_timeout(struct raft *r, raft_time now)
+{
+    if (!on(13) || r->state != RAFT_CANDIDATE || now < raft_timeout(r))
+        return;
+    r->candidate_state.in_pre_vote = r->pre_vote;
+    r->candidate_state.disrupt_leader = false;
+}
+
 /* Before an entry of the own term is committed, a leader does not know which configuration counts:
  * one that an earlier leader left uncommitted may still win, and two changes in flight have no
  * majority in common. */

@@ -369,6 +369,27 @@ static bool sole_voter_timeout_now(void)
     return po__core_role(f.core) == PO_ROLE_LEADER && po__core_term(f.core) == 9;
 }
 
+/* A transferee that is not elected goes on: it must ask first, and leave a leader in peace. */
+static bool candidate_timeout(void)
+{
+    start_follower("VVV", 2);
+    receive_append(2, 2, 3, 1, 3, "", NULL, 1);
+    struct po__msg m = {.type = PO__MSG_TIMEOUT_NOW, .term = 2};
+    m.timeout_now.last_index = 3;
+    m.timeout_now.last_term = 1;
+    receive(2, &m);
+    PO_INVARIANT(last_sent(3, PO__MSG_VOTE)->vote.disrupt_leader);
+    uint64_t term = po__core_term(f.core);
+    f.now += 3 * ELECTION_MS;
+    po__core_timeout(f.core, f.now);
+    const struct po__msg *asked = last_sent(3, PO__MSG_VOTE);
+    bool harm =
+        !asked->vote.pre_vote || asked->vote.disrupt_leader || po__core_term(f.core) != term;
+    receive_vote(2, term + 1, true); /* it is still elected if the others agree */
+    receive_vote(2, term + 1, false);
+    return harm || po__core_role(f.core) != PO_ROLE_LEADER;
+}
+
 /* A CHANGE before the leader has committed anything of its term. */
 static bool change_before_own_commit(void)
 {
@@ -556,6 +577,7 @@ GUARD_TEST(7, nonvoter_refuses)
 GUARD_TEST(8, stale_vote_result)
 GUARD_TEST(9, snapshot_during_install)
 GUARD_TEST(10, timeout_in_the_past)
+GUARD_TEST(13, candidate_timeout)
 GUARD_TEST(11, commit_falls)
 GUARD_TEST(12, log_below_snapshot)
 
@@ -741,6 +763,7 @@ int main(void)
         cmocka_unit_test(test_8_stale_vote_result),
         cmocka_unit_test(test_9_snapshot_during_install),
         cmocka_unit_test(test_10_timeout_in_the_past),
+        cmocka_unit_test(test_13_candidate_timeout),
         cmocka_unit_test(test_11_commit_falls),
         cmocka_unit_test(test_12_log_below_snapshot),
         cmocka_unit_test(test_2_acknowledges_nothing),
