@@ -31,6 +31,11 @@ static struct fmt_journal *journal_of(struct po__buf *b)
     return (struct fmt_journal *)(void *)b->data;
 }
 
+static size_t padded(size_t len)
+{
+    return (len + 7) & ~(size_t)7;
+}
+
 static int absent_is_fine(int rv)
 {
     return rv == PO_ENOTFOUND ? 0 : rv;
@@ -128,13 +133,13 @@ static int redo(struct po__disk *d, const uint8_t *data, size_t len)
     int rv = 0;
     for (uint32_t i = 0; i < h->count && !rv; i++) {
         const struct fmt_change *c = (const struct fmt_change *)(const void *)(data + at);
-        if (len - at < sizeof *c || len - at - sizeof *c < c->len || !name_ok(c->name) ||
+        if (len - at < sizeof *c || len - at - sizeof *c < padded(c->len) || !name_ok(c->name) ||
             !name_ok(c->to)) {
             snprintf(d->last_error, sizeof d->last_error, "malformed change at offset %zu", at);
             return PO_ECORRUPT;
         }
         rv = do_change(d, c);
-        at += sizeof *c + ((c->len + 7) & ~(size_t)7);
+        at += sizeof *c + padded(c->len);
     }
     return rv;
 }
