@@ -264,6 +264,8 @@ int po__commit_apply(struct po__node *n, uint64_t index, const void *data, size_
     while (rv == 0 && (more = po__entry_next(&er, &n->cmd)) == 1) {
         struct po__cmd_result r = {.message = ""};
         struct po__slot *s = batch && i < batch->count ? &batch->slots[i] : NULL;
+        if (n->env.applying)
+            n->env.applying(n->env.arg, index, &n->cmd);
         rv = po__model_apply(n->model, index, er.now_ms, &n->cmd, s && s->call ? &r : NULL, fx);
         if (rv)
             break;

@@ -33,6 +33,8 @@ struct po__node_env {
     void *arg;
     /* The clock of now_ms, read anew. NULL: now_ms does that. Owner's thread only. */
     uint64_t (*exact_ms)(void *arg);
+    /* This command is applied next. As `applied`, of which it is one part; may be NULL. */
+    void (*applying)(void *arg, uint64_t index, const struct po__cmd *cmd);
 };
 
 int po__node_core_create(struct po__node **n, const struct po__node_env *env); /* PO_ENOMEM */

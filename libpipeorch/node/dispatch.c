@@ -6,7 +6,8 @@
 /* Commands that only the node itself may propose. */
 static bool internal_only(const struct po__cmd *cmd)
 {
-    return cmd->type == PO__CMD_TICK || cmd->type == PO__CMD_MEMBER;
+    return cmd->type == PO__CMD_TICK || cmd->type == PO__CMD_MEMBER ||
+           cmd->type == PO__CMD_MEMBER_WISH;
 }
 
 /* Decode, check and stage one command of a request. *message is set for an error that is the

@@ -387,9 +387,18 @@ void po__members_timed_out(struct po__node *n, struct po__call *c);
 void po__members_tick(struct po__node *n, uint64_t now);
 uint64_t po__members_deadline(const struct po__node *n); /* 0: at once */
 void po__members_lost(struct po__node *n);               /* leadership is gone */
-/* A wish into the log, unless a record is on its way there already. */
+/* A wish into the log, unless a record is on its way there already or a member's program knows no
+ * wishes. */
 void po__members_wish(struct po__node *n, uint64_t id, uint32_t wish);
 bool po__members_set_role(struct po__node *n, uint64_t id, int role); /* true: begun */
+
+/* levels.c */
+#define PO__LEVEL_WISHES 2 /* of PO__CMD_MEMBER_WISH, and of the membership calls, which need it   \
+                            */
+/* A member, other than `except`, whose program is below that level: no command of it may enter the
+ * log. 0: none. */
+uint64_t po__level_held_back(struct po__node *n, const struct po__members_view *v, uint32_t level,
+                             uint64_t except);
 
 /* membership_auto.c */
 bool po__members_up(const struct po__node *n, uint64_t id);

@@ -62,7 +62,7 @@ void po__members_sync(struct po__node *n)
     if (!n->ready)
         return;
     struct po__node_peer_copy self = {.node_id = n->identity.node_id,
-                                      .feature_level = PO__FEATURE_LEVEL};
+                                      .feature_level = n->opts.feature_level};
     copy_text(self.name, sizeof self.name, n->identity.name);
     copy_text(self.zone, sizeof self.zone, n->zone);
     copy_text(self.peer_address, sizeof self.peer_address, n->peer_address);
@@ -70,7 +70,8 @@ void po__members_sync(struct po__node *n)
     memcpy(self.directory_id, n->identity.directory_id, sizeof self.directory_id);
     stage_member(n, &self);
     for (unsigned i = 0; i < n->peers_count; i++)
-        stage_member(n, &n->peers[i]);
+        if (n->peers[i].up) /* else its record may be newer than its hello: it was upgraded since */
+            stage_member(n, &n->peers[i]);
 }
 
 /* Is the peer a member, as far as this node can know? PO_EREMOVED: certainly not. A leader knows.

@@ -58,20 +58,6 @@ static const char *describe(struct po__node *n, uint64_t id, char text[PO__MEMBE
     return text;
 }
 
-/* The oldest program among the members decides what may enter the log. */
-static bool all_know_wishes(struct po__node *n, const struct po__members_view *v, uint64_t *too_old)
-{
-    struct po__member_info info;
-    for (unsigned i = 0; i < v->count; i++) {
-        if (v->servers[i].id == n->identity.node_id ||
-            !po__model_member(n->model, v->servers[i].id, &info) || info.feature_level >= 2)
-            continue; /* one without a record was never started, or is new */
-        *too_old = v->servers[i].id;
-        return false;
-    }
-    return true;
-}
-
 /* ---- records and wishes ---- */
 
 static bool may_stage(struct po__node *n)
@@ -86,7 +72,9 @@ static void staged(struct po__node *n)
 
 void po__members_wish(struct po__node *n, uint64_t id, uint32_t wish)
 {
-    if (!may_stage(n))
+    struct po__members_view v;
+    po__members_view(n, &v);
+    if (!may_stage(n) || po__level_held_back(n, &v, PO__LEVEL_WISHES, 0))
         return;
     n->cmd.type = PO__CMD_MEMBER_WISH;
     n->cmd.member_wish.node_id = id;
@@ -99,6 +87,7 @@ void po__members_recorded(struct po__node *n)
 {
     n->changes.record_ms = 0;
     n->changes.look = true;
+    po__members_sync(n); /* a hello that came meanwhile was compared with the record before this */
 }
 
 static void record_joiner(struct po__node *n, uint64_t id, const struct po__member_request *m)
@@ -210,6 +199,21 @@ static void refuse(struct po__node *n, struct po__call *c, int code, const char 
     po__call_error(n, c, code, message);
 }
 
+/* Wishes are needed for it: are they known to every member's program, but for `except`, which goes?
+ * True: not, and the call was refused. */
+static bool too_old(struct po__node *n, struct po__call *c, const struct po__members_view *v,
+                    uint64_t except)
+{
+    char text[PO__MEMBER_TEXT_BYTES];
+    uint64_t id = po__level_held_back(n, v, PO__LEVEL_WISHES, except);
+    if (id)
+        refuse(n, c, PO_EVERSION,
+               "node %s runs a version that knows no membership changes (its feature level is "
+               "below %d); upgrade it first",
+               describe(n, id, text), PO__LEVEL_WISHES);
+    return id != 0;
+}
+
 /* ---- add, join ---- */
 
 static bool recorded_by(struct po__node *n, struct po__slice directory_id,
@@ -252,9 +256,7 @@ static void admit(struct po__node *n, struct po__call *c, const struct po__membe
                   const struct po__members_view *v)
 {
     char address[PO_ADDRESS_MAX_BYTES + 1];
-    uint64_t too_old = 0;
     struct po__member_info info;
-    char text[PO__MEMBER_TEXT_BYTES];
     snprintf(address, sizeof address, "%.*s", (int)m->address.len, m->address.data);
     for (unsigned i = 0; i < v->count; i++) {
         if (strcmp(v->servers[i].address, address) == 0) {
@@ -271,11 +273,7 @@ static void admit(struct po__node *n, struct po__call *c, const struct po__membe
         refuse(n, c, PO_EQUOTA,
                "the cluster has %d nodes, which is the limit; remove one before another is added",
                PO_MEMBERS_MAX);
-    else if (!all_know_wishes(n, v, &too_old))
-        refuse(n, c, PO_EVERSION,
-               "node %s runs a version that knows no membership changes; upgrade it first",
-               describe(n, too_old, text));
-    else
+    else if (!too_old(n, c, v, 0))
         begin_add(n, c, address);
 }
 
@@ -285,10 +283,12 @@ static void joined(struct po__node *n, struct po__call *c, const struct po__memb
     const struct po__server *sv = po__members_server(v, info->node_id);
     if (!sv)
         return; /* removed before it began; its record goes next */
-    if (sv->role == PO__SPARE && m->wish == PO__WISH_STANDBY && info->wish != PO__WISH_STANDBY)
-        po__members_wish(n, sv->id, PO__WISH_STANDBY);
-    else
+    if (sv->role == PO__SPARE && m->wish == PO__WISH_STANDBY && info->wish != PO__WISH_STANDBY) {
+        if (!too_old(n, c, v, 0))
+            po__members_wish(n, sv->id, PO__WISH_STANDBY);
+    } else {
         reached(n, c, sv->id, true);
+    }
 }
 
 static void add_or_join(struct po__node *n, struct po__call *c, const struct po__member_request *m)
@@ -296,7 +296,12 @@ static void add_or_join(struct po__node *n, struct po__call *c, const struct po_
     struct po__members_view v;
     struct po__member_info info;
     po__members_view(n, &v);
-    if (m->op == PO__MEMBER_JOIN && recorded_by(n, m->directory_id, &info))
+    if (m->op == PO__MEMBER_JOIN && m->feature_level < PO__LEVEL_WISHES)
+        refuse(n, c, PO_EVERSION,
+               "node %.*s, which is to join, has feature level %u; this cluster's log needs %d: "
+               "start a newer version of it",
+               (int)m->name.len, m->name.data, m->feature_level, PO__LEVEL_WISHES);
+    else if (m->op == PO__MEMBER_JOIN && recorded_by(n, m->directory_id, &info))
         joined(n, c, m, &v, &info);
     else
         admit(n, c, m, &v);
@@ -321,10 +326,12 @@ static void promote(struct po__node *n, struct po__call *c, const struct po__mem
                sv->address);
     else if (known &&
              (sv->role == PO__VOTER ? info.wish == PO__WISH_STANDBY
-                                    : info.wish != wish && info.wish != PO__WISH_VOTER_NOW))
-        po__members_wish(n, sv->id, wish);
-    else if (sv->role == PO__VOTER)
+                                    : info.wish != wish && info.wish != PO__WISH_VOTER_NOW)) {
+        if (!too_old(n, c, &v, 0))
+            po__members_wish(n, sv->id, wish);
+    } else if (sv->role == PO__VOTER) {
         reached(n, c, sv->id, false);
+    }
 }
 
 /* Shrinking to one voter cannot be done safely: that one would lead terms in which others voted. */
@@ -354,32 +361,25 @@ static void demote(struct po__node *n, struct po__call *c, const struct po__memb
                (unsigned long long)m->node_id);
     else if (!po__model_member(n->model, sv->id, &info))
         refuse(n, c, PO_ESTATE, "the node at %s has never been started", sv->address);
-    else if (info.wish != PO__WISH_STANDBY && !last_but_one(n, c, &v, sv, "demoted"))
-        po__members_wish(n, sv->id, PO__WISH_STANDBY);
     else if (info.wish == PO__WISH_STANDBY && sv->role != PO__VOTER)
         reached(n, c, sv->id, false);
-    else if (info.wish == PO__WISH_STANDBY)
-        (void)last_but_one(n, c, &v, sv, "demoted");
+    else if (!last_but_one(n, c, &v, sv, "demoted") && info.wish != PO__WISH_STANDBY &&
+             !too_old(n, c, &v, 0))
+        po__members_wish(n, sv->id, PO__WISH_STANDBY);
 }
 
 static void remove_member(struct po__node *n, struct po__call *c,
                           const struct po__member_request *m)
 {
     struct po__members_view v;
-    uint64_t too_old = 0;
-    char text[PO__MEMBER_TEXT_BYTES];
     po__members_view(n, &v);
     const struct po__server *sv = po__members_server(&v, m->node_id);
     struct po__replica_status st;
     po__replica_status(n->replica, &st);
     if (!sv && !st.membership_change_pending)
         reached(n, c, m->node_id, false); /* ids are not reused: it is and stays removed */
-    else if (!sv || last_but_one(n, c, &v, sv, "removed"))
+    else if (!sv || last_but_one(n, c, &v, sv, "removed") || too_old(n, c, &v, sv->id))
         return;
-    else if (!all_know_wishes(n, &v, &too_old) && too_old != m->node_id)
-        refuse(n, c, PO_EVERSION,
-               "node %s runs a version that knows no membership changes; upgrade it first",
-               describe(n, too_old, text));
     else if (sv->id == n->identity.node_id)
         (void)po__handover_begin(n, 0); /* the next leader is asked again, and removes this one */
     else

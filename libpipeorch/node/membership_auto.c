@@ -54,6 +54,8 @@ static struct po__slice zone_of(struct po__node *n, uint64_t id)
 static bool drop_a_record(struct po__node *n, const struct po__members_view *v)
 {
     struct po__member_info info;
+    if (po__level_held_back(n, v, PO__LEVEL_WISHES, 0))
+        return false; /* the upgraded node's record makes us look again */
     for (uint64_t id = 0; po__model_member_next(n->model, id, &info); id = info.node_id) {
         if (po__members_server(v, info.node_id))
             continue;

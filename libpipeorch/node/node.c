@@ -193,6 +193,8 @@ int po__node_core_open(struct po__node *n, const struct po__node_opts *opts, uv_
 {
     n->store = opts->store;
     n->opts = *opts;
+    if (n->opts.feature_level == 0)
+        n->opts.feature_level = PO__FEATURE_LEVEL;
     n->identity = opts->identity;
     n->log = opts->log;
     n->net = opts->net;

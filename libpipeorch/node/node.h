@@ -52,6 +52,7 @@ struct po__node_opts {
     uint32_t election_ms, heartbeat_ms;
     uint64_t snapshot_bytes, trailing_bytes;
     bool hint;               /* of po__replica_opts */
+    uint32_t feature_level;  /* what it announces and behaves as; 0: PO__FEATURE_LEVEL */
     const char *prefer_zone; /* leaders elsewhere hand over to a voter there; NULL: none; copied */
 };
 

@@ -93,6 +93,22 @@ void po__checks_applied(struct po__simnode *n, uint64_t index)
         check_model(n, index);
 }
 
+/* One that does not know a command stops with a fault, and so does whoever is restored from it. */
+void po__checks_applying(struct po__simnode *n, uint64_t index, const struct po__cmd *cmd)
+{
+    struct po__server servers[PO_MEMBERS_MAX];
+    struct po__member_info info;
+    if (n->dying || cmd->type != PO__CMD_MEMBER_WISH || !n->core->replica)
+        return;
+    unsigned count = po__replica_servers(n->core->replica, servers, PO_MEMBERS_MAX);
+    for (unsigned i = 0; i < count; i++)
+        if (po__model_member(n->core->model, servers[i].id, &info) && info.feature_level < 2)
+            po__world_fail(n->world,
+                           "%s applies a command of level 2 at index %llu, and the program of node "
+                           "id %llu is of level %u",
+                           n->name, U(index), U(servers[i].id), info.feature_level);
+}
+
 void po__checks_started(struct po__simnode *n)
 {
     n->seen_index = n->seen_term = 0;
@@ -162,6 +178,28 @@ static void check_ready(struct po__simnode *n)
     po__world_trace(w, "is ready at index %llu", n->name, applied);
 }
 
+/* What the administrator asks for never leaves one voter of several, nor a wish of it where it is
+ * refused. */
+static void check_members(struct po__simnode *n)
+{
+    struct po__world *w = n->world;
+    struct po__members_view v;
+    struct po__member_info info;
+    po__members_view(n->core, &v);
+    if (v.voters < (w->opts.voters > 1 ? 2 : 1))
+        po__world_fail(w, "%s leads %u voters; there were %u in the beginning", n->name, v.voters,
+                       w->opts.voters);
+    if (!po__operators_shrink_refused(w))
+        return;
+    if (v.voters != w->opts.voters || v.count != w->opts.voters)
+        po__world_fail(w, "%s leads %u voters of %u members, though no change may succeed", n->name,
+                       v.voters, v.count);
+    for (uint64_t id = 0; po__model_member_next(n->core->model, id, &info); id = info.node_id)
+        if (info.wish == PO__WISH_STANDBY)
+            po__world_fail(w, "%.*s is to be a standby, which was refused", (int)info.name.len,
+                           info.name.data);
+}
+
 void po__checks_turn(struct po__simnode *n)
 {
     struct po__world *w = n->world;
@@ -179,6 +217,8 @@ void po__checks_turn(struct po__simnode *n)
     if (n->core->ready && n->core->last_stamp_ms < po__model_now_ms(n->core->model))
         po__world_fail(w, "the clock of %s, which leads, went back: %llu after %llu", n->name,
                        U(n->core->last_stamp_ms), U(po__model_now_ms(n->core->model)));
+    if (n->core->ready && w->opts.administrator)
+        check_members(n);
     n->ready_us = !n->core->ready ? 0 : n->ready_us ? n->ready_us : w->now_us;
     n->seen_term = term;
     n->seen_leader = leads;
@@ -378,6 +418,16 @@ static void check_node(struct po__simnode *n, struct po__simnode *leader)
     check_model(n, n->seen_index);
 }
 
+/* The upgrades are known to everybody. */
+static void check_levels(struct po__world *w, const struct po__model *m)
+{
+    struct po__member_info info;
+    for (uint64_t id = 0; po__model_member_next(m, id, &info); id = info.node_id)
+        if (info.feature_level != PO__FEATURE_LEVEL)
+            po__world_fail(w, "the record of %.*s still says level %u at the end",
+                           (int)info.name.len, info.name.data, info.feature_level);
+}
+
 void po__checks_end(struct po__world *w)
 {
     struct po__simnode *leader = po__world_leader(w);
@@ -386,6 +436,7 @@ void po__checks_end(struct po__world *w)
         return;
     }
     check_tasks(w, leader->core->model);
+    check_levels(w, leader->core->model);
     for (unsigned i = 0; i < w->nodes_count; i++)
         if (w->nodes[i].voter || leader->servers >> i & 1)
             check_node(&w->nodes[i], leader);

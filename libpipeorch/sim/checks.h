@@ -1,6 +1,7 @@
 /* What must hold in a simulated world. Each function is told of something that happened and fails
  * the run (po__world_fail) if it breaks a promise.
  *
+ *   before a command    no member's program is too old to know it
  *   after every entry   equal digests at equal index; terms and indexes never fall; one leader of
  *                       a term; the model's own invariant (po__model_check)
  *   at every answer     an acknowledged key keeps its id; a read sees what was acknowledged before
@@ -16,6 +17,8 @@
 void po__checks_begin(struct po__world *w);
 void po__checks_free(struct po__world *w);
 
+/* Before every command of every node. */
+void po__checks_applying(struct po__simnode *n, uint64_t index, const struct po__cmd *cmd);
 /* After every entry of every node, and after every turn. */
 void po__checks_applied(struct po__simnode *n, uint64_t index);
 void po__checks_turn(struct po__simnode *n);

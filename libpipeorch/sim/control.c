@@ -76,6 +76,11 @@ static void env_applied(void *arg, uint64_t index)
     po__checks_applied(arg, index);
 }
 
+static void env_applying(void *arg, uint64_t index, const struct po__cmd *cmd)
+{
+    po__checks_applying(arg, index, cmd);
+}
+
 static void on_log(void *arg, const struct po_log_event *e)
 {
     struct po__simnode *n = arg;
@@ -265,8 +270,14 @@ static void hurt_start(struct po__simnode *n)
 static int core_open(struct po__simnode *n, char *error, size_t error_len)
 {
     struct po__world *w = n->world;
-    struct po__node_env env = {env_now,       env_wall,    env_random, env_wake,
-                               env_on_thread, env_applied, n};
+    struct po__node_env env = {.now_ms = env_now,
+                               .wall_ms = env_wall,
+                               .random = env_random,
+                               .wake = env_wake,
+                               .on_thread = env_on_thread,
+                               .applied = env_applied,
+                               .applying = env_applying,
+                               .arg = n};
     po__peers_net(n);
     po__simapp_init(n);
     struct po__node_opts no = {.store = n->store,
@@ -277,6 +288,7 @@ static int core_open(struct po__simnode *n, char *error, size_t error_len)
                                .net = &n->net,
                                .log = logger(n),
                                .hint = w->opts.hint,
+                               .feature_level = n->level,
                                .election_ms = w->opts.preset->election_ms,
                                .heartbeat_ms = w->opts.preset->heartbeat_ms,
                                .snapshot_bytes = SNAPSHOT_BYTES,
@@ -352,6 +364,7 @@ void po__control_init(struct po__world *w, unsigned place)
     snprintf(n->address, sizeof n->address, "node-%u:7000", place + 1);
     snprintf(n->worker_address, sizeof n->worker_address, "node-%u:7001", place + 1);
     n->voter = place < w->opts.voters;
+    n->level = w->opts.old_nodes >> place & 1 ? 1 : PO__FEATURE_LEVEL;
     n->id = n->voter ? place + 1 : 0;
     n->rate = 1 + p->drift_percent / 100 * ((double)po__world_random(w, 0, 2000) / 1000 - 1);
     n->anchor_ms = (double)po__world_random(w, 1000, 100000);

@@ -101,7 +101,7 @@ void po__joiner_event(struct po__simnode *n)
                                          .address = po__str(n->address),
                                          .directory_id =
                                              po__slice(directory_id, sizeof directory_id),
-                                         .feature_level = PO__FEATURE_LEVEL,
+                                         .feature_level = n->level,
                                          .wish = PO__WISH_VOTER};
     if (n->id)
         return;

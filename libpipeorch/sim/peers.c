@@ -181,7 +181,7 @@ static bool greet(struct po__simnode *to, struct po__simnode *from)
                               .peer_address = from->address,
                               .worker_address = from->worker_address,
                               .directory_id = id->directory_id,
-                              .feature_level = PO__FEATURE_LEVEL};
+                              .feature_level = from->level};
     int rv = po__node_peer_hello(to->core, &p, why, sizeof why);
     if (rv == PO_EIDENTITY || rv == PO_EREMOVED)
         po__world_fail(to->world, "%s refuses %s: %s", to->name, from->name, why);

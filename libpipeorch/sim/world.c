@@ -116,6 +116,12 @@ static void dispatch(struct po__world *w, struct po__event *e)
     case PO__EV_JOIN:
         po__joiner_event(&w->nodes[e->who]);
         break;
+    case PO__EV_ADMIN:
+        po__administrator_event(w);
+        break;
+    case PO__EV_UPGRADE:
+        po__upgrade_event(&w->nodes[e->who]);
+        break;
     case PO__EV_FAULT:
         fault_event(w);
         break;
@@ -185,6 +191,7 @@ static void begin(struct po__world *w)
         po__client_begin(w, i);
     for (unsigned i = w->opts.voters; i < w->nodes_count; i++)
         po__world_at(w, po__world_random(w, 300000, 3000000), PO__EV_JOIN, i, 0, 0, NULL);
+    po__operators_begin(w);
     w->chaos = w->opts.preset->fault_us != 0;
     if (w->chaos)
         po__world_at(w, w->opts.preset->fault_us, PO__EV_FAULT, 0, 0, 0, NULL);

@@ -12,6 +12,7 @@
  *   calls.c    what workers and clients ask of a node, there and back
  *   workers.c  workers: register, poll, run, complete; crashes and zombies
  *   clients.c  clients: submit, cancel, wait, apply, with keys and retries
+ *   operators.c  administrators who change the members, rolling upgrades
  *   app.c      the application state machine that the nodes carry
  *   faults.c   presets, and what goes wrong when
  *   checks.c   what must hold, after every entry and at the end
@@ -54,6 +55,8 @@ enum po__event_kind {
     PO__EV_CLIENT,  /* who: client */
     PO__EV_JOIN,    /* who: node without an id */
     PO__EV_FAULT,
+    PO__EV_ADMIN,
+    PO__EV_UPGRADE, /* who: node */
 };
 
 /* ---- control nodes (control.c, peers.c) ---- */
@@ -69,11 +72,12 @@ struct po__simnode {
     unsigned place; /* its index, and its place in the network */
     uint64_t id;    /* founders: place + 1; who joins is given one; 0: none yet */
     char name[16], zone[8], address[24], worker_address[24];
-    bool voter;   /* founding member; else it joins */
-    bool alive;   /* the process runs */
-    bool dying;   /* crashed inside the call under way: nothing that it does has any effect */
-    bool starved; /* an allocation of its failed in this incarnation */
-    bool hurt;    /* its disk failed or lied in this incarnation: it may stop with a fault */
+    uint32_t level; /* feature level of the program that its next process runs */
+    bool voter;     /* founding member; else it joins */
+    bool alive;     /* the process runs */
+    bool dying;     /* crashed inside the call under way: nothing that it does has any effect */
+    bool starved;   /* an allocation of its failed in this incarnation */
+    bool hurt;      /* its disk failed or lied in this incarnation: it may stop with a fault */
     uint64_t incarnation;
     /* Clock: ms = anchor_ms + (now - anchor_us) * rate. */
     uint64_t anchor_us;
@@ -196,9 +200,11 @@ struct po__simclient {
 struct po__world_opts {
     uint64_t seed;
     const struct po__preset *preset;
-    bool hint;        /* nodes act on the end of a peer's process (po__node_opts.hint) */
-    unsigned voters;  /* 1..7 */
-    unsigned joiners; /* nodes that are added, one at a time, while it runs */
+    bool hint;          /* nodes act on the end of a peer's process (po__node_opts.hint) */
+    unsigned voters;    /* 1..7 */
+    unsigned joiners;   /* nodes that are added, one at a time, while it runs */
+    bool administrator; /* members are promoted, demoted, transferred to while it runs */
+    unsigned old_nodes; /* bit i: founder of place i starts at feature level 1, is upgraded later */
     unsigned workers_count;
     struct po__simworker *workers; /* id, zone, caps, caps_count are used; copied */
     unsigned clients;
@@ -217,7 +223,7 @@ struct po__world_stats {
         faults, disk_faults, misreads, misreads_caught, memory_faults, partitions, elections,
         failovers, submitted, acked, unknown, reads, runs, runs_finished, runs_failed, granted,
         completed, failed, stale, requeued, worker_crashes, zombies, snapshots, installs, grown,
-        virtual_ms;
+        changes, changes_refused, changes_held_back, upgrades, virtual_ms;
 };
 
 struct po__checks; /* checks.c */
@@ -294,6 +300,13 @@ void po__peers_drop(struct po__world *w, void *data); /* a frame that is not del
 void po__joiner_init(struct po__simnode *n);  /* a directory that began to join */
 void po__joiner_event(struct po__simnode *n); /* it asks for a node id, again and again */
 bool po__joiners_vote(struct po__world *w);   /* every one of them, says the leader */
+
+/* operators.c */
+void po__operators_begin(struct po__world *w);
+void po__administrator_event(struct po__world *w);
+void po__upgrade_event(struct po__simnode *n);
+/* Nothing may make its members fewer: whoever asks for it is refused, at all times. */
+bool po__operators_shrink_refused(const struct po__world *w);
 
 /* calls.c */
 struct po__simcall *po__simcall_make(struct po__world *w, unsigned from, unsigned node,

@@ -1,8 +1,10 @@
 /* Runs seeds of the simulator of whole nodes:
- *   test_nodes [--seeds FIRST LAST] [--faults PRESET] [--trace]
+ *   test_nodes [--operate] [--seeds FIRST LAST] [--faults PRESET] [--trace]
  *
- * Without --faults each seed draws its preset and its shape. Some seeds run twice and must take the
- * same course. A failure prints the seed, the last events and how to replay it. */
+ * With --operate an administrator changes the members while it runs, and some nodes are of an older
+ * release at first. Without --faults each seed draws its preset and its shape. Some seeds run twice
+ * and must take the same course. A failure prints the seed, the last events and how to replay it.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +30,19 @@ static struct shape draw_shape(struct po__rng *r)
     return shapes[po__rng_range(r, 0, sizeof shapes / sizeof *shapes - 1)];
 }
 
+/* An administrator, and founders that are upgraded one after the other. */
+static void draw_operators(struct po__rng *r, struct po__world_opts *o)
+{
+    static const struct shape shapes[] = {{1, 0}, {2, 0}, {2, 0}, {3, 0}, {3, 0},
+                                          {4, 0}, {5, 0}, {1, 2}, {3, 2}};
+    struct shape shape = shapes[po__rng_range(r, 0, sizeof shapes / sizeof *shapes - 1)];
+    o->voters = shape.voters;
+    o->joiners = shape.joiners;
+    o->administrator = true;
+    if (po__rng_percent(r, 70))
+        o->old_nodes = (unsigned)po__rng_range(r, 1, (1u << shape.voters) - 1);
+}
+
 static const struct po__preset *draw_preset(struct po__rng *r)
 {
     static const char *const names[] = {"lan", "three-clouds", "disk", "memory", "chaos", "chaos"};
@@ -46,15 +61,17 @@ static void print_log(void *arg, const struct po_log_event *e)
             e->message);
 }
 
+static bool operate;
+
 static void report(const struct po__world *w, uint64_t seed, const char *preset)
 {
     printf("last events:\n");
     po__trace_each(&w->trace, print_line, stdout);
     printf("FAILED seed %llu (%s, %u nodes) at %.6f s: %s\n", (unsigned long long)seed,
            w->opts.preset->name, w->nodes_count, (double)w->now_us / 1e6, po__world_failure(w));
-    printf("replay: build/tests/sim/test_nodes --seeds %llu %llu%s%s --trace\n",
-           (unsigned long long)seed, (unsigned long long)seed, preset ? " --faults " : "",
-           preset ? preset : "");
+    printf("replay: build/tests/sim/test_nodes%s --seeds %llu %llu%s%s --trace\n",
+           operate ? " --operate" : "", (unsigned long long)seed, (unsigned long long)seed,
+           preset ? " --faults " : "", preset ? preset : "");
 }
 
 /* false: it failed, and said so. */
@@ -88,6 +105,8 @@ static bool run(uint64_t seed, const char *preset, bool trace, struct po__world_
         workers[i].caps = caps;
         workers[i].caps_count = i == 0 ? 2 : (unsigned)po__rng_range(&r, 1, 2);
     }
+    if (operate)
+        draw_operators(&r, &o);
     w = po__world_new(&o);
     if (trace) {
         w->trace.echo = print_line;
@@ -114,13 +133,14 @@ static void print_stats(const struct po__world_stats *t, uint64_t first, uint64_
            "starts %llu, disk faults %llu (wrong reads %llu, stopped by one %llu), memory %llu, "
            "partitions %llu, elections %llu, failovers %llu, acknowledged %llu, reads %llu, "
            "grants %llu, completed %llu, failed %llu, stale %llu, workers: crashes %llu, zombies "
+           "%llu; members: changes %llu, refused %llu, held back by an old release %llu, upgrades "
            "%llu\n",
            (unsigned long long)first, (unsigned long long)last, (double)t->virtual_ms / 3.6e6,
            N(events), N(frames), N(frames_lost), N(calls), N(calls_lost), N(unknown), N(faults),
            N(crashes), N(crashes_inside), N(starts), N(disk_faults), N(misreads),
            N(misreads_caught), N(memory_faults), N(partitions), N(elections), N(failovers),
            N(acked), N(reads), N(granted), N(completed), N(failed), N(stale), N(worker_crashes),
-           N(zombies));
+           N(zombies), N(changes), N(changes_refused), N(changes_held_back), N(upgrades));
 }
 
 int main(int argc, char **argv)
@@ -130,7 +150,9 @@ int main(int argc, char **argv)
     bool trace = false;
     struct po__world_stats t = {0}, ignored = {0};
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--trace") == 0) {
+        if (strcmp(argv[i], "--operate") == 0) {
+            operate = true;
+        } else if (strcmp(argv[i], "--trace") == 0) {
             trace = true;
         } else if (strcmp(argv[i], "--faults") == 0 && i + 1 < argc &&
                    po__preset_find(argv[i + 1])) {
@@ -140,7 +162,8 @@ int main(int argc, char **argv)
             last = strtoull(argv[i + 2], NULL, 10);
             i += 2;
         } else {
-            fprintf(stderr, "usage: %s [--seeds FIRST LAST] [--faults PRESET] [--trace]\n",
+            fprintf(stderr,
+                    "usage: %s [--operate] [--seeds FIRST LAST] [--faults PRESET] [--trace]\n",
                     argv[0]);
             return 2;
         }
