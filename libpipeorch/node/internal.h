@@ -393,8 +393,8 @@ void po__members_wish(struct po__node *n, uint64_t id, uint32_t wish);
 bool po__members_set_role(struct po__node *n, uint64_t id, int role); /* true: begun */
 
 /* levels.c */
-#define PO__LEVEL_WISHES 2 /* of PO__CMD_MEMBER_WISH, and of the membership calls, which need it   \
-                            */
+/* Of PO__CMD_MEMBER_WISH, and of the membership calls, which need it. */
+#define PO__LEVEL_WISHES 2
 /* A member, other than `except`, whose program is below that level: no command of it may enter the
  * log. 0: none. */
 uint64_t po__level_held_back(struct po__node *n, const struct po__members_view *v, uint32_t level,
