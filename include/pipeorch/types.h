@@ -25,6 +25,10 @@
 #define PO_LABELS_MAX       32 /* labels of one worker */
 #define PO_CONCURRENCY_MAX  1024    /* max_concurrency of one capability of one worker */
 #define PO_STEPS_MAX        1024    /* steps of a pipeline */
+#define PO_PRIORITY_MAX     9       /* of a task; higher goes first */
+#define PO_RESOURCES_MAX    16      /* kinds of resources that a worker has or a task takes */
+#define PO_PLACEMENT_LABELS_MAX 16  /* demands on labels of one task */
+#define PO_CHECKPOINT_MAX_BYTES (256 * 1024) /* what an attempt leaves for the next one */
 #define PO_TIMEOUT_MAX_MS   3600000 /* every timeout_ms of a call */
 #define PO_MEMBERS_MAX      7       /* control nodes of a cluster */
 

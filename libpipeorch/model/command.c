@@ -15,6 +15,7 @@ static uint32_t fields(uint32_t type)
     case PO__CMD_TICK:
         return 1;
     case PO__CMD_TASK_CANCEL:
+    case PO__CMD_TASK_RETRY:
     case PO__CMD_RUN_CANCEL:
         return 2;
     case PO__CMD_WORKER_DEREGISTER:
@@ -31,12 +32,31 @@ static uint32_t fields(uint32_t type)
     case PO__CMD_TASK_FAIL:
         return 6;
     case PO__CMD_TASK_SUBMIT:
+    case PO__CMD_TASK_CHECKPOINT:
         return 7;
     case PO__CMD_MEMBER:
     case PO__CMD_WORKER_REGISTER:
+    case PO__CMD_TASK_SUBMIT_MORE:
         return 8;
+    case PO__CMD_WORKER_REGISTER_MORE:
+        return 10;
     default:
         return 0;
+    }
+}
+
+uint32_t po__cmd_level(uint32_t type)
+{
+    switch (type) {
+    case PO__CMD_MEMBER_WISH:
+        return PO__LEVEL_WISHES;
+    case PO__CMD_WORKER_REGISTER_MORE:
+    case PO__CMD_TASK_SUBMIT_MORE:
+    case PO__CMD_TASK_CHECKPOINT:
+    case PO__CMD_TASK_RETRY:
+        return PO__LEVEL_ORCHESTRATION;
+    default:
+        return 1;
     }
 }
 
@@ -82,6 +102,10 @@ static void encode_register(struct po__buf *buf, const struct po__cmd *cmd)
         po__mpw_bool(buf, cap->requires_gpu);
         po__mpw_uint(buf, cap->max_concurrency);
     }
+    if (cmd->type == PO__CMD_WORKER_REGISTER)
+        return;
+    po__resources_encode(buf, cmd->worker_register.resources, cmd->worker_register.resources_count);
+    po__mpw_uint(buf, cmd->worker_register.slots);
 }
 
 void po__step_encode(struct po__buf *buf, const struct po__step *step)
@@ -115,16 +139,30 @@ static void encode_pipeline(struct po__buf *buf, const struct po__cmd *cmd)
     }
 }
 
+/* The extra may come in another than the shortest form: decode and encode again. */
+static void encode_submit(struct po__buf *buf, const struct po__cmd *cmd)
+{
+    struct po__extra extra;
+    po__mpw_bin(buf, cmd->submit.key);
+    po__mpw_str(buf, cmd->submit.capability);
+    po__mpw_str(buf, cmd->submit.input);
+    po__mpw_str(buf, cmd->submit.zone);
+    po__mpw_uint(buf, cmd->submit.attempts_max);
+    po__mpw_uint(buf, cmd->submit.timeout_ms);
+    if (cmd->type == PO__CMD_TASK_SUBMIT)
+        return;
+    if (po__extra_decode(cmd->submit.extra, &extra))
+        buf->err = buf->err ? buf->err : PO_EPROTO;
+    else
+        po__extra_encode(buf, &extra);
+}
+
 static void encode_task(struct po__buf *buf, const struct po__cmd *cmd)
 {
     switch (cmd->type) {
     case PO__CMD_TASK_SUBMIT:
-        po__mpw_bin(buf, cmd->submit.key);
-        po__mpw_str(buf, cmd->submit.capability);
-        po__mpw_str(buf, cmd->submit.input);
-        po__mpw_str(buf, cmd->submit.zone);
-        po__mpw_uint(buf, cmd->submit.attempts_max);
-        po__mpw_uint(buf, cmd->submit.timeout_ms);
+    case PO__CMD_TASK_SUBMIT_MORE:
+        encode_submit(buf, cmd);
         break;
     case PO__CMD_TASK_COMPLETE:
         po__mpw_uint(buf, cmd->complete.task_id);
@@ -141,6 +179,20 @@ static void encode_task(struct po__buf *buf, const struct po__cmd *cmd)
         break;
     case PO__CMD_TASK_CANCEL:
         po__mpw_uint(buf, cmd->cancel.task_id);
+        break;
+    case PO__CMD_TASK_RETRY:
+        po__mpw_uint(buf, cmd->retry.task_id);
+        break;
+    case PO__CMD_TASK_CHECKPOINT:
+        po__mpw_uint(buf, cmd->checkpoint.task_id);
+        po__mpw_uint(buf, cmd->checkpoint.token);
+        po__mpw_str(buf, cmd->checkpoint.worker_id);
+        po__mpw_uint(buf, cmd->checkpoint.progress);
+        if (cmd->checkpoint.has_data)
+            po__mpw_bin(buf, cmd->checkpoint.data);
+        else
+            po__mpw_nil(buf);
+        po__mpw_uint(buf, cmd->checkpoint.extend_ms);
         break;
     default:
         PO_PRE(cmd->type == PO__CMD_TASK_EXTEND);
@@ -173,6 +225,7 @@ void po__cmd_encode(struct po__buf *buf, const struct po__cmd *cmd)
         po__mpw_uint(buf, cmd->member_wish.wish);
         break;
     case PO__CMD_WORKER_REGISTER:
+    case PO__CMD_WORKER_REGISTER_MORE:
         encode_register(buf, cmd);
         break;
     case PO__CMD_WORKER_STATUS:
@@ -273,6 +326,10 @@ static void decode_register(struct po__mpr *r, struct po__cmd *cmd, bool strict,
         cap->max_concurrency = u32(r);
         skip(r, extra);
     }
+    bool more = cmd->type == PO__CMD_WORKER_REGISTER_MORE;
+    cmd->worker_register.resources_count =
+        more ? po__resources_decode(r, cmd->worker_register.resources) : 0;
+    cmd->worker_register.slots = more ? u32(r) : 0;
 }
 
 static void decode_step(struct po__mpr *r, struct po__step *step, bool strict, bool *version)
@@ -309,16 +366,50 @@ static void decode_pipeline(struct po__mpr *r, struct po__cmd *cmd, bool strict,
     cmd->pipeline.steps_count = n;
 }
 
+static void decode_submit(struct po__mpr *r, struct po__cmd *cmd)
+{
+    struct po__extra extra;
+    cmd->submit.key = po__mpr_bin(r, PO_KEY_MAX_BYTES);
+    cmd->submit.capability = name(r);
+    cmd->submit.input = payload(r);
+    cmd->submit.zone = name(r);
+    cmd->submit.attempts_max = u32(r);
+    cmd->submit.timeout_ms = u32(r);
+    cmd->submit.extra = po__slice(NULL, 0);
+    if (cmd->type == PO__CMD_TASK_SUBMIT)
+        return;
+    cmd->submit.extra = po__mpr_raw(r);
+    if (!r->err && po__extra_decode(cmd->submit.extra, &extra))
+        po__mpr_fail(r);
+}
+
+static void decode_checkpoint(struct po__mpr *r, struct po__cmd *cmd)
+{
+    cmd->checkpoint.task_id = u64(r);
+    cmd->checkpoint.token = u64(r);
+    cmd->checkpoint.worker_id = name(r);
+    cmd->checkpoint.progress = u32(r);
+    cmd->checkpoint.has_data = po__mpr_peek(r) != PO__MP_NIL;
+    cmd->checkpoint.data = po__slice(NULL, 0);
+    if (cmd->checkpoint.has_data)
+        cmd->checkpoint.data = po__mpr_bin(r, PO_CHECKPOINT_MAX_BYTES);
+    else
+        po__mpr_nil(r);
+    cmd->checkpoint.extend_ms = u32(r);
+}
+
 static void decode_task(struct po__mpr *r, struct po__cmd *cmd)
 {
     switch (cmd->type) {
     case PO__CMD_TASK_SUBMIT:
-        cmd->submit.key = po__mpr_bin(r, PO_KEY_MAX_BYTES);
-        cmd->submit.capability = name(r);
-        cmd->submit.input = payload(r);
-        cmd->submit.zone = name(r);
-        cmd->submit.attempts_max = u32(r);
-        cmd->submit.timeout_ms = u32(r);
+    case PO__CMD_TASK_SUBMIT_MORE:
+        decode_submit(r, cmd);
+        break;
+    case PO__CMD_TASK_CHECKPOINT:
+        decode_checkpoint(r, cmd);
+        break;
+    case PO__CMD_TASK_RETRY:
+        cmd->retry.task_id = u64(r);
         break;
     case PO__CMD_TASK_COMPLETE:
         cmd->complete.task_id = u64(r);
@@ -364,6 +455,7 @@ static void decode_fields(struct po__mpr *r, struct po__cmd *cmd, bool strict, b
         cmd->member_wish.wish = u32(r);
         break;
     case PO__CMD_WORKER_REGISTER:
+    case PO__CMD_WORKER_REGISTER_MORE:
         decode_register(r, cmd, strict, version);
         break;
     case PO__CMD_WORKER_STATUS:
@@ -426,10 +518,13 @@ bool po__cmd_repeatable(struct po__slice encoded)
     po__mpr_array(&r, UINT32_MAX);
     switch (po__mpr_uint(&r, UINT32_MAX)) {
     case PO__CMD_WORKER_REGISTER:
+    case PO__CMD_WORKER_REGISTER_MORE:
     case PO__CMD_WORKER_STATUS:
     case PO__CMD_WORKER_DEREGISTER:
+    case PO__CMD_TASK_RETRY: /* it may have failed again meanwhile */
     case PO__CMD_PIPELINE_DEFINE:
         return false;
+    case PO__CMD_TASK_SUBMIT_MORE:
     case PO__CMD_TASK_SUBMIT: /* the key is the first field of these */
     case PO__CMD_RUN_START:
     case PO__CMD_APP:

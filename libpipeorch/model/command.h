@@ -31,8 +31,18 @@
 #define PO__ENTRY_COMMANDS_MAX   65536
 #define PO__COMMAND_MAX_BYTES    (PO_PAYLOAD_MAX_BYTES + 16 * 1024)
 #define PO__PIPELINE_MAX_BYTES   (512 * 1024) /* an encoded pipeline definition */
+#define PO__KEEP_MAX_MS          UINT64_C(31622400000) /* how long a result may be asked to be kept */
+#define PO__SLOTS_MAX            (PO_CAPABILITIES_MAX * PO_CONCURRENCY_MAX) /* of one worker */
+#define PO__RESOURCE_MAX         (UINT64_C(1) << 62) /* amount of one resource */
+#define PO__RATE_MAX             1000000 /* starts of one key in one period */
+#define PO__RATE_PERIOD_MAX_MS   86400000
+#define PO__TIME_MAX_MS          (UINT64_C(1) << 53) /* points in time that a caller names */
 /* Group commit closes an entry at this size; one larger command goes alone */
 #define PO__ENTRY_TARGET_BYTES (128 * 1024)
+
+/* Feature levels (node/levels.c) of commands beyond the first ones. */
+#define PO__LEVEL_WISHES        2
+#define PO__LEVEL_ORCHESTRATION 3
 
 enum po__cmd_type {
     PO__CMD_TICK = 1,
@@ -41,11 +51,15 @@ enum po__cmd_type {
     PO__CMD_WORKER_REGISTER = 10,
     PO__CMD_WORKER_STATUS = 11,
     PO__CMD_WORKER_DEREGISTER = 12,
+    PO__CMD_WORKER_REGISTER_MORE = 13, /* feature level 3: with resources and slots */
     PO__CMD_TASK_SUBMIT = 20,
     PO__CMD_TASK_COMPLETE = 21,
     PO__CMD_TASK_FAIL = 22,
     PO__CMD_TASK_CANCEL = 23,
     PO__CMD_TASK_EXTEND = 24,
+    PO__CMD_TASK_SUBMIT_MORE = 25, /* feature level 3, as the next two: with `extra` */
+    PO__CMD_TASK_CHECKPOINT = 26,
+    PO__CMD_TASK_RETRY = 27,
     PO__CMD_PIPELINE_DEFINE = 30,
     PO__CMD_RUN_START = 31,
     PO__CMD_RUN_CANCEL = 32,
@@ -59,6 +73,54 @@ enum po__wish {
     PO__WISH_STANDBY = 1,   /* replicates without a vote until it is promoted */
     PO__WISH_VOTER_NOW = 2, /* likewise VOTER, also where that makes two voters out of one */
     PO__WISH_GONE = 3,      /* it is no member any more: its record is dropped */
+};
+
+/* An amount of something countable that a worker has or a task takes. */
+struct po__resource {
+    struct po__slice name; /* "cpu_milli", "memory_bytes", "gpus", or any name */
+    uint64_t amount;
+};
+
+enum po__gpu { PO__GPU_ANY = 0, PO__GPU_REQUIRED = 1, PO__GPU_FORBIDDEN = 2 };
+enum po__label_op { /* frozen, as the enums around it */
+                    PO__LABEL_EQUAL = 0,
+                    PO__LABEL_UNEQUAL = 1, /* also where the label is missing */
+                    PO__LABEL_PRESENT = 2,
+                    PO__LABEL_ABSENT = 3,
+};
+enum po__prefer {
+    PO__PREFER_BALANCE = 0, /* the least loaded worker; among equals one in the preferred zone */
+    PO__PREFER_SPREAD = 1,  /* the zone that runs the fewest tasks of the capability, then as above */
+    PO__PREFER_BINPACK = 2, /* the most loaded worker that has room */
+    PO__PREFER_LOCAL = 3,   /* the preferred zone as long as anybody there has room, then as above */
+};
+
+/* Where a task may run, and which of those places it would rather have. One encoding for one
+ * meaning (labels and resources sorted): it is what tells classes of tasks apart. */
+struct po__placement {
+    struct po__slice range; /* of versions, see po__range_ok; empty: any */
+    struct po__slice zone;  /* required; empty: any */
+    uint32_t gpu;           /* enum po__gpu */
+    uint32_t prefer;        /* enum po__prefer */
+    uint32_t labels_count, resources_count;
+    struct po__label_wish {
+        struct po__slice key, value;
+        uint32_t op; /* enum po__label_op */
+    } labels[PO_PLACEMENT_LABELS_MAX];
+    struct po__resource resources[PO_RESOURCES_MAX];
+};
+
+/* What a task may ask for beside the essentials. Zero is the default of each. */
+struct po__extra {
+    struct po__slice placement; /* encoded; empty: anywhere */
+    uint32_t priority;          /* 0..PO_PRIORITY_MAX, higher goes first */
+    uint64_t run_at_ms;         /* not before */
+    uint64_t deadline_ms;       /* it fails if it is not finished by then */
+    uint32_t retry_ms, retry_max_ms; /* wait before attempt 2, and at most; 0: PO__RETRY_DELAY_* */
+    struct po__slice gate;           /* concurrency key: empty: none */
+    uint32_t gate_max;               /* tasks of that key that run at a time; 0: any number */
+    uint32_t rate_max, rate_ms;      /* at most rate_max starts of that key per rate_ms; 0: any */
+    uint64_t keep_ms; /* forget it so long after its end; 0: when others need the room */
 };
 
 struct po__cap {
@@ -102,6 +164,9 @@ struct po__cmd {
             struct po__slice label_keys[PO_LABELS_MAX];
             struct po__slice label_values[PO_LABELS_MAX];
             struct po__cap caps[PO_CAPABILITIES_MAX];
+            uint32_t resources_count; /* these two: REGISTER_MORE, 0 otherwise */
+            uint32_t slots;           /* tasks at a time over all capabilities; 0: no such limit */
+            struct po__resource resources[PO_RESOURCES_MAX];
         } worker_register;
         struct {
             struct po__slice id;
@@ -115,6 +180,7 @@ struct po__cmd {
         struct {
             struct po__slice key, capability, input, zone;
             uint32_t attempts_max, timeout_ms;
+            struct po__slice extra; /* SUBMIT_MORE: see po__extra_encode; otherwise empty */
         } submit;
         struct {
             uint64_t task_id, token;
@@ -133,6 +199,17 @@ struct po__cmd {
             struct po__slice worker_id;
             uint32_t extend_ms;
         } extend;
+        struct {
+            uint64_t task_id, token;
+            struct po__slice worker_id;
+            uint32_t progress;  /* thousandths; above 1000: as it was */
+            bool has_data;      /* data replaces the checkpoint; false: as it was */
+            struct po__slice data;
+            uint32_t extend_ms; /* 0: the lease ends when it did */
+        } checkpoint;
+        struct {
+            uint64_t task_id;
+        } retry;
         struct {
             struct po__slice name, start_node;
             struct po__slice
@@ -158,6 +235,9 @@ void po__cmd_encode(struct po__buf *buf, const struct po__cmd *cmd);
  * strict: or unknown fields). */
 int po__cmd_decode(struct po__mpr *r, struct po__cmd *cmd, bool strict);
 
+/* The feature level of the cluster that a command needs: see node/levels.c. */
+uint32_t po__cmd_level(uint32_t type);
+
 /* Whether the encoded command may be applied a second time, later, without harm: its idempotency
  * key or fencing token makes it so, or that it only ends what stays ended. Registrations, a
  * worker's status, deregistrations and definitions are not: a repetition that arrives late undoes
@@ -170,6 +250,21 @@ bool po__cmd_repeatable(struct po__slice encoded);
  * command enters the log; apply relies on it (PO_INVARIANT). */
 int po__cmd_check(const struct po__cmd *cmd, char *message, size_t message_len);
 
+/* Placements and extras. encode sorts what has no order; equal meaning, equal bytes; nothing is
+ * appended for a placement without any demand (po__placement_empty). decode: 0, PO_EPROTO. check: 0,
+ * PO_EINVAL, PO_ETOOBIG with a sentence. An extra may be the empty array: all defaults. */
+bool po__placement_empty(const struct po__placement *p);
+void po__placement_encode(struct po__buf *b, const struct po__placement *p);
+int po__placement_decode(struct po__slice bytes, struct po__placement *p);
+int po__placement_check(const struct po__placement *p, char *message, size_t message_len);
+void po__resources_encode(struct po__buf *b, const struct po__resource *r, uint32_t count);
+uint32_t po__resources_decode(struct po__mpr *r, struct po__resource *out); /* PO_RESOURCES_MAX */
+int po__resources_check(const struct po__resource *r, uint32_t count, char *message,
+                        size_t message_len);
+void po__extra_encode(struct po__buf *b, const struct po__extra *e);
+int po__extra_decode(struct po__slice bytes, struct po__extra *e);
+int po__extra_check(const struct po__extra *e, char *message, size_t message_len);
+
 void po__step_encode(struct po__buf *buf, const struct po__step *step);
 int po__step_decode(struct po__mpr *r, struct po__step *step);
 
@@ -178,6 +273,13 @@ int po__step_decode(struct po__mpr *r, struct po__step *step);
 bool po__name_ok(struct po__slice name);
 bool po__capability_ok(struct po__slice name);
 bool po__semver_ok(struct po__slice version); /* MAJOR.MINOR.PATCH with optional -pre and +build */
+int po__semver_cmp(struct po__slice a, struct po__slice b); /* precedence; both are ok */
+/* Ranges of versions: comparators (=, <, <=, >, >=, ^, ~; none: =) before versions, of which parts
+ * may be left out or be x or *; all of a blank-separated list must hold; "||" separates
+ * alternatives. "" and "*" are any version. As in npm, pre-releases only match if a comparator of
+ * the same MAJOR.MINOR.PATCH has a pre-release, too. */
+bool po__range_ok(struct po__slice range);
+bool po__range_has(struct po__slice range, struct po__slice version); /* both are ok */
 
 /* ---- entries ---- */
 

@@ -165,7 +165,12 @@ static int worker_register(const struct check *c, const struct po__cmd *cmd)
             : in_range_or_0(c, "heartbeat_ms", cmd->worker_register.heartbeat_ms,
                             PO__HEARTBEAT_MIN_MS, PO__HEARTBEAT_MAX_MS);
     rv = rv ? rv : labels(c, cmd);
-    return rv ? rv : caps(c, cmd);
+    rv = rv ? rv : caps(c, cmd);
+    rv = rv ? rv : in_range(c, "slots", cmd->worker_register.slots, 0, PO__SLOTS_MAX);
+    return rv ? rv
+              : po__resources_check(cmd->worker_register.resources,
+                                    cmd->worker_register.resources_count, c->message,
+                                    c->message_len);
 }
 
 static int submit(const struct check *c, const struct po__cmd *cmd)
@@ -177,6 +182,11 @@ static int submit(const struct check *c, const struct po__cmd *cmd)
     rv = rv ? rv
             : in_range_or_0(c, "timeout_ms", cmd->submit.timeout_ms, PO__ATTEMPT_MIN_MS,
                             PO__ATTEMPT_MAX_MS);
+    struct po__extra extra;
+    if (!rv && cmd->type == PO__CMD_TASK_SUBMIT_MORE)
+        rv = po__extra_decode(cmd->submit.extra, &extra)
+                 ? refuse(c, PO_EINVAL, "the extra of the task cannot be read")
+                 : po__extra_check(&extra, c->message, c->message_len);
     return rv ? rv : json(c, "input", cmd->submit.input, PO_PAYLOAD_MAX_BYTES);
 }
 
@@ -187,6 +197,15 @@ static int attempt(const struct check *c, uint64_t task_id, uint64_t token,
     int rv = in_range(c, "task_id", task_id, 1, UINT64_MAX);
     rv = rv ? rv : in_range(c, "token", token, 1, UINT64_MAX);
     return rv ? rv : name(c, "worker id", worker_id);
+}
+
+static int checkpoint(const struct check *c, const struct po__cmd *cmd)
+{
+    int rv = attempt(c, cmd->checkpoint.task_id, cmd->checkpoint.token, cmd->checkpoint.worker_id);
+    rv = rv ? rv : at_most(c, "checkpoint", cmd->checkpoint.data, PO_CHECKPOINT_MAX_BYTES);
+    return rv ? rv
+              : in_range_or_0(c, "extend_ms", cmd->checkpoint.extend_ms, PO__ATTEMPT_MIN_MS,
+                              PO__ATTEMPT_MAX_MS);
 }
 
 /* ---- pipelines ---- */
@@ -316,13 +335,19 @@ int po__cmd_check(const struct po__cmd *cmd, char *message, size_t message_len)
         rv = in_range(&c, "node_id", cmd->member_wish.node_id, 1, UINT64_MAX);
         return rv ? rv : in_range(&c, "wish", cmd->member_wish.wish, 0, PO__WISH_GONE);
     case PO__CMD_WORKER_REGISTER:
+    case PO__CMD_WORKER_REGISTER_MORE:
         return worker_register(&c, cmd);
     case PO__CMD_WORKER_STATUS:
         return worker_status(&c, cmd);
     case PO__CMD_WORKER_DEREGISTER:
         return name(&c, "worker id", cmd->worker_deregister.id);
     case PO__CMD_TASK_SUBMIT:
+    case PO__CMD_TASK_SUBMIT_MORE:
         return submit(&c, cmd);
+    case PO__CMD_TASK_CHECKPOINT:
+        return checkpoint(&c, cmd);
+    case PO__CMD_TASK_RETRY:
+        return in_range(&c, "task_id", cmd->retry.task_id, 1, UINT64_MAX);
     case PO__CMD_TASK_COMPLETE:
         rv = attempt(&c, cmd->complete.task_id, cmd->complete.token, cmd->complete.worker_id);
         return rv ? rv : json(&c, "result", cmd->complete.result, PO_PAYLOAD_MAX_BYTES);

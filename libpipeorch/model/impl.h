@@ -143,7 +143,11 @@ enum po__section { /* numbers in the snapshot format: frozen */
                    PO__SECTION_APP_KEYS = 7,
                    PO__SECTION_APP = 8,
                    PO__SECTION_END = 9,
+                   PO__SECTION_SCHEDULES = 10,
+                   PO__SECTION_CACHE = 11,
+                   PO__SECTION_GATES = 12,
 };
+#define PO__SECTIONS_COUNT 13 /* numbers below it */
 
 struct po__snap {
     bool active;
@@ -364,7 +368,12 @@ void po__touch_app_key(struct po__model *m, const struct po__app_key *k); /* bef
 void po__record(struct po__buf *b, enum po__section section, const void *object);
 void po__record_header(struct po__buf *b, const struct po__model *m);
 
-/* sections.c: the sections MEMBERS..TASKS alike. Nodes are those of the tree in key order. */
+/* sections.c. Sections stand in the stream by rank, which is not the order of their numbers: those
+ * that came later have their place, too. Ranks count from 1; 0: no such section. */
+uint32_t po__section_rank(uint32_t section);
+uint32_t po__section_next(uint32_t section); /* which is not END */
+bool po__section_is_tree(uint32_t section);  /* those that the functions below know */
+/* The sections that are trees alike. Nodes are those of the tree in key order. */
 struct po__tree_node *po__section_after(const struct po__model *m, enum po__section section,
                                         uint64_t key);
 void *po__section_object(enum po__section section, struct po__tree_node *n, uint64_t *key,

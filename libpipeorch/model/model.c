@@ -130,6 +130,7 @@ static void dispatch(struct po__model *m, const struct po__cmd *cmd)
         po__cmd_member_wish(m, cmd);
         break;
     case PO__CMD_WORKER_REGISTER:
+    case PO__CMD_WORKER_REGISTER_MORE:
         po__cmd_worker_register(m, cmd);
         break;
     case PO__CMD_WORKER_STATUS:
@@ -139,6 +140,7 @@ static void dispatch(struct po__model *m, const struct po__cmd *cmd)
         po__cmd_worker_deregister(m, cmd);
         break;
     case PO__CMD_TASK_SUBMIT:
+    case PO__CMD_TASK_SUBMIT_MORE:
         po__cmd_task_submit(m, cmd);
         break;
     case PO__CMD_TASK_COMPLETE:

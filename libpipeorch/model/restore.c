@@ -309,10 +309,15 @@ static int read_app(struct po__model *m, struct po__mpr *r)
 /* ---- frames ---- */
 
 /* Number of fields of a record, the section included. */
-static const uint8_t fields[] = {
+static const uint8_t fields[PO__SECTIONS_COUNT] = {
     [PO__SECTION_HEADER] = 11,  [PO__SECTION_MEMBERS] = 8, [PO__SECTION_WORKERS] = 5,
     [PO__SECTION_DEFS] = 5,     [PO__SECTION_RUNS] = 11,   [PO__SECTION_TASKS] = 22,
     [PO__SECTION_APP_KEYS] = 4, [PO__SECTION_APP] = 2,     [PO__SECTION_END] = 2,
+};
+
+/* Trailing fields that are only there when they say something: what came after the first release. */
+static const uint8_t optional[PO__SECTIONS_COUNT] = {
+    [PO__SECTION_MEMBERS] = 1, /* a wish */
 };
 
 /* The section may stay or go forward; the key, which every object has first, must grow within it.
@@ -320,11 +325,12 @@ static const uint8_t fields[] = {
 static int order(struct po__restore *rs, struct po__mpr *r, uint32_t section)
 {
     bool first = rs->records == 0;
-    if (rs->ended || (section == PO__SECTION_HEADER) != first || section < rs->section)
+    if (rs->ended || (section == PO__SECTION_HEADER) != first ||
+        po__section_rank(section) < po__section_rank(rs->section))
         return PO_ECORRUPT;
     bool same = section == rs->section;
     rs->section = section;
-    if (section < PO__SECTION_MEMBERS || section > PO__SECTION_APP_KEYS)
+    if (!po__section_is_tree(section) && section != PO__SECTION_APP_KEYS)
         return 0;
     uint64_t k = u64(r);
     if (r->err || (same && k <= rs->last_key) || (k == 0 && section != PO__SECTION_APP_KEYS))
@@ -333,13 +339,14 @@ static int order(struct po__restore *rs, struct po__mpr *r, uint32_t section)
     return 0;
 }
 
-static int read_section(struct po__model *m, struct po__mpr *r, uint32_t section, bool longer)
+/* more: how many optional fields there are. */
+static int read_section(struct po__model *m, struct po__mpr *r, uint32_t section, uint32_t more)
 {
     switch (section) {
     case PO__SECTION_HEADER:
         return read_header(m, r);
     case PO__SECTION_MEMBERS:
-        return read_member(m, r, longer);
+        return read_member(m, r, more > 0);
     case PO__SECTION_WORKERS:
         return read_worker(m, r);
     case PO__SECTION_DEFS:
@@ -364,17 +371,17 @@ static int read_record(struct po__model *m, const uint8_t *data, size_t len)
     struct po__mpr r;
     po__mpr_init(&r, data, len);
     uint32_t n = po__mpr_array(&r, UINT8_MAX);
-    uint32_t section = (uint32_t)po__mpr_uint(&r, PO__SECTION_END);
-    if (r.err || section < PO__SECTION_HEADER)
+    uint32_t section = (uint32_t)po__mpr_uint(&r, UINT8_MAX);
+    if (r.err || !po__section_rank(section))
         return PO_ECORRUPT;
-    bool longer = section == PO__SECTION_MEMBERS && n == fields[section] + 1u; /* with a wish */
-    if (n != fields[section] && !longer) /* of a header: the format may be another one */
+    uint32_t more = n > fields[section] ? n - fields[section] : 0;
+    if (n < fields[section] || more > optional[section]) /* of a header: another format, perhaps */
         return section == PO__SECTION_HEADER && n > 1 &&
                        po__mpr_uint(&r, UINT64_MAX) != PO__SNAPSHOT_FORMAT && !r.err
                    ? PO_EVERSION
                    : PO_ECORRUPT;
     int rv = order(rs, &r, section);
-    rv = rv ? rv : read_section(m, &r, section, longer);
+    rv = rv ? rv : read_section(m, &r, section, more);
     rv = rv ? rv : po__mpr_end(&r) ? PO_ECORRUPT : 0;
     rs->records++;
     return rv;

@@ -1,6 +1,32 @@
 /* The sections of a snapshot that are trees, seen alike: a node, its key, its epoch, its object. */
 #include "impl.h"
 
+/* In the order of the stream. */
+static const uint8_t order[] = {PO__SECTION_HEADER, PO__SECTION_MEMBERS, PO__SECTION_WORKERS,
+                                PO__SECTION_DEFS,   PO__SECTION_RUNS,    PO__SECTION_TASKS,
+                                PO__SECTION_APP_KEYS, PO__SECTION_APP,   PO__SECTION_END};
+
+uint32_t po__section_rank(uint32_t section)
+{
+    for (uint32_t i = 0; i < sizeof order; i++)
+        if (order[i] == section)
+            return i + 1;
+    return 0;
+}
+
+uint32_t po__section_next(uint32_t section)
+{
+    PO_PRE(section != PO__SECTION_END);
+    return order[po__section_rank(section)];
+}
+
+bool po__section_is_tree(uint32_t section)
+{
+    uint32_t rank = po__section_rank(section);
+    return rank > po__section_rank(PO__SECTION_HEADER) &&
+           rank < po__section_rank(PO__SECTION_APP_KEYS);
+}
+
 struct po__tree_node *po__section_after(const struct po__model *m, enum po__section section,
                                         uint64_t key)
 {

@@ -31,7 +31,8 @@ static struct image *image_of(const struct po__tree_node *n)
 static int image_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
 {
     const struct image *x = image_of(a), *y = image_of(b);
-    int c = po__cmp_u64(x->section, y->section);
+    uint32_t a_rank = po__section_rank(x->section), b_rank = po__section_rank(y->section);
+    int c = po__cmp_u64(a_rank, b_rank);
     return c ? c : po__cmp_u64(x->key, y->key);
 }
 
@@ -260,7 +261,7 @@ int po__model_snapshot_step(struct po__model *m, struct po__buf *out, size_t bud
         if (out->len - start >= budget_bytes)
             return 0;
         if (!write_next(m, out, &at)) {
-            s->section++;
+            s->section = po__section_next(s->section);
             s->cursor = 0;
             at = NULL;
         }
@@ -315,7 +316,8 @@ int po__model_digest(struct po__model *m, uint64_t *digest)
     uint32_t *epoch;
     po__record_header(&b, m);
     int rv = mix_record(&h, &b);
-    for (uint32_t s = PO__SECTION_MEMBERS; s <= PO__SECTION_TASKS && !rv; s++) {
+    for (uint32_t s = PO__SECTION_MEMBERS; po__section_is_tree(s) && !rv;
+         s = po__section_next(s)) {
         for (struct po__tree_node *n = po__section_after(m, s, 0); n && !rv; n = po__tree_next(n)) {
             po__record(&b, s, po__section_object(s, n, &key, &epoch));
             rv = mix_record(&h, &b);

@@ -10,6 +10,25 @@ static bool internal_only(const struct po__cmd *cmd)
            cmd->type == PO__CMD_MEMBER_WISH;
 }
 
+/* Nothing enters the log that a member's program does not know; and what is known everywhere is
+ * written in its present form, so that it has all that this form brings. */
+static int fit_level(struct po__node *n, struct po__cmd *cmd, char *message, size_t message_len)
+{
+    uint32_t needed = po__cmd_level(cmd->type);
+    if (!po__level_reached(n, needed)) {
+        snprintf(message, message_len,
+                 "this needs feature level %u, and a member of the cluster runs an older program; "
+                 "upgrade all control nodes first",
+                 needed);
+        return PO_EVERSION;
+    }
+    if (cmd->type == PO__CMD_TASK_SUBMIT && po__level_reached(n, PO__LEVEL_ORCHESTRATION)) {
+        cmd->type = PO__CMD_TASK_SUBMIT_MORE;
+        cmd->submit.extra = po__str("\x90"); /* the empty array: all defaults */
+    }
+    return 0;
+}
+
 /* Decode, check and stage one command of a request. *message is set for an error that is the
  * caller's. */
 static int stage_one(struct po__node *n, struct po__call *c, struct po__mpr *r, uint32_t sub,
@@ -31,6 +50,9 @@ static int stage_one(struct po__node *n, struct po__call *c, struct po__mpr *r, 
         snprintf(message, message_len, "this cluster's nodes have no application state machine");
         return PO_EREFUSED;
     }
+    rv = fit_level(n, &n->cmd, message, message_len);
+    if (rv)
+        return rv;
     rv = po__stage_command(n, &n->cmd, c, sub);
     if (rv)
         snprintf(message, message_len, "%s", po_strerror(rv));

@@ -219,6 +219,7 @@ struct po__node {
     uint64_t clock_base_ms, clock_base_mono; /* leader's stamp = base + monotonic time since */
     uint64_t last_stamp_ms;
     bool tick_staged;
+    uint32_t level_reached; /* of the cluster, as of this turn; 0: not looked at yet */
 
     struct po__list calls; /* every unanswered call */
     uint32_t calls_count;
@@ -393,10 +394,10 @@ void po__members_wish(struct po__node *n, uint64_t id, uint32_t wish);
 bool po__members_set_role(struct po__node *n, uint64_t id, int role); /* true: begun */
 
 /* levels.c */
-/* Of PO__CMD_MEMBER_WISH, and of the membership calls, which need it. */
-#define PO__LEVEL_WISHES 2
 /* A member, other than `except`, whose program is below that level: no command of it may enter the
  * log. 0: none. */
+/* Whether the whole cluster is at that level now; looked at once in a turn. */
+bool po__level_reached(struct po__node *n, uint32_t level);
 uint64_t po__level_held_back(struct po__node *n, const struct po__members_view *v, uint32_t level,
                              uint64_t except);
 

@@ -19,6 +19,18 @@ static uint32_t level_of(struct po__node *n, uint64_t id)
     return level;
 }
 
+bool po__level_reached(struct po__node *n, uint32_t level)
+{
+    if (n->level_reached == 0) {
+        struct po__members_view v;
+        po__members_view(n, &v);
+        n->level_reached = PO__FEATURE_LEVEL;
+        while (n->level_reached > 1 && po__level_held_back(n, &v, n->level_reached, 0))
+            n->level_reached--;
+    }
+    return n->level_reached >= level;
+}
+
 uint64_t po__level_held_back(struct po__node *n, const struct po__members_view *v, uint32_t level,
                              uint64_t except)
 {

@@ -85,6 +85,7 @@ uint64_t po__node_turn(struct po__node *n)
 {
     for (int round = 0; round < ROUNDS_MAX; round++) {
         uint64_t now = po__node_now(n);
+        n->level_reached = 0;
         size_t mail = take_mail(n);
         sweep(n, now);
         if (n->redispatch) {

@@ -20,8 +20,8 @@
 
 struct po__node;
 
-/* What this program knows. 2: wishes of members (model/command.h). */
-#define PO__FEATURE_LEVEL 2
+/* What this program knows: the levels of model/command.h. */
+#define PO__FEATURE_LEVEL PO__LEVEL_ORCHESTRATION
 
 /* What the node needs from the network. All on the node thread (open: before it starts). NULL
  * functions are not allowed; a node that nobody connects to is given no `struct po__node_net` at
