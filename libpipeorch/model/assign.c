@@ -1,6 +1,11 @@
 /* Grants and their end. Every command that may let something run marks the capabilities concerned;
- * when it is done, each of them hands its oldest pending tasks to its best free offers. Between two
- * commands no capability has both. */
+ * when it is done, each of them hands the first of its tasks to the best of the workers that have
+ * room, until no task is left that anybody has room for.
+ *
+ * A class of tasks (queue.c) for which nobody has room is blocked. It stays so until some worker has
+ * room that it had not: then that worker, and nobody else, can have room for it, so a busy cluster
+ * never searches. Between two commands every class that has something to run is blocked, and for
+ * none of them anybody has room: po__model_check looks whether that is so. */
 #include "impl.h"
 
 void po__cap_dirty(struct po__model *m, struct po__capability *cap)
@@ -9,11 +14,27 @@ void po__cap_dirty(struct po__model *m, struct po__capability *cap)
         po__list_push(&m->dirty, &cap->dirty);
 }
 
+/* ---- leases ---- */
+
+void po__lease_count(struct po__task *t, struct po__worker *w, struct po__offer *o, int sign)
+{
+    const struct po__placement *p = &t->lane->cls->place;
+    w->running += (uint32_t)sign;
+    o->running += (uint32_t)sign;
+    o->group->running += (uint32_t)sign;
+    for (uint32_t i = 0; i < p->resources_count; i++) {
+        struct po__stock *s = (struct po__stock *)po__stock_of(w, p->resources[i].name);
+        if (s && sign > 0)
+            s->used += p->resources[i].amount;
+        else if (s)
+            s->used -= p->resources[i].amount;
+    }
+}
+
 void po__lease_bind(struct po__task *t, struct po__worker *w, struct po__offer *o)
 {
     t->worker = w;
-    w->running++;
-    o->running++;
+    po__lease_count(t, w, o, 1);
     po__list_push(&w->tasks, &t->worker_link);
 }
 
@@ -38,28 +59,9 @@ static void grant(struct po__model *m, struct po__task *t, struct po__offer *o)
     po__lease_bind(t, w, o);
     w->last_token = t->token;
     po__offers_link(w);
+    if (t->lane->gate)
+        po__gate_enter(m, t->lane->gate);
     po__fx(m, PO__FX_ASSIGNED, t->id, t->token, w->number);
-}
-
-static void assign(struct po__model *m, struct po__capability *cap)
-{
-    for (;;) {
-        struct po__tree_node *n = po__tree_first(&cap->pending);
-        if (!n)
-            return;
-        struct po__task *t = po__container_of(n, struct po__task, queue);
-        struct po__offer *o = po__offer_best(cap, t->zone);
-        if (!o)
-            return;
-        grant(m, t, o);
-    }
-}
-
-void po__assign_all(struct po__model *m)
-{
-    struct po__list *l;
-    while ((l = po__list_pop(&m->dirty)))
-        assign(m, po__container_of(l, struct po__capability, dirty));
 }
 
 /* The attempt is over: its slot is free. The caller moves the task out of RUNNING. revoke: the
@@ -68,14 +70,85 @@ void po__lease_release(struct po__model *m, struct po__task *t, bool revoke)
 {
     struct po__worker *w = t->worker;
     struct po__offer *o = po__offer_of(w, t->cap);
+    bool shared = w->slots || t->lane->cls->place.resources_count; /* room for all its offers */
     PO_INVARIANT(o && o->running > 0 && w->running > 0);
     po__offers_unlink(w);
-    w->running--;
-    o->running--;
+    po__lease_count(t, w, o, -1);
     po__offers_link(w);
     po__list_remove(&t->worker_link);
     t->worker = NULL;
-    po__cap_dirty(m, t->cap);
+    if (t->lane->gate)
+        po__gate_leave(m, t->lane->gate);
+    po__worker_freed(m, w, shared ? NULL : o);
     if (revoke)
         po__fx(m, PO__FX_REVOKED, t->id, t->token, w->number);
+}
+
+/* ---- who is looked at again ---- */
+
+static struct po__class *queued(struct po__tree_node *n)
+{
+    return n ? po__container_of(n, struct po__class, queue) : NULL;
+}
+
+static void unblock(struct po__offer *o)
+{
+    struct po__tree_node *next;
+    uint32_t which;
+    if (!po__tree_linked(&o->free_any))
+        return;
+    for (struct po__tree_node *n = po__tree_first(&o->cap->waiting); n; n = po__tree_next(n))
+        if (queued(n)->hint != o->worker)
+            queued(n)->hint = NULL;
+    for (struct po__tree_node *n = po__tree_first(&o->cap->blocked); n; n = next) {
+        struct po__class *c = queued(n);
+        next = po__tree_next(n);
+        if (po__misfit(&c->place, o, &which))
+            continue;
+        po__class_block(c, false);
+        c->hint = o->worker;
+    }
+}
+
+void po__worker_freed(struct po__model *m, struct po__worker *w, struct po__offer *only)
+{
+    for (uint32_t i = 0; i < w->offers_count; i++) {
+        struct po__offer *o = &w->offers[i];
+        if (only && o != only)
+            continue;
+        unblock(o);
+        po__cap_dirty(m, o->cap);
+    }
+}
+
+/* ---- assignment ---- */
+
+static struct po__offer *choose(const struct po__class *c, const struct po__task *t)
+{
+    struct po__offer *o;
+    uint32_t which;
+    if (!c->hint)
+        return po__choose(c->cap, &c->place, t->zone);
+    o = po__offer_of(c->hint, c->cap);
+    return o && po__tree_linked(&o->free_any) && !po__misfit(&c->place, o, &which) ? o : NULL;
+}
+
+static void assign(struct po__model *m, struct po__capability *cap)
+{
+    struct po__class *c;
+    while (!m->err && (c = queued(po__tree_first(&cap->waiting)))) {
+        struct po__task *t = po__class_head(c);
+        struct po__offer *o = choose(c, t);
+        if (o)
+            grant(m, t, o);
+        else
+            po__class_block(c, true);
+    }
+}
+
+void po__assign_all(struct po__model *m)
+{
+    struct po__list *l;
+    while ((l = po__list_pop(&m->dirty)))
+        assign(m, po__container_of(l, struct po__capability, dirty));
 }

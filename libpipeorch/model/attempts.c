@@ -43,23 +43,41 @@ static enum word judge(struct po__model *m, const struct po__task *t, uint64_t t
     return WORD_STALE;
 }
 
-static uint64_t retry_delay_ms(uint32_t failures)
+/* Attempts that count against attempts_max. */
+static uint32_t failures_of(const struct po__task *t)
 {
-    uint64_t delay = PO__RETRY_DELAY_MIN_MS;
-    while (--failures > 0 && delay < PO__RETRY_DELAY_MAX_MS)
+    return t->attempt - t->lost - (t->more ? t->more->forgiven : 0);
+}
+
+/* Exponential. Tasks of the newer form wait a part of it that is different for each, so that what
+ * failed together does not come back together: from the upper half, drawn from the index of the
+ * entry, which is the same on every node and known to nobody before. */
+static uint64_t retry_delay_ms(const struct po__model *m, const struct po__task *t)
+{
+    const struct po__extra *e = t->more ? &t->more->extra : NULL;
+    uint64_t delay = e && e->retry_ms ? e->retry_ms : PO__RETRY_DELAY_MIN_MS;
+    uint64_t max = e && e->retry_max_ms ? e->retry_max_ms : PO__RETRY_DELAY_MAX_MS;
+    if (max < delay)
+        max = delay; /* a first wait above the default of the longest */
+    for (uint32_t n = failures_of(t); n > 1 && delay < max; n--)
         delay *= 2;
-    return delay < PO__RETRY_DELAY_MAX_MS ? delay : PO__RETRY_DELAY_MAX_MS;
+    delay = delay < max ? delay : max;
+    if (!t->modern)
+        return delay;
+    uint64_t drawn = m->index * UINT64_C(0x9e3779b97f4a7c15) + t->id; /* splitmix64 */
+    drawn = (drawn ^ drawn >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    drawn = (drawn ^ drawn >> 27) * UINT64_C(0x94d049bb133111eb);
+    return delay - (drawn ^ drawn >> 31) % (delay / 2 + 1);
 }
 
 /* The attempt was the task's fault; its lease is released. */
 static void attempt_failed(struct po__model *m, struct po__task *t, struct po__slice error,
                            bool retryable)
 {
-    uint32_t failures = t->attempt - t->lost;
     if (po__task_set_text(m, t, &t->error, error))
         return;
-    if (retryable && failures < t->attempts_max)
-        po__task_move(m, t, PO_TASK_SCHEDULED, m->now_ms + retry_delay_ms(failures));
+    if (retryable && failures_of(t) < t->attempts_max)
+        po__task_move(m, t, PO_TASK_SCHEDULED, m->now_ms + retry_delay_ms(m, t));
     else
         po__task_finish(m, t, PO_TASK_FAILED);
 }
@@ -93,7 +111,8 @@ void po__cmd_task_complete(struct po__model *m, const struct po__cmd *cmd)
     po__lease_release(m, t, false);
     t->outcome = PO__OUTCOME_COMPLETED;
     if (po__task_set_text(m, t, &t->result, result) ||
-        po__task_set_text(m, t, &t->error, po__slice(NULL, 0)))
+        po__task_set_text(m, t, &t->error, po__slice(NULL, 0)) ||
+        (t->more && po__task_set_text(m, t, &t->more->checkpoint, po__slice(NULL, 0))))
         return;
     po__task_finish(m, t, PO_TASK_SUCCEEDED);
 }
@@ -110,6 +129,13 @@ void po__cmd_task_fail(struct po__model *m, const struct po__cmd *cmd)
     attempt_failed(m, t, cmd->fail.error, cmd->fail.retryable);
 }
 
+static void extend(struct po__model *m, struct po__task *t, uint32_t extend_ms)
+{
+    po__tree_remove(&m->due, &t->queue);
+    t->deadline_ms = m->now_ms + extend_ms;
+    PO_INVARIANT(!po__tree_insert(&m->due, &t->queue, po__task_due_cmp));
+}
+
 void po__cmd_task_extend(struct po__model *m, const struct po__cmd *cmd)
 {
     struct po__task *t = po__task_find(m, cmd->extend.task_id);
@@ -117,9 +143,70 @@ void po__cmd_task_extend(struct po__model *m, const struct po__cmd *cmd)
               PO__OUTCOME_NONE) != WORD_CURRENT)
         return;
     po__touch_task(m, t);
-    po__tree_remove(&m->due, &t->queue);
-    t->deadline_ms = m->now_ms + cmd->extend.extend_ms;
-    PO_INVARIANT(!po__tree_insert(&m->due, &t->queue, po__task_due_cmp));
+    extend(m, t, cmd->extend.extend_ms);
+}
+
+void po__cmd_task_checkpoint(struct po__model *m, const struct po__cmd *cmd)
+{
+    struct po__task *t = po__task_find(m, cmd->checkpoint.task_id);
+    if (judge(m, t, cmd->checkpoint.task_id, cmd->checkpoint.token, cmd->checkpoint.worker_id,
+              PO__OUTCOME_NONE) != WORD_CURRENT)
+        return;
+    if (cmd->checkpoint.has_data &&
+        m->unfinished_bytes + cmd->checkpoint.data.len > PO__TASKS_MAX_BYTES) {
+        po__refuse(m, PO_EQUOTA,
+                   "unfinished tasks hold %llu bytes, the limit is %llu; the checkpoint was not "
+                   "taken",
+                   (unsigned long long)m->unfinished_bytes,
+                   (unsigned long long)PO__TASKS_MAX_BYTES);
+        return;
+    }
+    po__touch_task(m, t);
+    struct po__more *more = po__more_get(m, t);
+    if (!more)
+        return;
+    if (cmd->checkpoint.progress < PO__PROGRESS_NONE)
+        more->progress = cmd->checkpoint.progress;
+    if (cmd->checkpoint.has_data &&
+        po__task_set_text(m, t, &more->checkpoint, cmd->checkpoint.data))
+        return;
+    if (cmd->checkpoint.extend_ms)
+        extend(m, t, cmd->checkpoint.extend_ms);
+}
+
+/* A dead letter, or a cancelled task, gets all its attempts once more. */
+void po__cmd_task_retry(struct po__model *m, const struct po__cmd *cmd)
+{
+    struct po__task *t = po__task_find(m, cmd->retry.task_id);
+    unsigned long long id = m->result.id = cmd->retry.task_id;
+    if (!t) {
+        po__refuse(m, PO_ENOTFOUND, "no task %llu is known", id);
+    } else if (t->run_id) {
+        po__refuse(m, PO_ESTATE, "task %llu belongs to run %llu; resume the run instead", id,
+                   (unsigned long long)t->run_id);
+    } else if (t->state == PO_TASK_SUCCEEDED) {
+        po__refuse(m, PO_ESTATE, "task %llu succeeded; submit another one to do it again", id);
+    } else if (t->state >= PO_TASK_SUCCEEDED && po__tasks_room(m, po__task_bytes(t))) {
+        po__touch_task(m, t);
+        struct po__more *more = po__more_get(m, t);
+        if (!more)
+            return;
+        t->modern = true; /* what it gets is of the newer form */
+        more->forgiven = t->attempt;
+        t->lost = 0;
+        t->outcome = PO__OUTCOME_NONE;
+        po__task_move(m, t, PO_TASK_PENDING, 0);
+    }
+}
+
+/* Whatever it is doing. */
+void po__task_expired(struct po__model *m, struct po__task *t)
+{
+    if (t->state == PO_TASK_RUNNING)
+        po__lease_release(m, t, true);
+    t->outcome = PO__OUTCOME_NONE;
+    if (!po__task_set_text(m, t, &t->error, po__str("not finished by its deadline")))
+        po__task_finish(m, t, PO_TASK_FAILED);
 }
 
 /* A task that is not finished. */
@@ -156,23 +243,37 @@ static void time_out(struct po__model *m, struct po__task *t)
     attempt_failed(m, t, po__str(error), true);
 }
 
+/* Of tasks that wait for their time, and of attempts. False: nothing is due. */
+static bool due_tick(struct po__model *m)
+{
+    struct po__tree_node *n = po__tree_first(&m->due);
+    struct po__task *t = n ? po__container_of(n, struct po__task, queue) : NULL;
+    if (!t || t->deadline_ms > m->now_ms)
+        return false;
+    po__touch_task(m, t);
+    if (t->state == PO_TASK_SCHEDULED)
+        po__task_move(m, t, PO_TASK_PENDING, 0);
+    else
+        time_out(m, t);
+    return true;
+}
+
 void po__cmd_tick(struct po__model *m)
 {
-    for (uint32_t i = 0; i < PO__TICK_TASKS_MAX && !m->err; i++) {
-        struct po__tree_node *n = po__tree_first(&m->due);
-        struct po__task *t = n ? po__container_of(n, struct po__task, queue) : NULL;
-        if (!t || t->deadline_ms > m->now_ms)
+    for (uint32_t i = 0; i < PO__TICK_TASKS_MAX && !m->err; i++)
+        if (!due_tick(m) && !po__more_tick(m) && !po__gates_tick(m))
             return;
-        po__touch_task(m, t);
-        if (t->state == PO_TASK_SCHEDULED)
-            po__task_move(m, t, PO_TASK_PENDING, 0);
-        else
-            time_out(m, t);
-    }
 }
 
 uint64_t po__model_next_due_ms(const struct po__model *m)
 {
     struct po__tree_node *n = po__tree_first(&m->due);
-    return n ? po__container_of(n, struct po__task, queue)->deadline_ms : UINT64_MAX;
+    uint64_t at = n ? po__container_of(n, struct po__task, queue)->deadline_ms : UINT64_MAX;
+    uint64_t other = UINT64_MAX;
+    if ((n = po__tree_first(&m->timers)))
+        other = po__container_of(n, struct po__more, timer)->timer_ms;
+    at = other < at ? other : at;
+    if ((n = po__tree_first(&m->gates_due)))
+        other = po__container_of(n, struct po__gate, due)->due_ms;
+    return other < at ? other : at;
 }

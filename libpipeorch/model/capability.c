@@ -1,9 +1,9 @@
-/* Capabilities and the index from which the scheduler takes the best worker.
+/* Capabilities, and the offers of workers in the order in which the scheduler wants them.
  *
- * Per capability, the offers that have a free slot stand in order (tasks their worker runs, its
- * latest grant, its number): the first is the least loaded, among equals the one that waited
- * longest. The same order is kept per zone. "Least loaded, among equals one in the task's zone" is
- * then a comparison of two firsts, and everything is O(log offers).
+ * Per capability, the offers that have room stand in order (tasks their worker runs, its latest
+ * grant, its number): the first is the least loaded, among equals the one that waited longest. The
+ * same order is kept per group of offers that agree in zone, version and gpu, so that what a
+ * placement demands of these is decided once per group (choose.c).
  *
  * The load of a worker is part of the key of all its offers, so they leave the trees before it
  * changes and come back after: O(capabilities of this worker * log offers) for each grant and each
@@ -15,9 +15,9 @@ static struct po__capability *cap_of(const struct po__tree_node *n)
     return po__container_of(n, struct po__capability, by_name);
 }
 
-static struct po__cap_zone *zone_of(const struct po__tree_node *n)
+static struct po__group *group_of(const struct po__tree_node *n)
 {
-    return po__container_of(n, struct po__cap_zone, by_name);
+    return po__container_of(n, struct po__group, by_profile);
 }
 
 static int cap_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
@@ -30,17 +30,28 @@ static int cap_key(const void *key, const struct po__tree_node *n)
     return po__slice_cmp(*(const struct po__slice *)key, cap_of(n)->name);
 }
 
-static int zone_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
+struct profile {
+    struct po__slice zone, version;
+    bool gpu;
+};
+
+static int profile_key(const void *key, const struct po__tree_node *n)
 {
-    return po__slice_cmp(zone_of(a)->name, zone_of(b)->name);
+    const struct profile *p = key;
+    const struct po__group *g = group_of(n);
+    int c = po__slice_cmp(p->zone, g->zone); /* first: groups of a zone stand together */
+    c = c ? c : po__slice_cmp(p->version, g->version);
+    return c ? c : (int)p->gpu - (int)g->gpu;
 }
 
-static int zone_key(const void *key, const struct po__tree_node *n)
+static int profile_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
 {
-    return po__slice_cmp(*(const struct po__slice *)key, zone_of(n)->name);
+    const struct po__group *g = group_of(a);
+    const struct profile p = {g->zone, g->version, g->gpu};
+    return profile_key(&p, b);
 }
 
-static int load_cmp(const struct po__offer *a, const struct po__offer *b)
+int po__load_cmp(const struct po__offer *a, const struct po__offer *b)
 {
     int c = po__cmp_u64(a->load_running, b->load_running);
     c = c ? c : po__cmp_u64(a->load_token, b->load_token);
@@ -49,14 +60,14 @@ static int load_cmp(const struct po__offer *a, const struct po__offer *b)
 
 static int free_any_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
 {
-    return load_cmp(po__container_of(a, struct po__offer, free_any),
-                    po__container_of(b, struct po__offer, free_any));
+    return po__load_cmp(po__container_of(a, struct po__offer, free_any),
+                        po__container_of(b, struct po__offer, free_any));
 }
 
-static int free_zone_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
+static int free_group_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
 {
-    return load_cmp(po__container_of(a, struct po__offer, free_zone),
-                    po__container_of(b, struct po__offer, free_zone));
+    return po__load_cmp(po__container_of(a, struct po__offer, free_group),
+                        po__container_of(b, struct po__offer, free_group));
 }
 
 static int by_worker_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
@@ -102,43 +113,46 @@ void po__cap_put(struct po__model *m, struct po__capability *cap)
     PO_INVARIANT(cap->refs > 0);
     if (--cap->refs)
         return;
-    PO_INVARIANT(!cap->pending.root && !cap->offers.root && !cap->zones.root);
+    PO_INVARIANT(!cap->classes.root && !cap->offers.root && !cap->groups.root);
     po__list_remove(&cap->dirty);
     po__tree_remove(&m->caps, &cap->by_name);
     po__free(cap);
 }
 
-static struct po__cap_zone *zone_get(struct po__model *m, struct po__capability *cap,
-                                     struct po__slice name)
+static struct po__group *group_get(struct po__model *m, struct po__capability *cap,
+                                   const struct profile *p)
 {
-    struct po__tree_node *n = po__tree_find(&cap->zones, &name, zone_key);
-    struct po__cap_zone *z = n ? zone_of(n) : NULL;
-    if (!z) {
-        z = po__calloc(1, sizeof *z + name.len + 1);
-        if (!z) {
+    struct po__tree_node *n = po__tree_find(&cap->groups, p, profile_key);
+    struct po__group *g = n ? group_of(n) : NULL;
+    if (!g) {
+        g = po__calloc(1, sizeof *g + p->zone.len + p->version.len + 2);
+        if (!g) {
             po__oom(m);
             return NULL;
         }
-        char *at = z->text;
-        z->name = po__put(&at, name);
-        po__tree_insert(&cap->zones, &z->by_name, zone_cmp);
+        char *at = g->text;
+        g->zone = po__put(&at, p->zone);
+        g->version = po__put(&at, p->version);
+        g->gpu = p->gpu;
+        po__tree_insert(&cap->groups, &g->by_profile, profile_cmp);
     }
-    z->offers_count++;
-    return z;
+    g->offers_count++;
+    return g;
 }
 
 int po__offer_attach(struct po__model *m, struct po__offer *o, struct po__worker *w,
                      struct po__slice name)
 {
+    const struct profile profile = {w->origin->zone, o->version, o->requires_gpu};
     po__tree_node_init(&o->free_any);
-    po__tree_node_init(&o->free_zone);
+    po__tree_node_init(&o->free_group);
     po__tree_node_init(&o->by_worker);
     o->worker = w;
     o->cap = po__cap_get(m, name);
     if (!o->cap)
         return PO_ENOMEM;
-    o->zone = zone_get(m, o->cap, w->origin->zone);
-    if (!o->zone) {
+    o->group = group_get(m, o->cap, &profile);
+    if (!o->group) {
         po__cap_put(m, o->cap);
         o->cap = NULL;
         return PO_ENOMEM;
@@ -147,13 +161,15 @@ int po__offer_attach(struct po__model *m, struct po__offer *o, struct po__worker
     return 0;
 }
 
+/* Tasks that hold it are the caller's to bind again or to take away. */
 void po__offer_detach(struct po__model *m, struct po__offer *o)
 {
     PO_INVARIANT(!po__tree_linked(&o->free_any));
     po__tree_remove(&o->cap->offers, &o->by_worker);
-    if (--o->zone->offers_count == 0) {
-        po__tree_remove(&o->cap->zones, &o->zone->by_name);
-        po__free(o->zone);
+    o->group->running -= o->running;
+    if (--o->group->offers_count == 0) {
+        po__tree_remove(&o->cap->groups, &o->group->by_profile);
+        po__free(o->group);
     }
     po__cap_put(m, o->cap);
     o->cap = NULL;
@@ -174,13 +190,13 @@ void po__offers_unlink(struct po__worker *w)
         if (!po__tree_linked(&o->free_any))
             continue;
         po__tree_remove(&o->cap->free, &o->free_any);
-        po__tree_remove(&o->zone->free, &o->free_zone);
+        po__tree_remove(&o->group->free, &o->free_group);
     }
 }
 
 void po__offers_link(struct po__worker *w)
 {
-    if (w->status != PO_WORKER_ONLINE)
+    if (w->status != PO_WORKER_ONLINE || (w->slots && w->running >= w->slots))
         return;
     for (uint32_t i = 0; i < w->offers_count; i++) {
         struct po__offer *o = &w->offers[i];
@@ -190,22 +206,6 @@ void po__offers_link(struct po__worker *w)
         o->load_token = w->last_token;
         o->load_number = w->number;
         PO_INVARIANT(!po__tree_insert(&o->cap->free, &o->free_any, free_any_cmp));
-        PO_INVARIANT(!po__tree_insert(&o->zone->free, &o->free_zone, free_zone_cmp));
+        PO_INVARIANT(!po__tree_insert(&o->group->free, &o->free_group, free_group_cmp));
     }
-}
-
-struct po__offer *po__offer_best(const struct po__capability *cap, struct po__slice zone)
-{
-    struct po__tree_node *n = po__tree_first(&cap->free);
-    if (!n)
-        return NULL;
-    struct po__offer *best = po__container_of(n, struct po__offer, free_any);
-    if (zone.len == 0 || po__slice_eq(best->zone->name, zone))
-        return best;
-    n = po__tree_find(&cap->zones, &zone, zone_key);
-    n = n ? po__tree_first(&zone_of(n)->free) : NULL;
-    if (!n)
-        return best;
-    struct po__offer *near = po__container_of(n, struct po__offer, free_zone);
-    return near->worker->running == best->worker->running ? near : best;
 }

@@ -55,18 +55,41 @@ static uint32_t leases_of(const struct po__offer *o)
 static int check_offer(const struct po__checker *c, const struct po__worker *w,
                        const struct po__offer *o)
 {
-    bool free = w->status == PO_WORKER_ONLINE && o->running < o->slots;
+    bool free = w->status == PO_WORKER_ONLINE && o->running < o->slots &&
+                (!w->slots || w->running < w->slots);
     if (o->worker != w || !po__tree_linked(&o->by_worker))
         return po__broken(c, "worker %s: an offer of %s is detached", w->id, o->cap->name.data);
     if (o->running > o->slots || leases_of(o) != o->running)
         return po__broken(c, "worker %s: %s runs %u of %u, leases say %u", w->id, o->cap->name.data,
                           o->running, o->slots, leases_of(o));
-    if (free != po__tree_linked(&o->free_any) || free != po__tree_linked(&o->free_zone))
+    if (free != po__tree_linked(&o->free_any) || free != po__tree_linked(&o->free_group))
         return po__broken(c, "worker %s: %s is %sfree but %slisted", w->id, o->cap->name.data,
                           free ? "" : "not ", free ? "not " : "");
-    if (!po__slice_eq(o->zone->name, w->origin->zone))
-        return po__broken(c, "worker %s: %s is listed in zone %s", w->id, o->cap->name.data,
-                          o->zone->name.data);
+    if (!po__slice_eq(o->group->zone, w->origin->zone) ||
+        !po__slice_eq(o->group->version, o->version) || o->group->gpu != o->requires_gpu)
+        return po__broken(c, "worker %s: %s is listed in a group of zone %s, version %s", w->id,
+                          o->cap->name.data, o->group->zone.data, o->group->version.data);
+    return 0;
+}
+
+/* What is used of each resource is what the leases take. */
+static int check_stocks(const struct po__checker *c, const struct po__worker *w)
+{
+    for (uint32_t i = 0; i < w->stocks_count; i++) {
+        uint64_t used = 0;
+        struct po__list *l;
+        po__list_each(l, &w->tasks)
+        {
+            const struct po__placement *p =
+                &po__container_of(l, struct po__task, worker_link)->lane->cls->place;
+            for (uint32_t k = 0; k < p->resources_count; k++)
+                if (po__slice_eq(p->resources[k].name, w->stocks[i].name))
+                    used += p->resources[k].amount;
+        }
+        if (used != w->stocks[i].used)
+            return po__broken(c, "worker %s: %" PRIu64 " of %s are used, counted %" PRIu64, w->id,
+                              used, w->stocks[i].name.data, w->stocks[i].used);
+    }
     return 0;
 }
 
@@ -90,7 +113,7 @@ static int check_workers(const struct po__checker *c, uint64_t *offers)
             if (check_offer(c, w, &w->offers[i]))
                 return -1;
         }
-        if (check_leases(c, w))
+        if (check_leases(c, w) || check_stocks(c, w))
             return -1;
         online += w->status == PO_WORKER_ONLINE;
         bytes += w->bytes;
@@ -104,18 +127,18 @@ static int check_workers(const struct po__checker *c, uint64_t *offers)
     return 0;
 }
 
-/* The free offers of one tree are in order and all belong to the capability. */
+/* The free offers of one tree are in order and all belong there. */
 static int check_free(const struct po__checker *c, const struct po__capability *cap,
-                      const struct po__cap_zone *z)
+                      const struct po__group *g)
 {
     const struct po__worker *before = NULL;
-    const struct po__tree *tree = z ? &z->free : &cap->free;
+    const struct po__tree *tree = g ? &g->free : &cap->free;
     uint64_t n = 0;
     for (struct po__tree_node *it = po__tree_first(tree); it; it = po__tree_next(it), n++) {
-        const struct po__offer *o = z ? po__container_of(it, struct po__offer, free_zone)
+        const struct po__offer *o = g ? po__container_of(it, struct po__offer, free_group)
                                       : po__container_of(it, struct po__offer, free_any);
         const struct po__worker *w = o->worker;
-        if (o->cap != cap || (z && o->zone != z))
+        if (o->cap != cap || (g && o->group != g))
             return po__broken(c, "capability %s: a free offer is of another one", cap->name.data);
         if (before && (before->running > w->running ||
                        (before->running == w->running && before->last_token > w->last_token)))
@@ -129,55 +152,60 @@ static int check_free(const struct po__checker *c, const struct po__capability *
     return 0;
 }
 
+static int check_groups(const struct po__checker *c, const struct po__capability *cap)
+{
+    uint64_t offers = 0, free = 0, running = 0, leases = 0;
+    for (struct po__tree_node *n = po__tree_first(&cap->groups); n; n = po__tree_next(n)) {
+        const struct po__group *g = po__container_of(n, struct po__group, by_profile);
+        if (g->offers_count == 0)
+            return po__broken(c, "capability %s: an empty group is kept", cap->name.data);
+        if (check_free(c, cap, g))
+            return -1;
+        offers += g->offers_count;
+        free += g->free.count;
+        running += g->running;
+    }
+    for (struct po__tree_node *n = po__tree_first(&cap->offers); n; n = po__tree_next(n))
+        leases += po__container_of(n, struct po__offer, by_worker)->running;
+    if (offers != cap->offers.count || free != cap->free.count || running != leases)
+        return po__broken(c, "capability %s: groups hold %" PRIu64 " offers of %" PRIu64,
+                          cap->name.data, offers, cap->offers.count);
+    return 0;
+}
+
 static int check_cap(const struct po__checker *c, const struct po__capability *cap)
 {
-    uint64_t in_zones = 0, free_in_zones = 0;
-    for (struct po__tree_node *n = po__tree_first(&cap->zones); n; n = po__tree_next(n)) {
-        const struct po__cap_zone *z = po__container_of(n, struct po__cap_zone, by_name);
-        if (z->offers_count == 0 || check_free(c, cap, z))
-            return z->offers_count
-                       ? -1
-                       : po__broken(c, "capability %s: an empty zone is kept", cap->name.data);
-        in_zones += z->offers_count;
-        free_in_zones += z->free.count;
-    }
-    if (in_zones != cap->offers.count || free_in_zones != cap->free.count)
-        return po__broken(c,
-                          "capability %s: zones hold %" PRIu64 " offers, %" PRIu64 " are attached",
-                          cap->name.data, in_zones, cap->offers.count);
-    if (check_free(c, cap, NULL))
+    if (check_groups(c, cap) || check_free(c, cap, NULL))
         return -1;
-    if (cap->pending.count && cap->free.count)
-        return po__broken(c, "capability %s: tasks are pending while slots are free",
-                          cap->name.data);
     if (!po__list_empty(&cap->dirty))
         return po__broken(c, "capability %s: still marked for assignment", cap->name.data);
     if (!po__capability_ok(cap->name))
         return po__broken(c, "a capability has a malformed name");
-    return 0;
+    return po__check_queues(c, cap);
 }
 
 static int check_caps(const struct po__checker *c, uint64_t offers)
 {
     const struct po__model *m = c->m;
-    uint64_t refs = 0, attached = 0, pending = 0;
+    uint64_t refs = 0, attached = 0, pending = 0, classes = 0;
     for (struct po__tree_node *n = po__tree_first(&m->caps); n; n = po__tree_next(n)) {
         const struct po__capability *cap = po__container_of(n, struct po__capability, by_name);
         if (check_cap(c, cap))
             return -1;
         refs += cap->refs;
         attached += cap->offers.count;
-        pending += cap->pending.count;
+        pending += cap->pending_count;
+        classes += cap->classes.count;
     }
-    if (attached != offers || refs != offers + m->tasks.count)
+    if (attached != offers || refs != offers + classes)
         return po__broken(c,
                           "%" PRIu64 " references to capabilities from %" PRIu64
-                          " offers and %" PRIu64 " tasks",
-                          refs, offers, m->tasks.count);
+                          " offers and %" PRIu64 " classes of tasks",
+                          refs, offers, classes);
     if (pending != m->tasks_count[PO_TASK_PENDING])
         return po__broken(c, "queues hold %" PRIu64 " pending tasks, counted %" PRIu64, pending,
                           m->tasks_count[PO_TASK_PENDING]);
-    return 0;
+    return po__check_gates(c);
 }
 
 static int check_app_keys(const struct po__checker *c)

@@ -15,6 +15,11 @@ static uint64_t current_task(const struct po__run *r)
     return possible ? r->steps[r->started_count - 1].task_id : 0;
 }
 
+static bool dead(const struct po__task *t)
+{
+    return t->modern && t->state == PO_TASK_FAILED;
+}
+
 static int check_history(const struct po__checker *c, const struct po__task *t)
 {
     bool started = t->attempt > 0;
@@ -27,7 +32,9 @@ static int check_history(const struct po__checker *c, const struct po__task *t)
     if (t->attempts_max < 1 || t->attempts_max > PO__ATTEMPTS_MAX ||
         t->timeout_ms < PO__ATTEMPT_MIN_MS || t->timeout_ms > PO__ATTEMPT_MAX_MS)
         return po__broken(c, "task %" PRIu64 ": attempts_max or timeout_ms out of range", t->id);
-    if (t->attempt - t->lost > t->attempts_max || t->lost > t->attempts_max + PO__TASK_LOST_MAX)
+    uint32_t forgiven = t->more ? t->more->forgiven : 0;
+    if (t->lost + forgiven > t->attempt || t->attempt - t->lost - forgiven > t->attempts_max ||
+        t->lost > t->attempts_max + PO__TASK_LOST_MAX)
         return po__broken(c, "task %" PRIu64 ": %u attempts, %u lost, %u allowed", t->id,
                           t->attempt, t->lost, t->attempts_max);
     if (t->outcome == PO__OUTCOME_COMPLETED && t->state != PO_TASK_SUCCEEDED)
@@ -52,6 +59,10 @@ static int check_state(const struct po__checker *c, const struct po__task *t)
                           t->state);
     if (finished(t->state) && t->deadline_ms > m->now_ms)
         return po__broken(c, "task %" PRIu64 " finished in the future", t->id);
+    bool timed = t->more && (finished(t->state) ? t->more->extra.keep_ms != 0
+                                                : t->more->extra.deadline_ms != 0);
+    if (timed != (t->more && po__tree_linked(&t->more->timer)))
+        return po__broken(c, "task %" PRIu64 " has a timer or not, against its state", t->id);
     if (!po__tree_linked(&t->queue) || po__tree_linked(&t->by_key) != (t->key.len > 0))
         return po__broken(c, "task %" PRIu64 " is missing in an index", t->id);
     if (t->run_id && !finished(t->state)) {
@@ -88,7 +99,8 @@ static int check_queue(const struct po__checker *c, const struct po__tree *tree,
 int po__check_tasks(const struct po__checker *c)
 {
     const struct po__model *m = c->m;
-    uint64_t count[PO_TASK_CANCELLED + 1] = {0}, bytes[2] = {0}, keys = 0, last = 0, unfinished = 0;
+    uint64_t count[PO_TASK_CANCELLED + 1] = {0}, bytes[3] = {0}, keys = 0, last = 0, unfinished = 0;
+    uint64_t timers = 0;
     for (struct po__tree_node *n = po__tree_first(&m->tasks); n; n = po__tree_next(n)) {
         const struct po__task *t = po__container_of(n, struct po__task, by_id);
         if (t->id <= last || t->id >= m->next_task || t->state < PO_TASK_PENDING ||
@@ -98,7 +110,8 @@ int po__check_tasks(const struct po__checker *c)
             return -1;
         last = t->id;
         count[t->state]++;
-        bytes[finished(t->state)] += po__task_bytes(t);
+        bytes[finished(t->state) + dead(t)] += po__task_bytes(t);
+        timers += t->more && po__tree_linked(&t->more->timer);
         unfinished += !finished(t->state);
         keys += t->key.len > 0;
     }
@@ -107,16 +120,20 @@ int po__check_tasks(const struct po__checker *c)
             return po__broken(c, "%" PRIu64 " tasks of state %u, counted %" PRIu64, count[s], s,
                               m->tasks_count[s]);
     if (bytes[0] != m->unfinished_bytes || bytes[1] != m->finished_bytes ||
-        keys != m->task_keys.count)
+        bytes[2] != m->dead_bytes || timers != m->timers.count || keys != m->task_keys.count)
         return po__broken(c, "counters of task bytes or keys are wrong");
     if (unfinished > PO__TASKS_UNFINISHED_MAX || m->finished.count > PO__TASKS_FINISHED_MAX ||
-        m->finished_bytes > PO__TASKS_FINISHED_MAX_BYTES)
+        m->finished_bytes > PO__TASKS_FINISHED_MAX_BYTES || m->dead.count > PO__TASKS_DEAD_MAX ||
+        m->dead_bytes > PO__TASKS_DEAD_MAX_BYTES)
         return po__broken(c, "more tasks are kept than is allowed");
     if (m->due.count != count[PO_TASK_RUNNING] + count[PO_TASK_SCHEDULED])
         return po__broken(c, "the queue of due tasks holds %" PRIu64, m->due.count);
-    if (m->finished.count != m->tasks.count - unfinished)
-        return po__broken(c, "the queue of finished tasks holds %" PRIu64, m->finished.count);
-    return check_queue(c, &m->due, "due", false) || check_queue(c, &m->finished, "finished", true)
+    if (m->finished.count + m->dead.count != m->tasks.count - unfinished)
+        return po__broken(c, "the queues of finished tasks hold %" PRIu64,
+                          m->finished.count + m->dead.count);
+    return check_queue(c, &m->due, "due", false) ||
+                   check_queue(c, &m->finished, "finished", true) ||
+                   check_queue(c, &m->dead, "dead", true)
                ? -1
                : 0;
 }

@@ -274,10 +274,10 @@ static int check_gate(const struct check *c, const struct po__extra *e)
                       "a rate",
                       SHOWN(e->gate));
     if ((e->rate_max == 0) != (e->rate_ms == 0) || e->rate_max > PO__RATE_MAX ||
-        e->rate_ms > PO__RATE_PERIOD_MAX_MS)
+        e->rate_ms > PO__RATE_PERIOD_MAX_MS || e->rate_max > (uint64_t)e->rate_ms * 1000)
         return refuse(c, PO_EINVAL,
-                      "the rate of key \"%.*s\" is %u per %u ms; expected 1..%d per 1..%d ms, or "
-                      "both 0",
+                      "the rate of key \"%.*s\" is %u per %u ms; expected 1..%d per 1..%d ms, "
+                      "at most 1000 per ms, or both 0",
                       SHOWN(e->gate), e->rate_max, e->rate_ms, PO__RATE_MAX,
                       PO__RATE_PERIOD_MAX_MS);
     return 0;

@@ -27,39 +27,106 @@ enum po__outcome { PO__OUTCOME_NONE = 0, PO__OUTCOME_COMPLETED = 1, PO__OUTCOME_
 
 /* ---- capabilities and offers ---- */
 
-struct po__cap_zone { /* the offers of one capability in one zone */
-    struct po__tree_node by_name;
-    struct po__tree free;
+struct po__group { /* the offers of one capability that agree in zone, version and gpu */
+    struct po__tree_node by_profile;
+    struct po__tree free; /* po__offer.free_group */
     uint32_t offers_count;
-    struct po__slice name;
+    uint32_t running; /* tasks that hold one of these offers */
+    bool gpu;
+    struct po__slice zone, version;
     char text[];
 };
 
-struct po__capability { /* exists as long as a task or an offer names it */
+struct po__capability { /* exists as long as a class or an offer names it */
     struct po__tree_node by_name;
-    struct po__tree pending; /* po__task.queue by id: oldest first */
-    struct po__tree free;    /* po__offer.free_any: with a free slot, best first */
-    struct po__tree zones;   /* po__cap_zone */
-    struct po__tree offers;  /* po__offer.by_worker, by worker number */
-    struct po__list dirty;   /* in po__model.dirty: may have something to assign */
-    uint64_t refs;
+    struct po__tree classes;          /* po__class.by_placement */
+    struct po__tree waiting, blocked; /* po__class.queue: see assign.c */
+    struct po__tree free;             /* po__offer.free_any: with a free slot, best first */
+    struct po__tree groups;           /* po__group.by_profile */
+    struct po__tree offers;           /* po__offer.by_worker, by worker number */
+    struct po__list dirty;            /* in po__model.dirty: may have something to assign */
+    uint64_t refs, pending_count;
+    uint32_t classes_active; /* those with unfinished tasks */
     struct po__slice name;
     char text[];
 };
 
 struct po__offer {                    /* one capability of one worker */
-    struct po__tree_node free_any;    /* linked while the worker is online and a slot is free */
+    struct po__tree_node free_any;    /* linked while the worker is online and has room for it */
     uint64_t load_token, load_number; /* what the worker's place is decided by, beside the nodes
                                          that are compared; */
     uint32_t load_running;            /* copied whenever they are linked */
     uint32_t slots, running;
     bool requires_gpu;
-    struct po__tree_node free_zone; /* as free_any */
+    struct po__tree_node free_group; /* as free_any */
     struct po__tree_node by_worker;
     struct po__worker *worker;
     struct po__capability *cap;
-    struct po__cap_zone *zone;
+    struct po__group *group;
     struct po__slice version, input_schema, output_schema; /* in worker->text */
+};
+
+struct po__stock { /* a resource of a worker */
+    struct po__slice name; /* in worker->text */
+    uint64_t amount, used;
+};
+
+/* ---- queues of tasks; see queue.c ---- */
+
+struct po__rank { /* the order in which tasks go: lowest first */
+    int64_t rank_ms;
+    uint64_t id;
+};
+
+struct po__class { /* the tasks of one capability that may run in the same places */
+    struct po__tree_node by_placement;
+    struct po__tree_node queue; /* in waiting or blocked of its capability, while a lane is ready */
+    struct po__rank head;       /* of the first ready lane, while queued */
+    bool blocked;               /* queued in blocked */
+    struct po__worker *hint;    /* waiting, and only this worker can have room for it; or NULL */
+    struct po__capability *cap;
+    struct po__tree lanes; /* po__lane.by_gate */
+    struct po__tree ready; /* po__lane.ready */
+    uint64_t refs, unfinished_count;
+    struct po__placement place;
+    struct po__slice placement; /* its bytes */
+    char text[];
+};
+
+struct po__lane { /* the tasks of one class and one concurrency key */
+    struct po__tree_node by_gate; /* in its class */
+    struct po__tree_node in_gate; /* in its gate */
+    struct po__tree_node ready;   /* while it has pending tasks and its gate is open */
+    struct po__rank head;         /* of its first task, while ready */
+    struct po__class *cls;
+    struct po__gate *gate; /* NULL: no key */
+    struct po__tree tasks; /* po__task.queue */
+    uint64_t refs;         /* tasks */
+};
+
+struct po__gate { /* a concurrency key; exists while tasks name it or its rate has a memory */
+    struct po__tree_node by_name, by_number;
+    struct po__tree_node due; /* in gates_due while time will change something, at due_ms */
+    uint64_t due_ms, number;
+    uint64_t full_us; /* of its rate: when the bucket is full again, see gates.c */
+    uint32_t epoch;
+    uint32_t max, rate_max, rate_ms; /* 0: no such limit */
+    uint32_t running;
+    bool open;
+    uint64_t refs;        /* lanes */
+    struct po__tree lanes; /* po__lane.in_gate */
+    struct po__slice name;
+    char text[];
+};
+
+struct po__more { /* of a task that asked for something that few ask for; see more.c */
+    struct po__tree_node timer; /* unfinished: its deadline; finished: when it is forgotten */
+    uint64_t timer_ms;
+    struct po__task *task;
+    struct po__extra extra; /* slices belong to its class and its gate */
+    uint32_t progress;      /* thousandths; PO__PROGRESS_NONE: none told */
+    uint32_t forgiven;      /* attempts before an operator's retry */
+    struct po__slice checkpoint; /* owned */
 };
 
 /* ---- pipelines and runs ---- */
@@ -175,8 +242,11 @@ struct po__model {
 
     struct po__tree workers, workers_by_number;
     struct po__tree tasks, due, finished;
+    struct po__tree dead;   /* failed tasks of the newer form, as finished: kept longer */
+    struct po__tree timers; /* po__more.timer */
     struct po__key_index task_keys;
     struct po__tree caps, origins;
+    struct po__tree gates, gates_by_number, gates_due;
     struct po__tree defs, pipelines;
     struct po__tree runs, run_keys, runs_finished;
     struct po__tree members;
@@ -185,7 +255,7 @@ struct po__model {
 
     uint64_t workers_online, workers_bytes;
     uint64_t tasks_count[PO_TASK_CANCELLED + 1]; /* by state */
-    uint64_t unfinished_bytes, finished_bytes;
+    uint64_t unfinished_bytes, finished_bytes, dead_bytes;
     uint64_t runs_active;
 
     /* the command in progress */
@@ -226,14 +296,91 @@ struct po__offer *po__offer_of(const struct po__worker *w,
                                const struct po__capability *cap); /* NULL: not offered */
 void po__offers_unlink(struct po__worker *w); /* before its load, status or slots change */
 void po__offers_link(struct po__worker *w);   /* and after */
-struct po__offer *po__offer_best(const struct po__capability *cap, struct po__slice zone);
+int po__load_cmp(const struct po__offer *a, const struct po__offer *b); /* less loaded first */
+
+/* choose.c */
+enum po__misfit { /* why an offer is not for a task; in the order in which it is looked for */
+                  PO__FITS,
+                  PO__MISFIT_OFFLINE,
+                  PO__MISFIT_DRAINING,
+                  PO__MISFIT_ZONE,
+                  PO__MISFIT_GPU,
+                  PO__MISFIT_VERSION,
+                  PO__MISFIT_LABEL,
+                  PO__MISFIT_SLOTS,        /* of the capability */
+                  PO__MISFIT_WORKER_SLOTS, /* of the worker */
+                  PO__MISFIT_RESOURCE,
+};
+/* *which: of the label or resource in p that does not fit. */
+enum po__misfit po__misfit(const struct po__placement *p, const struct po__offer *o,
+                           uint32_t *which);
+const struct po__stock *po__stock_of(const struct po__worker *w,
+                                     struct po__slice name); /* NULL: it has none */
+struct po__slice po__label_of(const struct po__worker *w, struct po__slice key,
+                              bool *present);
+struct po__offer *po__choose(const struct po__capability *cap, const struct po__placement *p,
+                             struct po__slice zone); /* NULL: nobody has room */
 
 /* assign.c */
 void po__cap_dirty(struct po__model *m, struct po__capability *cap);
 void po__assign_all(struct po__model *m); /* what the dirty capabilities allow */
+/* The worker has room that it had not before (o: of this offer only): its blocked classes are
+ * looked at again. */
+void po__worker_freed(struct po__model *m, struct po__worker *w, struct po__offer *o);
 void po__lease_bind(struct po__task *t, struct po__worker *w,
                     struct po__offer *o); /* count it; also used by restore */
+void po__lease_count(struct po__task *t, struct po__worker *w, struct po__offer *o, int sign);
 void po__lease_release(struct po__model *m, struct po__task *t, bool revoke);
+
+/* queue.c */
+struct po__lane *po__lane_get(struct po__model *m, struct po__slice capability,
+                              struct po__slice placement, struct po__gate *gate); /* one more ref;
+                                                                          NULL: no memory */
+void po__lane_put(struct po__model *m, struct po__lane *l);
+const struct po__class *po__class_find(const struct po__model *m, struct po__slice capability,
+                                       struct po__slice placement);
+void po__lane_insert(struct po__model *m, struct po__task *t); /* pending */
+void po__lane_remove(struct po__model *m, struct po__task *t);
+void po__lane_refresh(struct po__model *m, struct po__lane *l); /* its gate opened or shut */
+struct po__task *po__class_head(const struct po__class *c);     /* which is queued */
+void po__class_block(struct po__class *c, bool blocked);        /* queued: into the other queue */
+int po__rank_cmp(const struct po__rank *a, const struct po__rank *b);
+static inline struct po__rank po__rank_of(const struct po__task *t)
+{
+    return (struct po__rank){t->rank_ms, t->id};
+}
+
+/* gates.c */
+struct po__gate *po__gate_find(const struct po__model *m, struct po__slice name);
+/* Found or made, with the limits that e names from now on; NULL: no memory, or PO__GATES_MAX (the
+ * message is set). */
+struct po__gate *po__gate_get(struct po__model *m, const struct po__extra *e);
+struct po__gate_record { /* a gate by itself */
+    uint64_t number;
+    struct po__slice name;
+    uint32_t max, rate_max, rate_ms;
+    uint64_t full_us, due_ms;
+    bool open;
+};
+struct po__gate *po__gate_make(struct po__model *m,
+                               const struct po__gate_record *r); /* NULL: no memory, or taken */
+void po__gate_free(struct po__model *m, struct po__gate *g);
+void po__gate_unused(struct po__model *m, struct po__gate *g); /* a lane of it is gone */
+void po__gate_enter(struct po__model *m, struct po__gate *g);  /* a task of it starts */
+void po__gate_leave(struct po__model *m, struct po__gate *g);  /* and ends */
+void po__gate_refresh(struct po__model *m, struct po__gate *g);
+bool po__gates_tick(struct po__model *m); /* false: nothing of theirs is due */
+
+/* more.c */
+#define PO__PROGRESS_NONE 1001
+bool po__more_needed(const struct po__extra *e);
+struct po__more *po__more_get(struct po__model *m, struct po__task *t); /* made if need be; NULL: no
+                                                                           memory */
+void po__more_free(struct po__more *more);
+void po__more_link(struct po__model *m, struct po__task *t);   /* its timer, by the task's state */
+void po__more_unlink(struct po__model *m, struct po__task *t);
+bool po__more_tick(struct po__model *m); /* false: no timer is due */
+void po__task_extra(const struct po__task *t, struct po__extra *e); /* as it was submitted */
 
 /* workers.c */
 struct po__origin *po__origin_get(struct po__model *m, struct po__slice id, struct po__slice zone);
@@ -255,6 +402,7 @@ struct po__task_spec {
     struct po__slice capability, input, zone, key;
     uint32_t attempts_max, timeout_ms; /* 0: default */
     uint64_t run_id;
+    struct po__slice extra; /* encoded; empty: a task of the older form, without jitter */
 };
 struct po__task *po__task_make(struct po__model *m,
                                const struct po__task_spec *spec); /* unlinked; NULL: no memory */
@@ -269,7 +417,8 @@ int po__task_set_text(struct po__model *m, struct po__task *t, struct po__slice 
 uint64_t po__task_bytes(const struct po__task *t);
 struct po__task *po__task_after(const struct po__model *m, uint64_t id); /* the first above id */
 struct po__task *po__task_find(const struct po__model *m, uint64_t id);
-/* A new pending task; NULL: refused (quota; the message is set) or no memory (m->err). */
+bool po__tasks_room(struct po__model *m, uint64_t bytes); /* false: refused, the message is set */
+/* A new task; NULL: refused (quota; the message is set) or no memory (m->err). */
 struct po__task *po__task_start(struct po__model *m, const struct po__task_spec *spec);
 void po__task_finish(struct po__model *m, struct po__task *t, uint32_t state);
 void po__tasks_prune(struct po__model *m);
@@ -289,6 +438,9 @@ void po__cmd_task_complete(struct po__model *m, const struct po__cmd *cmd);
 void po__cmd_task_fail(struct po__model *m, const struct po__cmd *cmd);
 void po__cmd_task_cancel(struct po__model *m, const struct po__cmd *cmd);
 void po__cmd_task_extend(struct po__model *m, const struct po__cmd *cmd);
+void po__cmd_task_checkpoint(struct po__model *m, const struct po__cmd *cmd);
+void po__cmd_task_retry(struct po__model *m, const struct po__cmd *cmd);
+void po__task_expired(struct po__model *m, struct po__task *t); /* its deadline has passed */
 void po__cmd_tick(struct po__model *m);
 
 /* pipelines.c */
@@ -357,6 +509,11 @@ static inline void po__touch_def(struct po__model *m, struct po__def *d)
     if (m->snap.active && d->epoch != m->snap.epoch)
         po__touch(m, PO__SECTION_DEFS, d->number, &d->epoch, d);
 }
+static inline void po__touch_gate(struct po__model *m, struct po__gate *g)
+{
+    if (m->snap.active && g->epoch != m->snap.epoch)
+        po__touch(m, PO__SECTION_GATES, g->number, &g->epoch, g);
+}
 static inline void po__touch_member(struct po__model *m, struct po__member *mb)
 {
     if (m->snap.active && mb->epoch != m->snap.epoch)
@@ -382,6 +539,7 @@ struct po__tree_node *po__section_node(enum po__section section, void *object);
 struct po__tree_node *po__member_after(const struct po__model *m, uint64_t node_id);
 struct po__tree_node *po__worker_after_number(const struct po__model *m, uint64_t number);
 struct po__tree_node *po__def_after(const struct po__model *m, uint64_t number);
+struct po__tree_node *po__gate_after(const struct po__model *m, uint64_t number);
 
 /* check.c: report the first broken relation. */
 struct po__checker {
@@ -391,6 +549,8 @@ struct po__checker {
 };
 int po__broken(const struct po__checker *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3))); /* -1 */
+int po__check_queues(const struct po__checker *c, const struct po__capability *cap);
+int po__check_gates(const struct po__checker *c);
 int po__check_tasks(const struct po__checker *c);
 int po__check_runs(const struct po__checker *c);
 
@@ -400,8 +560,6 @@ void po__restore_free(struct po__model *m);
 /* Tree orders shared by several files. */
 int po__task_due_cmp(const struct po__tree_node *a,
                      const struct po__tree_node *b); /* po__task.queue by (deadline_ms, id) */
-int po__task_queue_cmp(const struct po__tree_node *a,
-                       const struct po__tree_node *b); /* po__task.queue by id */
 
 #define po__cmp_u64(a, b) (((a) > (b)) - ((a) < (b)))
 

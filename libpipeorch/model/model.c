@@ -37,6 +37,8 @@ void po__model_close(struct po__model *m)
         po__run_free(m, po__container_of(n, struct po__run, by_id));
     while ((n = first(&m->defs)))
         po__def_free(m, po__container_of(n, struct po__def, by_number));
+    while ((n = first(&m->gates)))
+        po__gate_free(m, po__container_of(n, struct po__gate, by_name));
     while ((n = first(&m->members))) {
         po__tree_remove(&m->members, n);
         po__free(po__container_of(n, struct po__member, by_id));
@@ -155,6 +157,12 @@ static void dispatch(struct po__model *m, const struct po__cmd *cmd)
     case PO__CMD_TASK_EXTEND:
         po__cmd_task_extend(m, cmd);
         break;
+    case PO__CMD_TASK_CHECKPOINT:
+        po__cmd_task_checkpoint(m, cmd);
+        break;
+    case PO__CMD_TASK_RETRY:
+        po__cmd_task_retry(m, cmd);
+        break;
     case PO__CMD_PIPELINE_DEFINE:
         po__cmd_pipeline_define(m, cmd);
         break;
@@ -218,7 +226,7 @@ void po__model_counts(const struct po__model *m, struct po__model_counts *c)
         .tasks_pending = m->tasks_count[PO_TASK_PENDING],
         .tasks_scheduled = m->tasks_count[PO_TASK_SCHEDULED],
         .tasks_running = m->tasks_count[PO_TASK_RUNNING],
-        .tasks_finished = m->finished.count,
+        .tasks_finished = m->finished.count + m->dead.count,
         .runs_running = m->runs_active,
         .runs_finished = m->runs_finished.count,
         .pipelines = m->pipelines.count,

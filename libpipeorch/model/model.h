@@ -6,9 +6,12 @@
  * apply: whatever changes what can run (submit, completion, registration, status) also assigns,
  * in the same command. Time is the leader's stamp in the entry, never decreasing.
  *
- * Assignment: a pending task (oldest first per capability) goes to the online worker that offers
- * its capability, has a free slot of it, and runs the fewest tasks; among equals one in the
- * task's zone; among those the one that was assigned longest ago.
+ * Assignment: a pending task (per capability: highest priority first, then oldest first; a level of
+ * priority is worth PO__AGEING_MS of waiting, so nothing starves) goes to an online worker that
+ * offers its capability, satisfies its placement, and has a free slot of it and the resources. Of
+ * those it goes, unless the placement prefers otherwise, to the one that runs the fewest tasks; among
+ * equals one in the task's zone; among those the one that was assigned longest ago. A task with a
+ * concurrency key waits until its key has room, and holds up nobody else meanwhile.
  *
  * Fencing token of a grant: max(last token + 1, index of the entry). Strictly increasing over
  * all grants of the cluster.
@@ -30,6 +33,11 @@
 #define PO__TASKS_FINISHED_MAX_BYTES                                                               \
     (64u * 1024 * 1024)                           /* payload bytes of finished tasks, likewise */
 #define PO__TASKS_MAX_BYTES   (UINT64_C(2) << 30) /* payload bytes of unfinished tasks */
+#define PO__TASKS_DEAD_MAX    20000 /* failed tasks kept beside them, for `retry`; likewise */
+#define PO__TASKS_DEAD_MAX_BYTES (64u * 1024 * 1024)
+#define PO__CLASSES_MAX       4096  /* different placements of unfinished tasks of one capability */
+#define PO__GATES_MAX         65536 /* concurrency keys in use */
+#define PO__AGEING_MS         600000 /* one level of priority is worth so much waiting */
 #define PO__PIPELINES_MAX     1024
 #define PO__RUNS_ACTIVE_MAX   10000
 #define PO__RUNS_FINISHED_MAX 1000
@@ -148,6 +156,9 @@ int po__model_check(const struct po__model *m, char *message, size_t message_len
  * timeout_ms}] RUN           error, finished_ms, id, params, pipeline, result, started_ms,
  * state, steps [{attempts, capability, error,
  *               finished_ms, name, started_ms, state, task_id, worker_id, zone}], zone
+ * EXPLAIN       capability, id, next, state, waits_for (time, key, worker), why, workers [{reason,
+ * why, worker_id}]; name: only after this worker id
+ * FENCE         attempt, deadline_ms, token, worker_id; PO_ESTALE if the token is not the lease
  * RUNS          next, runs [as RUN, without params, result and steps] Lists hold at most `limit`
  * elements and about PO__QUERY_TARGET_BYTES; `next` is what to pass as id (TASKS, RUNS) or name
  * to go on, nil at the end. A list may be shorter than its limit and still have a next. */
@@ -161,6 +172,8 @@ struct po__query {
     struct po__slice name, name2;
     uint32_t limit;
     uint32_t stale_ms; /* 0: linearizable. The node's matter (node/stale.c), not the model's */
+    struct po__slice placement; /* ROUTE: encoded demands; empty: none */
+    uint64_t token;             /* FENCE */
 };
 /* Returns 0, PO_EINVAL, PO_ENOTFOUND, PO_ENOCAPABILITY, PO_EBUSY (ROUTE: all offers are full),
  * PO_ENOMEM. *message: static. */

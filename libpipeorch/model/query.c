@@ -2,6 +2,8 @@
  * objects looked at, because they are answered on the node thread between two log entries. */
 #include "query.h"
 
+#include <stdio.h>
+
 static const char *const worker_words[] = {NULL, "online", "offline", "draining"};
 static const char *const task_words[] = {NULL,        "pending", "scheduled", "running",
                                          "succeeded", "failed",  "cancelled"};
@@ -140,18 +142,65 @@ static int query_status(const struct po__model *m, struct po__buf *b)
 
 /* ---- tasks ---- */
 
-#define TASK_LIST_FIELDS 17
+static void put_resources(struct po__buf *b, const struct po__placement *p)
+{
+    po__mpw_cstr(b, "resources");
+    po__mpw_map(b, p->resources_count);
+    for (uint32_t i = 0; i < p->resources_count; i++) {
+        po__mpw_str(b, p->resources[i].name);
+        po__mpw_uint(b, p->resources[i].amount);
+    }
+}
+
+/* Labels in the form in which poctl takes them. */
+static void put_label(struct po__buf *b, const struct po__label_wish *l)
+{
+    static const char *const forms[] = {"%.*s=%.*s", "%.*s!=%.*s", "%.*s%.*s", "!%.*s%.*s"};
+    char text[2 * PO__LABEL_MAX_BYTES + 4];
+    int n = snprintf(text, sizeof text, forms[l->op], (int)l->key.len, l->key.data,
+                     (int)l->value.len, l->value.len ? l->value.data : "");
+    po__mpw_str(b, po__slice(text, (size_t)n));
+}
+
+static void put_placement(struct po__buf *b, const struct po__placement *p)
+{
+    static const char *const gpu[] = {NULL, "required", "forbidden"};
+    static const char *const prefer[] = {"balance", "spread", "binpack", "local"};
+    po__mpw_cstr(b, "placement");
+    if (po__placement_empty(p)) {
+        po__mpw_nil(b);
+        return;
+    }
+    po__mpw_map(b, 6);
+    po__kv_word(b, "gpu", gpu[p->gpu]);
+    po__mpw_cstr(b, "labels");
+    po__mpw_array(b, p->labels_count);
+    for (uint32_t i = 0; i < p->labels_count; i++)
+        put_label(b, &p->labels[i]);
+    po__kv_word(b, "prefer", prefer[p->prefer]);
+    put_resources(b, p);
+    po__kv_text(b, "version", p->range);
+    po__kv_text(b, "zone", p->zone);
+}
+
+#define TASK_LIST_FIELDS 23
 
 /* whole: with input and result. */
 static void put_task(struct po__buf *b, const struct po__task *t, bool whole)
 {
     bool finished = t->state >= PO_TASK_SUCCEEDED;
+    bool told = t->more && t->more->progress != PO__PROGRESS_NONE;
+    struct po__extra e;
+    po__task_extra(t, &e);
     po__mpw_map(b, TASK_LIST_FIELDS + (whole ? 2 : 0));
     po__kv_uint(b, "attempts", t->attempt);
     po__kv_uint(b, "attempts_max", t->attempts_max);
     po__kv_text(b, "capability", t->capability);
+    po__kv_uint(b, "checkpoint_bytes", t->more ? t->more->checkpoint.len : 0);
+    po__kv_text(b, "concurrency_key", e.gate);
     po__kv_time(b, "created_ms", t->created_ms);
     po__kv_time(b, "deadline_ms", finished ? 0 : t->deadline_ms);
+    po__kv_time(b, "due_by_ms", e.deadline_ms);
     po__kv_text(b, "error", t->error);
     po__kv_time(b, "finished_ms", finished ? t->deadline_ms : 0);
     po__kv_time(b, "granted_ms", t->granted_ms);
@@ -159,7 +208,14 @@ static void put_task(struct po__buf *b, const struct po__task *t, bool whole)
     if (whole)
         po__kv_text(b, "input", t->input);
     po__kv_uint(b, "lost_attempts", t->lost);
+    put_placement(b, &t->lane->cls->place);
     po__kv_text(b, "preferred_zone", t->zone);
+    po__kv_uint(b, "priority", e.priority);
+    po__mpw_cstr(b, "progress");
+    if (told)
+        po__mpw_uint(b, t->more->progress);
+    else
+        po__mpw_nil(b);
     if (whole)
         po__kv_text(b, "result", t->result);
     po__kv_time(b, "run_id", t->run_id);
@@ -242,6 +298,12 @@ int po__model_query(const struct po__model *m, const struct po__query *q, struct
         break;
     case PO_QUERY_ROUTE:
         rv = po__query_route(m, q, out, message);
+        break;
+    case PO_QUERY_EXPLAIN:
+        rv = po__query_explain(m, q, out, message);
+        break;
+    case PO_QUERY_FENCE:
+        rv = po__query_fence(m, q, out, message);
         break;
     case PO_QUERY_TASK:
         rv = query_task(m, q, out, message);

@@ -34,7 +34,12 @@ void po__page_next_name(const struct po__page *p, struct po__buf *out);
 /* query_workers.c */
 int po__query_workers(const struct po__model *m, const struct po__query *q, struct po__buf *b);
 int po__query_capabilities(const struct po__model *m, const struct po__query *q, struct po__buf *b);
+/* query_explain.c */
 int po__query_route(const struct po__model *m, const struct po__query *q, struct po__buf *b,
+                    const char **message);
+int po__query_explain(const struct po__model *m, const struct po__query *q, struct po__buf *b,
+                      const char **message);
+int po__query_fence(const struct po__model *m, const struct po__query *q, struct po__buf *b,
                     const char **message);
 
 /* query_runs.c */

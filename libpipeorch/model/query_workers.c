@@ -11,9 +11,21 @@ static void put_offer(struct po__buf *b, const struct po__offer *o)
     po__kv_text(b, "version", o->version);
 }
 
+static void put_stocks(struct po__buf *b, const struct po__worker *w)
+{
+    po__mpw_cstr(b, "resources");
+    po__mpw_map(b, w->stocks_count);
+    for (uint32_t i = 0; i < w->stocks_count; i++) {
+        po__mpw_str(b, w->stocks[i].name);
+        po__mpw_map(b, 2);
+        po__kv_uint(b, "amount", w->stocks[i].amount);
+        po__kv_uint(b, "used", w->stocks[i].used);
+    }
+}
+
 static void put_worker(struct po__buf *b, const struct po__worker *w)
 {
-    po__mpw_map(b, 10);
+    po__mpw_map(b, 12);
     po__kv_text(b, "address", po__str(w->address));
     po__mpw_cstr(b, "capabilities");
     po__mpw_array(b, w->offers_count);
@@ -25,7 +37,12 @@ static void put_worker(struct po__buf *b, const struct po__worker *w)
     po__mpw_cstr(b, "labels");
     po__mpw_raw(b, w->labels);
     po__kv_uint(b, "number", w->number);
+    put_stocks(b, w);
     po__kv_uint(b, "running", w->running);
+    if (w->slots)
+        po__kv_uint(b, "slots", w->slots);
+    else
+        po__kv_time(b, "slots", 0);
     po__kv_word(b, "status", po__worker_word(w->status));
     po__kv_text(b, "zone", w->origin->zone);
 }
@@ -104,7 +121,7 @@ static void put_capability(struct po__page *p, const struct po__capability *cap)
     po__kv_text(b, "input_schema", n ? offer_of(n)->input_schema : none);
     po__kv_text(b, "name", cap->name);
     po__kv_text(b, "output_schema", n ? offer_of(n)->output_schema : none);
-    po__kv_uint(b, "pending", cap->pending.count);
+    po__kv_uint(b, "pending", cap->pending_count);
     po__kv_bool(b, "requires_gpu", t.gpu);
     po__kv_uint(b, "running", t.running);
     po__kv_uint(b, "slots", t.slots);
@@ -134,41 +151,5 @@ int po__query_capabilities(const struct po__model *m, const struct po__query *q,
     po__mpw_map(b, 2);
     po__page_items(&p, b, "capabilities");
     po__page_next_name(&p, b);
-    return 0;
-}
-
-static bool any_online(const struct po__capability *cap)
-{
-    for (struct po__tree_node *n = po__tree_first(&cap->offers); n; n = po__tree_next(n))
-        if (offer_of(n)->worker->status == PO_WORKER_ONLINE)
-            return true;
-    return false;
-}
-
-int po__query_route(const struct po__model *m, const struct po__query *q, struct po__buf *b,
-                    const char **message)
-{
-    const struct po__capability *cap = po__cap_find(m, q->name);
-    const struct po__offer *o = cap ? po__offer_best(cap, q->name2) : NULL;
-    if (!po__capability_ok(q->name)) {
-        *message = "malformed capability; expected \"verb:name\"";
-        return PO_EINVAL;
-    }
-    if (!o && cap && any_online(cap)) {
-        *message = "all slots of the workers that offer this capability are taken; retry later";
-        return PO_EBUSY;
-    }
-    if (!o) {
-        *message = "no online worker offers this capability; register one";
-        return PO_ENOCAPABILITY;
-    }
-    po__mpw_map(b, 7);
-    po__kv_text(b, "address", po__str(o->worker->address));
-    po__kv_text(b, "capability", cap->name);
-    po__kv_uint(b, "free_slots", o->slots - o->running);
-    po__kv_uint(b, "running", o->worker->running);
-    po__kv_text(b, "version", o->version);
-    po__kv_text(b, "worker_id", o->worker->origin->id);
-    po__kv_text(b, "zone", o->worker->origin->zone);
     return 0;
 }

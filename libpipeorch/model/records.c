@@ -44,8 +44,8 @@ static void put_worker(struct po__buf *b, const struct po__worker *w)
     po__mpw_uint(b, w->number);
     po__mpw_uint(b, w->status);
     po__mpw_uint(b, w->last_token);
-    po__mpw_array(b, 8);
-    po__mpw_uint(b, PO__CMD_WORKER_REGISTER);
+    po__mpw_array(b, w->more ? 10 : 8);
+    po__mpw_uint(b, w->more ? PO__CMD_WORKER_REGISTER_MORE : PO__CMD_WORKER_REGISTER);
     po__mpw_str(b, w->origin->id);
     po__mpw_cstr(b, w->address);
     po__mpw_str(b, w->origin->zone);
@@ -63,6 +63,14 @@ static void put_worker(struct po__buf *b, const struct po__worker *w)
         po__mpw_bool(b, o->requires_gpu);
         po__mpw_uint(b, o->slots);
     }
+    if (!w->more)
+        return;
+    po__mpw_map(b, w->stocks_count);
+    for (uint32_t i = 0; i < w->stocks_count; i++) {
+        po__mpw_str(b, w->stocks[i].name);
+        po__mpw_uint(b, w->stocks[i].amount);
+    }
+    po__mpw_uint(b, w->slots);
 }
 
 static void put_def(struct po__buf *b, const struct po__def *d)
@@ -112,9 +120,31 @@ static void put_run(struct po__buf *b, const struct po__run *r)
     }
 }
 
+/* What came with later releases, where it says something: the extra of a task of the newer form,
+ * and what an attempt left behind. */
+static void put_more(struct po__buf *b, const struct po__task *t, uint32_t count)
+{
+    struct po__extra extra;
+    if (count > 0 && t->modern) {
+        po__task_extra(t, &extra);
+        po__extra_encode(b, &extra);
+    } else if (count > 0) {
+        po__mpw_nil(b);
+    }
+    if (count > 1) {
+        po__mpw_array(b, 3);
+        po__mpw_uint(b, t->more->progress);
+        po__mpw_bin(b, t->more->checkpoint);
+        po__mpw_uint(b, t->more->forgiven);
+    }
+}
+
 static void put_task(struct po__buf *b, const struct po__task *t)
 {
-    po__mpw_array(b, 22);
+    const struct po__more *x = t->more;
+    bool left = x && (x->progress != PO__PROGRESS_NONE || x->checkpoint.len || x->forgiven);
+    uint32_t more = left ? 2 : t->modern;
+    po__mpw_array(b, 22 + more);
     po__mpw_uint(b, PO__SECTION_TASKS);
     po__mpw_uint(b, t->id);
     po__mpw_str(b, t->capability);
@@ -136,6 +166,21 @@ static void put_task(struct po__buf *b, const struct po__task *t)
     put_origin(b, t->origin);
     po__mpw_str(b, t->result);
     po__mpw_str(b, t->error);
+    put_more(b, t, more);
+}
+
+static void put_gate(struct po__buf *b, const struct po__gate *g)
+{
+    po__mpw_array(b, 9);
+    po__mpw_uint(b, PO__SECTION_GATES);
+    po__mpw_uint(b, g->number);
+    po__mpw_str(b, g->name);
+    po__mpw_uint(b, g->max);
+    po__mpw_uint(b, g->rate_max);
+    po__mpw_uint(b, g->rate_ms);
+    po__mpw_uint(b, g->full_us);
+    po__mpw_uint(b, g->due_ms);
+    po__mpw_bool(b, g->open);
 }
 
 static void put_app_key(struct po__buf *b, const struct po__app_key *k)
@@ -164,6 +209,9 @@ void po__record(struct po__buf *b, enum po__section section, const void *object)
         break;
     case PO__SECTION_TASKS:
         put_task(b, object);
+        break;
+    case PO__SECTION_GATES:
+        put_gate(b, object);
         break;
     default:
         PO_INVARIANT(section == PO__SECTION_APP_KEYS);

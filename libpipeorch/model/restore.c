@@ -6,6 +6,8 @@
  * po__model_check. PO_ECORRUPT otherwise. */
 #include "impl.h"
 
+#define TASK_FIELDS 22 /* of the first release, the section included */
+
 struct po__restore {
     struct po__buf pending; /* a frame that is not whole yet */
     struct po__buf app;
@@ -129,10 +131,11 @@ static int read_member(struct po__model *m, struct po__mpr *r, bool wish)
     return 0;
 }
 
-static int read_command(struct po__model *m, struct po__mpr *r, uint32_t type)
+static int read_command(struct po__model *m, struct po__mpr *r, uint32_t type, uint32_t or_type)
 {
     struct po__cmd *cmd = &m->restore->cmd;
-    return po__cmd_decode(r, cmd, true) || cmd->type != type || po__cmd_check(cmd, NULL, 0)
+    return po__cmd_decode(r, cmd, true) || (cmd->type != type && cmd->type != or_type) ||
+                   po__cmd_check(cmd, NULL, 0)
                ? PO_ECORRUPT
                : 0;
 }
@@ -142,7 +145,7 @@ static int read_worker(struct po__model *m, struct po__mpr *r)
     uint64_t number = m->restore->last_key;
     uint32_t status = (uint32_t)po__mpr_uint(r, PO_WORKER_DRAINING);
     uint64_t last_token = u64(r);
-    if (read_command(m, r, PO__CMD_WORKER_REGISTER) || status < PO_WORKER_ONLINE ||
+    if (read_command(m, r, PO__CMD_WORKER_REGISTER, PO__CMD_WORKER_REGISTER_MORE) || status < PO_WORKER_ONLINE ||
         number >= m->next_worker || last_token > m->last_token ||
         m->workers.count >= PO__WORKERS_MAX)
         return PO_ECORRUPT;
@@ -162,7 +165,7 @@ static int read_def(struct po__model *m, struct po__mpr *r)
     uint64_t number = m->restore->last_key;
     bool current = po__mpr_bool(r);
     uint64_t defined_ms = u64(r);
-    if (read_command(m, r, PO__CMD_PIPELINE_DEFINE) || number >= m->next_def)
+    if (read_command(m, r, PO__CMD_PIPELINE_DEFINE, PO__CMD_PIPELINE_DEFINE) || number >= m->next_def)
         return PO_ECORRUPT;
     struct po__def *d = po__def_make(m, number, &m->restore->cmd);
     if (!d)
@@ -229,6 +232,8 @@ static int restore_lease(struct po__model *m, struct po__task *t, uint64_t numbe
         !po__slice_eq(t->origin->id, w->origin->id))
         return PO_ECORRUPT;
     po__lease_bind(t, w, o);
+    if (t->lane->gate)
+        t->lane->gate->running++;
     struct po__list *at = t->worker_link.prev;
     while (at != &w->tasks && po__container_of(at, struct po__task, worker_link)->token > t->token)
         at = at->prev;
@@ -250,11 +255,62 @@ static void read_task_fields(struct po__mpr *r, struct po__task *t, uint64_t *wo
     *worker = u64(r);
 }
 
-static int read_task(struct po__model *m, struct po__mpr *r)
+/* The extra stands at the end of a record but is needed first: look for it with a cursor of its
+ * own. r stands behind the key of the record. False: malformed, or not as a command would have it. */
+static bool find_extra(struct po__mpr r, uint32_t more, struct po__slice *extra)
+{
+    struct po__extra e;
+    *extra = po__slice(NULL, 0);
+    for (uint32_t i = 0; i < TASK_FIELDS - 2 && more; i++)
+        po__mpr_skip(&r);
+    if (!more || r.err || po__mpr_peek(&r) == PO__MP_NIL)
+        return !r.err && more != 1;
+    *extra = po__mpr_raw(&r);
+    return !r.err && !po__extra_decode(*extra, &e) && !po__extra_check(&e, NULL, 0);
+}
+
+/* What attempts left behind. */
+static int read_left(struct po__model *m, struct po__mpr *r, struct po__task *t)
+{
+    struct po__more *more = po__more_get(m, t);
+    if (!more)
+        return PO_ENOMEM;
+    if (po__mpr_array(r, 3) != 3)
+        po__mpr_fail(r);
+    more->progress = (uint32_t)po__mpr_uint(r, PO__PROGRESS_NONE);
+    struct po__slice checkpoint = po__mpr_bin(r, PO_CHECKPOINT_MAX_BYTES);
+    more->forgiven = u32(r);
+    if (r->err || (more->progress == PO__PROGRESS_NONE && !checkpoint.len && !more->forgiven))
+        return PO_ECORRUPT;
+    return own(&more->checkpoint, checkpoint) ? 0 : PO_ENOMEM;
+}
+
+static int read_task_rest(struct po__model *m, struct po__mpr *r, struct po__task *t,
+                          uint64_t *worker, uint32_t more)
+{
+    int err = 0;
+    read_task_fields(r, t, worker);
+    t->origin = origin(m, r, &err);
+    if (!own(&t->result, payload(r)) || !own(&t->error, error_text(r)))
+        err = PO_ENOMEM;
+    if (more > 0)
+        po__mpr_skip(r); /* the extra */
+    if (!err && more > 1)
+        err = read_left(m, r, t);
+    if (!err && (r->err || t->state < PO_TASK_PENDING || t->token > m->last_token ||
+                 (t->state == PO_TASK_RUNNING) != (*worker != 0)))
+        err = PO_ECORRUPT;
+    if (!err && !po__task_link(m, t))
+        err = m->err ? m->err : PO_ECORRUPT;
+    return err;
+}
+
+static int read_task(struct po__model *m, struct po__mpr *r, uint32_t more)
 {
     struct po__task_spec spec = {0};
     uint64_t worker = 0;
-    int err = 0;
+    if (!find_extra(*r, more, &spec.extra))
+        return PO_ECORRUPT;
     spec.capability = name(r);
     spec.input = payload(r);
     spec.zone = name(r);
@@ -268,22 +324,30 @@ static int read_task(struct po__model *m, struct po__mpr *r)
         return PO_ECORRUPT;
     struct po__task *t = po__task_make(m, &spec);
     if (!t)
-        return PO_ENOMEM;
+        return m->err ? m->err : PO_ECORRUPT; /* a concurrency key that no gate has */
     t->id = m->restore->last_key;
-    read_task_fields(r, t, &worker);
-    t->origin = origin(m, r, &err);
-    if (!own(&t->result, payload(r)) || !own(&t->error, error_text(r)))
-        err = PO_ENOMEM;
-    if (!err && (r->err || t->state < PO_TASK_PENDING || t->token > m->last_token ||
-                 (t->state == PO_TASK_RUNNING) != (worker != 0)))
-        err = PO_ECORRUPT;
-    if (!err && !po__task_link(m, t))
-        err = m->err ? m->err : PO_ECORRUPT;
+    int err = read_task_rest(m, r, t, &worker, more);
     if (err) {
         po__task_free(m, t);
         return err;
     }
     return worker ? restore_lease(m, t, worker) : 0;
+}
+
+static int read_gate(struct po__model *m, struct po__mpr *r)
+{
+    struct po__gate_record g = {.number = m->restore->last_key};
+    struct po__extra e = {0};
+    g.name = e.gate = name(r);
+    g.max = e.gate_max = u32(r);
+    g.rate_max = e.rate_max = u32(r);
+    g.rate_ms = e.rate_ms = u32(r);
+    g.full_us = u64(r);
+    g.due_ms = u64(r);
+    g.open = po__mpr_bool(r);
+    if (r->err || !g.name.len || po__extra_check(&e, NULL, 0) || m->gates.count >= PO__GATES_MAX)
+        return PO_ECORRUPT;
+    return po__gate_make(m, &g) ? 0 : m->err ? m->err : PO_ECORRUPT;
 }
 
 static int read_app_key(struct po__model *m, struct po__mpr *r)
@@ -311,13 +375,15 @@ static int read_app(struct po__model *m, struct po__mpr *r)
 /* Number of fields of a record, the section included. */
 static const uint8_t fields[PO__SECTIONS_COUNT] = {
     [PO__SECTION_HEADER] = 11,  [PO__SECTION_MEMBERS] = 8, [PO__SECTION_WORKERS] = 5,
-    [PO__SECTION_DEFS] = 5,     [PO__SECTION_RUNS] = 11,   [PO__SECTION_TASKS] = 22,
+    [PO__SECTION_DEFS] = 5,     [PO__SECTION_RUNS] = 11,   [PO__SECTION_TASKS] = TASK_FIELDS,
     [PO__SECTION_APP_KEYS] = 4, [PO__SECTION_APP] = 2,     [PO__SECTION_END] = 2,
+    [PO__SECTION_GATES] = 9,
 };
 
 /* Trailing fields that are only there when they say something: what came after the first release. */
 static const uint8_t optional[PO__SECTIONS_COUNT] = {
     [PO__SECTION_MEMBERS] = 1, /* a wish */
+    [PO__SECTION_TASKS] = 2,   /* the extra, and what attempts left behind */
 };
 
 /* The section may stay or go forward; the key, which every object has first, must grow within it.
@@ -354,7 +420,9 @@ static int read_section(struct po__model *m, struct po__mpr *r, uint32_t section
     case PO__SECTION_RUNS:
         return read_run(m, r);
     case PO__SECTION_TASKS:
-        return read_task(m, r);
+        return read_task(m, r, more);
+    case PO__SECTION_GATES:
+        return read_gate(m, r);
     case PO__SECTION_APP_KEYS:
         return read_app_key(m, r);
     case PO__SECTION_APP:
@@ -444,9 +512,13 @@ static void link_workers(struct po__model *m)
         m->workers_online += w->status == PO_WORKER_ONLINE;
         po__offers_link((struct po__worker *)w);
     }
-    while (po__list_pop(
-        &m->dirty)) /* marked by pending tasks; the check sees that nothing was left to assign */
-        ;
+    /* Pending tasks marked their capabilities: nothing was left to assign, as the check sees. */
+    for (struct po__list *l; (l = po__list_pop(&m->dirty));) {
+        struct po__capability *cap = po__container_of(l, struct po__capability, dirty);
+        struct po__tree_node *n;
+        while ((n = po__tree_first(&cap->waiting)))
+            po__class_block(po__container_of(n, struct po__class, queue), true);
+    }
 }
 
 static int restore_app(struct po__model *m)

@@ -3,7 +3,7 @@
 
 /* In the order of the stream. */
 static const uint8_t order[] = {PO__SECTION_HEADER, PO__SECTION_MEMBERS, PO__SECTION_WORKERS,
-                                PO__SECTION_DEFS,   PO__SECTION_RUNS,    PO__SECTION_TASKS,
+                                PO__SECTION_DEFS,   PO__SECTION_RUNS,    PO__SECTION_GATES, PO__SECTION_TASKS,
                                 PO__SECTION_APP_KEYS, PO__SECTION_APP,   PO__SECTION_END};
 
 uint32_t po__section_rank(uint32_t section)
@@ -42,6 +42,8 @@ struct po__tree_node *po__section_after(const struct po__model *m, enum po__sect
     case PO__SECTION_RUNS:
         r = po__run_after(m, key);
         return r ? &r->by_id : NULL;
+    case PO__SECTION_GATES:
+        return po__gate_after(m, key);
     default:
         PO_INVARIANT(section == PO__SECTION_TASKS);
         t = po__task_after(m, key);
@@ -56,6 +58,7 @@ void *po__section_object(enum po__section section, struct po__tree_node *n, uint
     struct po__worker *w;
     struct po__def *d;
     struct po__run *r;
+    struct po__gate *g;
     struct po__task *t;
     switch (section) {
     case PO__SECTION_MEMBERS:
@@ -78,6 +81,11 @@ void *po__section_object(enum po__section section, struct po__tree_node *n, uint
         *key = r->id;
         *epoch = &r->epoch;
         return r;
+    case PO__SECTION_GATES:
+        g = po__container_of(n, struct po__gate, by_number);
+        *key = g->number;
+        *epoch = &g->epoch;
+        return g;
     default:
         PO_INVARIANT(section == PO__SECTION_TASKS);
         t = po__container_of(n, struct po__task, by_id);
@@ -98,6 +106,8 @@ struct po__tree_node *po__section_node(enum po__section section, void *object)
         return &((struct po__def *)object)->by_number;
     case PO__SECTION_RUNS:
         return &((struct po__run *)object)->by_id;
+    case PO__SECTION_GATES:
+        return &((struct po__gate *)object)->by_number;
     default:
         PO_INVARIANT(section == PO__SECTION_TASKS);
         return &((struct po__task *)object)->by_id;

@@ -23,6 +23,13 @@ struct po__worker {
     uint64_t bytes;      /* of its registration, as counted against PO__WORKERS_MAX_BYTES */
     struct po__origin *origin;
     struct po__offer *offers; /* sorted by capability name */
+    struct po__stock *stocks; /* sorted by name */
+    struct po__label_pair {
+        struct po__slice key, value;
+    } *label_pairs; /* sorted by key */
+    uint32_t stocks_count, labels_count;
+    uint32_t slots; /* tasks at a time over all capabilities; 0: no such limit */
+    bool more;      /* registered with REGISTER_MORE */
     char *text;              /* one block: what address, labels and the offers' slices point into */
     struct po__slice labels; /* canonical msgpack map */
 };
@@ -50,11 +57,15 @@ struct po__task {
     /* model/ only */
     struct po__tree_node by_key; /* linked if it has a key */
     uint64_t key_hash;
-    struct po__capability *cap;
+    struct po__lane *lane;
+    struct po__capability *cap; /* of the lane */
+    struct po__more *more;      /* NULL: nothing unusual */
+    int64_t rank_ms;
     struct po__origin *origin; /* worker of the current or last attempt; NULL: none yet */
     uint32_t epoch;
     uint16_t lost;   /* attempts that ended with their worker; no fault of the task */
     uint8_t outcome; /* what ended the last attempt, as far as a worker may repeat it */
+    bool modern;     /* submitted with an extra, if only an empty one */
 };
 
 /* Who executed an attempt; outlives the worker's registration. Shared by all that ran there. */

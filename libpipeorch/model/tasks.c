@@ -1,18 +1,23 @@
 /* Task objects: one block each (input, key and zone behind the struct), in the index of ids, in
- * that of idempotency keys, and in exactly one queue, which its state decides. */
+ * that of idempotency keys, and in exactly one queue, which its state decides: its lane while it is
+ * pending (queue.c), the due ones while it is scheduled or running, the finished ones afterwards; of
+ * these, failed tasks of the newer form stand apart, as dead letters that successes do not crowd
+ * out. */
 #include "impl.h"
 
 #include "../base/fsm.h"
 
 static const uint32_t allowed[] = {
-    [PO_TASK_PENDING] = PO__TO(PO_TASK_RUNNING) | PO__TO(PO_TASK_CANCELLED),
-    [PO_TASK_SCHEDULED] = PO__TO(PO_TASK_PENDING) | PO__TO(PO_TASK_CANCELLED),
+    [PO_TASK_PENDING] =
+        PO__TO(PO_TASK_RUNNING) | PO__TO(PO_TASK_FAILED) | PO__TO(PO_TASK_CANCELLED),
+    [PO_TASK_SCHEDULED] =
+        PO__TO(PO_TASK_PENDING) | PO__TO(PO_TASK_FAILED) | PO__TO(PO_TASK_CANCELLED),
     [PO_TASK_RUNNING] = PO__TO(PO_TASK_PENDING) | PO__TO(PO_TASK_SCHEDULED) |
                         PO__TO(PO_TASK_SUCCEEDED) | PO__TO(PO_TASK_FAILED) |
                         PO__TO(PO_TASK_CANCELLED),
     [PO_TASK_SUCCEEDED] = 0,
-    [PO_TASK_FAILED] = 0,
-    [PO_TASK_CANCELLED] = 0,
+    [PO_TASK_FAILED] = PO__TO(PO_TASK_PENDING), /* an operator's retry */
+    [PO_TASK_CANCELLED] = PO__TO(PO_TASK_PENDING),
 };
 
 static bool is_finished(uint32_t state)
@@ -36,11 +41,6 @@ static int id_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
 static int id_key(const void *key, const struct po__tree_node *n)
 {
     return po__cmp_u64(*(const uint64_t *)key, po__container_of(n, struct po__task, by_id)->id);
-}
-
-int po__task_queue_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
-{
-    return po__cmp_u64(queued(a)->id, queued(b)->id);
 }
 
 int po__task_due_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
@@ -71,19 +71,42 @@ const struct po__task *po__model_task(const struct po__model *m, uint64_t id)
 
 /* ---- objects ---- */
 
+/* Its lane, by what the extra says. NULL: no memory, or refused. */
+static struct po__lane *lane_for(struct po__model *m, const struct po__task_spec *spec,
+                                 const struct po__extra *extra)
+{
+    struct po__gate *gate = NULL;
+    if (extra->gate.len) /* in a snapshot they come before the tasks, with limits of their own */
+        gate = m->restore ? po__gate_find(m, extra->gate) : po__gate_get(m, extra);
+    if (extra->gate.len && !gate)
+        return NULL;
+    struct po__lane *lane = po__lane_get(m, spec->capability, extra->placement, gate);
+    if (!lane && gate)
+        po__gate_unused(m, gate);
+    return lane;
+}
+
 struct po__task *po__task_make(struct po__model *m, const struct po__task_spec *spec)
 {
     struct po__slice input = spec->input.len ? spec->input : po__str("null");
+    struct po__extra extra = {0};
+    if (spec->extra.len)
+        PO_INVARIANT(po__extra_decode(spec->extra, &extra) == 0);
+    struct po__lane *lane = lane_for(m, spec, &extra);
+    if (!lane)
+        return NULL;
     struct po__task *t = po__malloc(sizeof *t + input.len + spec->key.len + spec->zone.len + 3);
-    struct po__capability *cap = t ? po__cap_get(m, spec->capability) : NULL;
-    if (!cap) {
+    if (!t) {
         po__oom(m);
-        po__free(t);
+        po__lane_put(m, lane);
         return NULL;
     }
     char *at = (char *)(t + 1);
-    *t = (struct po__task){
-        .epoch = m->snap.epoch, .state = PO_TASK_PENDING, .cap = cap, .capability = cap->name};
+    *t = (struct po__task){.epoch = m->snap.epoch,
+                           .state = PO_TASK_PENDING,
+                           .lane = lane,
+                           .cap = lane->cls->cap,
+                           .capability = lane->cls->cap->name};
     t->input = po__put(&at, input);
     t->key = po__put(&at, spec->key);
     t->zone = po__put(&at, spec->zone);
@@ -91,11 +114,28 @@ struct po__task *po__task_make(struct po__model *m, const struct po__task_spec *
     t->attempts_max = spec->attempts_max ? spec->attempts_max : PO__TASK_ATTEMPTS_DEFAULT;
     t->timeout_ms = spec->timeout_ms ? spec->timeout_ms : PO__TASK_TIMEOUT_DEFAULT_MS;
     t->run_id = spec->run_id;
+    t->modern = spec->extra.len > 0;
     po__tree_node_init(&t->by_id);
     po__tree_node_init(&t->by_key);
     po__tree_node_init(&t->queue);
     po__list_init(&t->worker_link);
+    if (po__more_needed(&extra) && po__more_get(m, t)) {
+        t->more->extra = extra;
+        t->more->extra.placement = t->more->extra.gate = po__slice(NULL, 0); /* see po__task_extra */
+    }
+    if (m->err) {
+        po__task_free(m, t);
+        return NULL;
+    }
     return t;
+}
+
+/* When it is made, and when it is restored. */
+static void set_rank(struct po__task *t)
+{
+    const struct po__extra *e = t->more ? &t->more->extra : NULL;
+    uint64_t from_ms = e && e->run_at_ms > t->created_ms ? e->run_at_ms : t->created_ms;
+    t->rank_ms = (int64_t)from_ms - (int64_t)(e ? e->priority : 0) * PO__AGEING_MS;
 }
 
 void po__task_free(struct po__model *m, struct po__task *t)
@@ -103,21 +143,30 @@ void po__task_free(struct po__model *m, struct po__task *t)
     po__free((void *)t->result.data);
     po__free((void *)t->error.data);
     po__origin_put(m, t->origin);
-    po__cap_put(m, t->cap);
+    po__more_free(t->more);
+    po__lane_put(m, t->lane);
     po__free(t);
 }
 
 uint64_t po__task_bytes(const struct po__task *t)
 {
-    return t->input.len + t->key.len + t->result.len + t->error.len;
+    return t->input.len + t->key.len + t->result.len + t->error.len +
+           (t->more ? t->more->checkpoint.len : 0);
+}
+
+static bool is_dead(const struct po__task *t)
+{
+    return t->modern && t->state == PO_TASK_FAILED;
 }
 
 static uint64_t *bytes_counter(struct po__model *m, const struct po__task *t)
 {
-    return is_finished(t->state) ? &m->finished_bytes : &m->unfinished_bytes;
+    return is_dead(t) ? &m->dead_bytes
+           : is_finished(t->state) ? &m->finished_bytes
+                                   : &m->unfinished_bytes;
 }
 
-/* result or error of a task that is in the indexes; an empty text frees it. */
+/* result, error or checkpoint of a task that is in the indexes; an empty text frees it. */
 int po__task_set_text(struct po__model *m, struct po__task *t, struct po__slice *field,
                       struct po__slice text)
 {
@@ -132,33 +181,49 @@ int po__task_set_text(struct po__model *m, struct po__task *t, struct po__slice 
     return 0;
 }
 
+static struct po__tree *queue_of(struct po__model *m, const struct po__task *t)
+{
+    return is_dead(t) ? &m->dead : is_finished(t->state) ? &m->finished : &m->due;
+}
+
+/* A class with unfinished tasks is active; their number is bounded. */
+static void count_unfinished(struct po__task *t, int sign)
+{
+    struct po__class *c = t->lane->cls;
+    bool was = c->unfinished_count > 0;
+    c->unfinished_count += (uint64_t)sign;
+    c->cap->classes_active += (uint32_t)((c->unfinished_count > 0) - was);
+}
+
 static void enqueue(struct po__model *m, struct po__task *t)
 {
-    struct po__tree_node *other;
-    if (t->state == PO_TASK_PENDING) {
-        other = po__tree_insert(&t->cap->pending, &t->queue, po__task_queue_cmp);
-        po__cap_dirty(m, t->cap);
-    } else {
-        other = po__tree_insert(is_finished(t->state) ? &m->finished : &m->due, &t->queue,
-                                po__task_due_cmp);
-    }
-    PO_INVARIANT(!other);
+    if (!is_finished(t->state))
+        count_unfinished(t, 1);
+    if (t->state == PO_TASK_PENDING)
+        po__lane_insert(m, t);
+    else
+        PO_INVARIANT(!po__tree_insert(queue_of(m, t), &t->queue, po__task_due_cmp));
     m->tasks_count[t->state]++;
     *bytes_counter(m, t) += po__task_bytes(t);
+    po__more_link(m, t);
 }
 
 static void dequeue(struct po__model *m, struct po__task *t)
 {
+    if (!is_finished(t->state))
+        count_unfinished(t, -1);
     if (t->state == PO_TASK_PENDING)
-        po__tree_remove(&t->cap->pending, &t->queue);
+        po__lane_remove(m, t);
     else
-        po__tree_remove(is_finished(t->state) ? &m->finished : &m->due, &t->queue);
+        po__tree_remove(queue_of(m, t), &t->queue);
     m->tasks_count[t->state]--;
     *bytes_counter(m, t) -= po__task_bytes(t);
+    po__more_unlink(m, t);
 }
 
 bool po__task_link(struct po__model *m, struct po__task *t)
 {
+    set_rank(t);
     if (po__tree_insert(&m->tasks, &t->by_id, id_cmp))
         return false;
     int rv = t->key.len ? po__key_add(&m->task_keys, t) : 0;
@@ -200,27 +265,58 @@ static uint64_t unfinished_count(const struct po__model *m)
            m->tasks_count[PO_TASK_RUNNING];
 }
 
-struct po__task *po__task_start(struct po__model *m, const struct po__task_spec *spec)
+bool po__tasks_room(struct po__model *m, uint64_t bytes)
 {
     if (unfinished_count(m) >= PO__TASKS_UNFINISHED_MAX) {
         po__refuse(m, PO_EQUOTA,
                    "%d tasks are unfinished, which is the limit; retry when some are done",
                    PO__TASKS_UNFINISHED_MAX);
-        return NULL;
+        return false;
     }
-    if (m->unfinished_bytes + spec->input.len + spec->key.len > PO__TASKS_MAX_BYTES) {
+    if (m->unfinished_bytes + bytes > PO__TASKS_MAX_BYTES) {
         po__refuse(m, PO_EQUOTA,
                    "unfinished tasks hold %llu bytes of input, the limit is %llu; retry when some "
                    "are done",
                    (unsigned long long)m->unfinished_bytes,
                    (unsigned long long)PO__TASKS_MAX_BYTES);
-        return NULL;
+        return false;
     }
+    return true;
+}
+
+/* Room for one more placement, if this is one? */
+static bool class_room(struct po__model *m, const struct po__task_spec *spec)
+{
+    struct po__extra extra;
+    const struct po__capability *cap;
+    if (spec->extra.len == 0 || po__extra_decode(spec->extra, &extra) || !extra.placement.len)
+        return true;
+    cap = po__cap_find(m, spec->capability);
+    const struct po__class *c = po__class_find(m, spec->capability, extra.placement);
+    if (!cap || cap->classes_active < PO__CLASSES_MAX || (c && c->unfinished_count))
+        return true;
+    po__refuse(m, PO_EQUOTA,
+               "unfinished tasks of %.*s have %u different placements, which is the limit; use "
+               "fewer, or retry when some are done",
+               (int)spec->capability.len, spec->capability.data, cap->classes_active);
+    return false;
+}
+
+struct po__task *po__task_start(struct po__model *m, const struct po__task_spec *spec)
+{
+    if (!class_room(m, spec))
+        return NULL;
+    if (!po__tasks_room(m, spec->input.len + spec->key.len))
+        return NULL;
     struct po__task *t = po__task_make(m, spec);
     if (!t)
         return NULL;
     t->id = m->next_task++;
     t->created_ms = m->now_ms;
+    if (t->more && t->more->extra.run_at_ms > m->now_ms) {
+        t->state = PO_TASK_SCHEDULED;
+        t->deadline_ms = t->more->extra.run_at_ms;
+    }
     if (po__task_link(m, t))
         return t;
     PO_INVARIANT(m->err); /* the id is new and the key was looked for */
@@ -237,15 +333,21 @@ void po__task_finish(struct po__model *m, struct po__task *t, uint32_t state)
         po__run_task_finished(m, t);
 }
 
+static void drop_oldest(struct po__model *m, struct po__tree *tree)
+{
+    struct po__task *t = queued(po__tree_first(tree));
+    po__touch_task(m, t);
+    po__task_drop(m, t);
+}
+
 /* At the end of a command, when nobody holds a task any more. */
 void po__tasks_prune(struct po__model *m)
 {
     while (m->finished.count > PO__TASKS_FINISHED_MAX ||
-           m->finished_bytes > PO__TASKS_FINISHED_MAX_BYTES) {
-        struct po__task *t = queued(po__tree_first(&m->finished));
-        po__touch_task(m, t);
-        po__task_drop(m, t);
-    }
+           m->finished_bytes > PO__TASKS_FINISHED_MAX_BYTES)
+        drop_oldest(m, &m->finished);
+    while (m->dead.count > PO__TASKS_DEAD_MAX || m->dead_bytes > PO__TASKS_DEAD_MAX_BYTES)
+        drop_oldest(m, &m->dead);
 }
 
 void po__cmd_task_submit(struct po__model *m, const struct po__cmd *cmd)
@@ -268,6 +370,7 @@ void po__cmd_task_submit(struct po__model *m, const struct po__cmd *cmd)
         .key = cmd->submit.key,
         .attempts_max = cmd->submit.attempts_max,
         .timeout_ms = cmd->submit.timeout_ms,
+        .extra = cmd->submit.extra,
     };
     t = po__task_start(m, &spec);
     if (t)

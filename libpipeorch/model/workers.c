@@ -137,6 +137,8 @@ static size_t text_bytes(const struct po__cmd *cmd)
     n += 8; /* heads of the labels */
     for (uint32_t i = 0; i < cmd->worker_register.labels_count; i++)
         n += cmd->worker_register.label_keys[i].len + cmd->worker_register.label_values[i].len + 8;
+    for (uint32_t i = 0; i < cmd->worker_register.resources_count; i++)
+        n += cmd->worker_register.resources[i].name.len + 1;
     for (uint32_t i = 0; i < cmd->worker_register.caps_count; i++) {
         const struct po__cap *c = &cmd->worker_register.caps[i];
         n += c->version.len + sizeof VERSION_DEFAULT + c->input_schema.len + c->output_schema.len +
@@ -145,10 +147,15 @@ static size_t text_bytes(const struct po__cmd *cmd)
     return n;
 }
 
+/* What a registration counts for against PO__WORKERS_MAX_BYTES. Every node must agree, whatever its
+ * program's structures are: the sizes are those of the first release, for ever. */
+#define WORKER_BYTES   200
+#define OFFER_BYTES    200
+#define RESOURCE_BYTES 40
 static uint64_t registration_bytes(const struct po__cmd *cmd)
 {
-    return sizeof(struct po__worker) + text_bytes(cmd) +
-           cmd->worker_register.caps_count * sizeof(struct po__offer);
+    return WORKER_BYTES + text_bytes(cmd) + cmd->worker_register.caps_count * OFFER_BYTES +
+           cmd->worker_register.resources_count * RESOURCE_BYTES;
 }
 
 /* The labels as canonical msgpack; they were sorted by the encoder of the command. */
@@ -166,6 +173,29 @@ static struct po__slice put_labels(struct po__model *m, char **at, const struct 
         return po__slice(*at, 0);
     }
     return po__put(at, po__buf_slice(b));
+}
+
+/* The labels once more, as the scheduler reads them: slices into the encoded ones. */
+static void read_labels(struct po__worker *w, uint32_t count)
+{
+    struct po__mpr r;
+    po__mpr_init(&r, w->labels.data, w->labels.len);
+    w->labels_count = po__mpr_map(&r, count);
+    for (uint32_t i = 0; i < w->labels_count; i++) {
+        w->label_pairs[i].key = po__mpr_str(&r, PO__LABEL_MAX_BYTES);
+        w->label_pairs[i].value = po__mpr_str(&r, PO__LABEL_MAX_BYTES);
+    }
+    PO_INVARIANT(po__mpr_end(&r) == 0);
+}
+
+static void put_stocks(struct po__worker *w, char **at, const struct po__cmd *cmd)
+{
+    for (uint32_t i = 0; i < cmd->worker_register.resources_count; i++) /* sorted by the encoder */
+        w->stocks[i] = (struct po__stock){
+            .name = po__put(at, cmd->worker_register.resources[i].name),
+            .amount = cmd->worker_register.resources[i].amount,
+        };
+    w->stocks_count = cmd->worker_register.resources_count;
 }
 
 static void put_offers(struct po__offer *offers, char **at, const struct po__cmd *cmd,
@@ -188,9 +218,14 @@ static void withdraw(struct po__model *m, struct po__worker *w)
     while (w->offers_count > 0)
         po__offer_detach(m, &w->offers[--w->offers_count]);
     po__free(w->offers);
+    po__free(w->label_pairs);
+    po__free(w->stocks);
     po__free(w->text);
     w->offers = NULL;
+    w->label_pairs = NULL;
+    w->stocks = NULL;
     w->text = NULL;
+    w->labels_count = w->stocks_count = 0;
     m->workers_bytes -= w->bytes;
     w->bytes = 0;
 }
@@ -200,7 +235,8 @@ static void withdraw(struct po__model *m, struct po__worker *w)
 static void announce(struct po__model *m, struct po__worker *w, const struct po__cmd *cmd)
 {
     const struct po__cap *order[PO_CAPABILITIES_MAX];
-    uint32_t n = cmd->worker_register.caps_count;
+    uint32_t n = cmd->worker_register.caps_count, labels = cmd->worker_register.labels_count;
+    uint32_t stocks = cmd->worker_register.resources_count;
     struct po__slice zone = cmd->worker_register.zone;
     struct po__origin *origin =
         po__origin_get(m, cmd->worker_register.id, zone.len ? zone : po__str(ZONE_DEFAULT));
@@ -212,7 +248,9 @@ static void announce(struct po__model *m, struct po__worker *w, const struct po_
     w->zone = origin->zone.data;
     w->text = po__malloc(text_bytes(cmd));
     w->offers = po__calloc(n, sizeof *w->offers);
-    if (!w->text || !w->offers) {
+    w->label_pairs = po__calloc(labels ? labels : 1, sizeof *w->label_pairs);
+    w->stocks = po__calloc(stocks ? stocks : 1, sizeof *w->stocks);
+    if (!w->text || !w->offers || !w->label_pairs || !w->stocks) {
         po__oom(m);
         return;
     }
@@ -223,6 +261,12 @@ static void announce(struct po__model *m, struct po__worker *w, const struct po_
     w->address = po__put(&at, cmd->worker_register.address).data;
     w->labels = put_labels(m, &at, cmd);
     put_offers(w->offers, &at, cmd, order);
+    put_stocks(w, &at, cmd);
+    if (m->err)
+        return;
+    read_labels(w, labels);
+    w->slots = cmd->worker_register.slots;
+    w->more = cmd->type == PO__CMD_WORKER_REGISTER_MORE;
     PO_INVARIANT((size_t)(at - w->text) <= text_bytes(cmd));
     w->bytes = registration_bytes(cmd);
     m->workers_bytes += w->bytes;
@@ -284,8 +328,7 @@ void po__worker_set_status(struct po__model *m, struct po__worker *w, uint32_t s
     m->workers_online += w->status == PO_WORKER_ONLINE;
     po__offers_link(w);
     if (status == PO_WORKER_ONLINE)
-        for (uint32_t i = 0; i < w->offers_count; i++)
-            po__cap_dirty(m, w->offers[i].cap);
+        po__worker_freed(m, w, NULL);
 }
 
 static void lose_leases(struct po__model *m, struct po__worker *w)
@@ -303,22 +346,24 @@ static void lose_task(struct po__model *m, struct po__worker *w, struct po__task
 {
     po__list_remove(&t->worker_link);
     t->worker = NULL;
-    w->running--;
+    if (t->lane->gate)
+        po__gate_leave(m, t->lane->gate);
     po__fx(m, PO__FX_REVOKED, t->id, t->token, w->number);
     po__attempt_lost(m, t);
 }
 
 /* After a change of offers under the same incarnation: leases, oldest first, keep their slot if
- * there still is one. */
+ * there still is one. What they take of resources is counted anew, be it more than there is now. */
 static void rebind_leases(struct po__model *m, struct po__worker *w)
 {
     struct po__list *l = w->tasks.next;
+    w->running = 0;
     while (l != &w->tasks) {
         struct po__task *t = po__container_of(l, struct po__task, worker_link);
         struct po__offer *o = po__offer_of(w, t->cap);
         l = l->next;
         if (o && o->running < o->slots) {
-            o->running++;
+            po__lease_count(t, w, o, 1);
             continue;
         }
         po__touch_task(m, t);

@@ -92,7 +92,7 @@ static void test_workers(void **state)
     FALSIFY(x->bytes, 0);
     FALSIFY(o->running, 3);
     FALSIFY(o->slots, 0);
-    FALSIFY(o->zone->offers_count, 9);
+    FALSIFY(o->group->offers_count, 9);
     FALSIFY(o->cap->refs, 1);
     FALSIFY(o->cap->offers.count, 9);
     FALSIFY(o->cap->free.count, 9);
