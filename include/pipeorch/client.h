@@ -69,7 +69,10 @@ struct po_worker_info {
     const struct po_label *labels;
     size_t labels_count; /* 0..PO_LABELS_MAX */
     const struct po_capability *capabilities;
-    size_t capabilities_count; /* 1..PO_CAPABILITIES_MAX */
+    size_t capabilities_count;           /* 1..PO_CAPABILITIES_MAX */
+    const struct po_resource *resources; /* what it has; tasks that ask for none are not counted */
+    size_t resources_count;              /* 0..PO_RESOURCES_MAX */
+    uint32_t slots; /* tasks at a time over all capabilities; 0: only their own limits count */
 };
 
 /* Register a worker, or register it again. A new incarnation of a known id takes its place and
@@ -114,6 +117,8 @@ struct po_route_info {
     uint32_t running;    /* tasks that it runs */
     uint32_t free_slots; /* of this capability */
     uint64_t index;      /* state that the answer was read from */
+    uint32_t candidates; /* workers that fit and have room; this one won. Since 0.2, as `why` */
+    char why[512];       /* how the choice fell, in a sentence */
 };
 
 /* Which worker would a task for `capability` get now? zone (may be NULL) breaks ties.
@@ -125,16 +130,47 @@ PO_API int po_route(po_client *client, const char *capability, const char *zone,
 PO_API int po_route_async(po_client *client, const char *capability, const char *zone,
                           const struct po_call_opts *opts, po_result_cb cb, void *arg);
 
+/* What a task would ask for, and where it would rather run. */
+struct po_route_opts {
+    size_t size;
+    const char *capability;               /* "verb:name" or "verb:name@range" */
+    const char *zone;                     /* preferred; may be NULL */
+    const struct po_placement *placement; /* may be NULL */
+};
+/* As po_route, with demands. PO_ENOCAPABILITY also if no online worker satisfies them. Since 0.2.
+ */
+PO_API int po_route_with(po_client *client, const struct po_route_opts *what,
+                         const struct po_call_opts *opts, struct po_route_info *route);
+PO_API int po_route_with_async(po_client *client, const struct po_route_opts *what,
+                               const struct po_call_opts *opts, po_result_cb cb, void *arg);
+
 /* ---- tasks ---- */
 
 struct po_task_opts {
     size_t size;
-    const char *capability; /* required, "verb:name"; a worker may register it later */
+    const char *capability; /* required, "verb:name" or "verb:name@range"; a worker may register it
+                               later */
     const void *input;      /* JSON text; NULL: "null". At most PO_PAYLOAD_MAX_BYTES */
     size_t input_len;
     const char *zone;      /* preferred among equally loaded workers; may be NULL */
     uint32_t attempts_max; /* 0: 3; 1..100 */
     uint32_t timeout_ms;   /* of one attempt; 0: 600000; 100..86400000 */
+
+    /* Since 0.2. They need control nodes of 0.2 throughout; PO_EVERSION otherwise. */
+    const struct po_placement *placement; /* where it may run; NULL: anywhere */
+    uint32_t priority;    /* 0..PO_PRIORITY_MAX, higher goes first. A level is worth ten minutes of
+                             waiting, so nothing waits for ever */
+    uint64_t run_at_ms;   /* not before, in milliseconds since 1970; 0: at once */
+    uint64_t deadline_ms; /* likewise: it fails if it is not finished by then; 0: none */
+    uint32_t retry_ms, retry_max_ms; /* wait before the second attempt, doubled for each further
+                                        one up to the second number, less a random part of at most
+                                        half; 0: 500 and 60000; up to 86400000 */
+    const char *concurrency_key;     /* name that tasks share to be limited together; NULL: none */
+    uint32_t concurrency_max;        /* tasks of the key that run at a time; 0: any number */
+    uint32_t rate_max, rate_period_ms; /* at most rate_max starts of the key in rate_period_ms
+                                          (token bucket); both 0: any; 1..1000000 in 1..86400000 ms.
+                                          Of a key, the limits that were submitted last count */
+    uint64_t keep_ms; /* forget it so long after its end; 0: kept until others need the room */
 };
 
 /* Submit a durable task. *task_id (may be NULL) receives its id. With the same opts->key the
@@ -143,6 +179,36 @@ struct po_task_opts {
 PO_API int po_submit_task(po_client *client, const struct po_task_opts *task,
                           const struct po_call_opts *opts, uint64_t *task_id);
 PO_API int po_submit_task_async(po_client *client, const struct po_task_opts *task,
+                                const struct po_call_opts *opts, po_result_cb cb, void *arg);
+
+/* Submit many tasks: one call, few messages. ids and codes (each of `count` elements, either may be
+ * NULL) receive each task's id and its own 0 or error. All elements of `tasks` have the size that
+ * the first one says. Each task has an idempotency key of its own, made of opts->key (at most 56
+ * bytes here) and its place, so repeating the whole call with the same key and the same tasks is
+ * safe. Returns 0 if every task was submitted; else the first error, with po_client_error() naming
+ * the first task concerned: look at codes. count: 1..PO_TASKS_BATCH_MAX. Blocking; no order between
+ * tasks of one priority beyond that of the array. Since 0.2. */
+#define PO_TASKS_BATCH_MAX 100000
+PO_API int po_submit_tasks(po_client *client, const struct po_task_opts *tasks, size_t count,
+                           const struct po_call_opts *opts, uint64_t *ids, int *codes);
+
+/* Give a failed or cancelled task all its attempts once more (dead letters:
+ * po_query(PO_QUERY_TASKS) with the name "failed"). Its deadline, if it had one, must not have
+ * passed. Returns 0 (also if it is not finished), PO_ENOTFOUND (never existed, or forgotten),
+ * PO_ESTATE (it succeeded, or is a step of a run: resume that), PO_EQUOTA, PO_EVERSION, or as
+ * po_apply. Since 0.2. */
+PO_API int po_task_retry(po_client *client, uint64_t task_id, const struct po_call_opts *opts);
+PO_API int po_task_retry_async(po_client *client, uint64_t task_id, const struct po_call_opts *opts,
+                               po_result_cb cb, void *arg);
+
+/* For sinks and for workers about to touch one: is this fencing token still the right to act for
+ * the task? Linearizable. Returns 0, PO_ESTALE (the lease was lost, given to another attempt, or
+ * the task is finished: leave no side effects), or as po_apply. The answer is about the moment of
+ * the call; a sink that stores the highest token it has seen, and refuses lower ones, is safe for
+ * ever. Since 0.2. */
+PO_API int po_fence_check(po_client *client, uint64_t task_id, uint64_t token,
+                          const struct po_call_opts *opts);
+PO_API int po_fence_check_async(po_client *client, uint64_t task_id, uint64_t token,
                                 const struct po_call_opts *opts, po_result_cb cb, void *arg);
 
 struct po_task_info {

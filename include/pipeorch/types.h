@@ -20,17 +20,17 @@
 /* Task input, result, application command, application result */
 #define PO_PAYLOAD_MAX_BYTES (1024 * 1024)
 #define PO_ERROR_TEXT_MAX_BYTES                                                                    \
-    4096                       /* error text of an attempt; longer text is cut, the start is kept */
-#define PO_CAPABILITIES_MAX 64 /* capabilities of one worker */
-#define PO_LABELS_MAX       32 /* labels of one worker */
-#define PO_CONCURRENCY_MAX  1024    /* max_concurrency of one capability of one worker */
-#define PO_STEPS_MAX        1024    /* steps of a pipeline */
-#define PO_PRIORITY_MAX     9       /* of a task; higher goes first */
-#define PO_RESOURCES_MAX    16      /* kinds of resources that a worker has or a task takes */
-#define PO_PLACEMENT_LABELS_MAX 16  /* demands on labels of one task */
+    4096 /* error text of an attempt; longer text is cut, the start is kept */
+#define PO_CAPABILITIES_MAX     64   /* capabilities of one worker */
+#define PO_LABELS_MAX           32   /* labels of one worker */
+#define PO_CONCURRENCY_MAX      1024 /* max_concurrency of one capability of one worker */
+#define PO_STEPS_MAX            1024 /* steps of a pipeline */
+#define PO_PRIORITY_MAX         9    /* of a task; higher goes first */
+#define PO_RESOURCES_MAX        16   /* kinds of resources that a worker has or a task takes */
+#define PO_PLACEMENT_LABELS_MAX 16   /* demands on labels of one task */
 #define PO_CHECKPOINT_MAX_BYTES (256 * 1024) /* what an attempt leaves for the next one */
-#define PO_TIMEOUT_MAX_MS   3600000 /* every timeout_ms of a call */
-#define PO_MEMBERS_MAX      7       /* control nodes of a cluster */
+#define PO_TIMEOUT_MAX_MS       3600000      /* every timeout_ms of a call */
+#define PO_MEMBERS_MAX          7            /* control nodes of a cluster */
 
 /* Log levels; an event is delivered if its level is not above the level asked for. */
 #define PO_LOG_ERROR 1
@@ -118,6 +118,51 @@ struct po_capability {
 struct po_label {
     const char *key;
     const char *value;
+};
+
+/* An amount of something countable that a worker has and tasks take while they run. Names are free;
+ * by convention "cpu_milli" (thousandths of a processor), "memory_bytes", "gpus". Amounts are
+ * 1..2^62. What is called alike is counted alike; nobody measures what tasks really use. */
+struct po_resource {
+    const char *name;
+    uint64_t amount;
+};
+
+/* Demands on a worker's label. */
+#define PO_LABEL_EQUAL   0 /* it has that value */
+#define PO_LABEL_UNEQUAL 1 /* it has another value, or is missing */
+#define PO_LABEL_PRESENT 2 /* it is there; value: NULL */
+#define PO_LABEL_ABSENT  3 /* it is not there; value: NULL */
+struct po_label_wish {
+    const char *key;
+    const char *value;
+    int op; /* PO_LABEL_* */
+};
+
+#define PO_GPU_ANY       0
+#define PO_GPU_REQUIRED  1 /* only where the capability requires a gpu */
+#define PO_GPU_FORBIDDEN 2
+
+/* Which of the workers that satisfy the demands a task would rather have. */
+#define PO_PREFER_BALANCE 0 /* the least loaded; among equals one in the preferred zone */
+#define PO_PREFER_SPREAD  1 /* the zone that runs the fewest tasks of the capability */
+#define PO_PREFER_BINPACK 2 /* the most loaded one that has room */
+#define PO_PREFER_LOCAL   3 /* the preferred zone while anybody there has room */
+
+/* Where a task may run. Zeroed: anywhere. Strings and arrays are borrowed for the call. */
+struct po_placement {
+    size_t size;
+    const char
+        *version;     /* range of versions of the capability, as npm writes them: "^1.2", "~1.2.3",
+                         ">=1.2 <2", "1.x || 2.1.0"; NULL: any. Also behind the capability's name,
+                         "verb:name@^1.2" */
+    const char *zone; /* only there; NULL: any */
+    int gpu;          /* PO_GPU_* */
+    int prefer;       /* PO_PREFER_* */
+    const struct po_label_wish *labels;  /* all of them must hold */
+    size_t labels_count;                 /* 0..PO_PLACEMENT_LABELS_MAX */
+    const struct po_resource *resources; /* what it takes while it runs */
+    size_t resources_count;              /* 0..PO_RESOURCES_MAX */
 };
 
 #endif

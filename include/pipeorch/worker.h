@@ -31,6 +31,9 @@ struct po_worker_opts {
     uint32_t drain_ms;  /* how long po_worker_stop lets running handlers finish; 0:
                            8000; 1..PO_TIMEOUT_MAX_MS */
     struct po_log_opts log;
+    const struct po_resource *resources; /* what the worker has; see types.h. Since 0.2, as below */
+    size_t resources_count;              /* 0..PO_RESOURCES_MAX */
+    uint32_t slots; /* tasks at a time over all capabilities; 0: only their own limits count */
 };
 
 /* Runs on one of the worker's threads; several at once up to the capability's max_concurrency.
@@ -85,6 +88,17 @@ PO_API int po_task_fail(po_task *task, const char *error, int retryable);
 /* Ask for more time: the attempt's deadline becomes now + extend_ms (100..86400000). Returns at
  * once. Any thread. Since 0.1. */
 PO_API int po_task_extend(po_task *task, uint32_t extend_ms);
+
+/* Tell how far the attempt is, and leave something for the next one, should this one not come to
+ * its end. progress: 0..1000 thousandths; PO_PROGRESS_UNCHANGED leaves what was told before. data
+ * (NULL: what was left before stays) of at most PO_CHECKPOINT_MAX_BYTES is copied. Only the newest
+ * counts, so telling often costs little; delivery goes on in the background. Returns 0, PO_EINVAL,
+ * PO_ETOOBIG, PO_ENOMEM. Any thread, until the task is answered. Since 0.2. */
+#define PO_PROGRESS_UNCHANGED 1001
+PO_API int po_task_checkpoint(po_task *task, uint32_t progress, const void *data, size_t len);
+/* What an earlier attempt of the task left; NULL and 0: nothing. Valid until it is answered. Any
+ * thread. Since 0.2. */
+PO_API const void *po_task_checkpoint_data(const po_task *task, size_t *len);
 
 #ifdef __cplusplus
 }

@@ -111,6 +111,16 @@ int po__call_command(struct po__call *call, const struct po__cmd *cmd,
     return finish(call);
 }
 
+int po__call_batch(struct po__call *call, struct po__slice commands, uint32_t count,
+                   const struct po_call_opts *opts)
+{
+    int rv = begin(call, PO__REQ_BATCH, opts);
+    if (rv)
+        return rv;
+    po__request_batch(&call->request, call->timeout_ms, commands, count);
+    return finish(call);
+}
+
 int po__call_query(struct po__call *call, const struct po__query *query,
                    const struct po_call_opts *opts)
 {
@@ -338,6 +348,18 @@ int po__call_wait(po_client *client, struct po__call *call, struct po__outcome *
     pthread_cond_destroy(&w.done_cond);
     pthread_mutex_destroy(&w.lock);
     return rv;
+}
+
+int po__call_wait_id(po_client *client, struct po__call *call, uint64_t *id)
+{
+    struct po__outcome out;
+    int rv = po__call_wait(client, call, &out);
+    if (rv)
+        return rv;
+    if (id)
+        *id = out.id;
+    po__outcome_fini(&out);
+    return 0;
 }
 
 void po__outcome_fini(struct po__outcome *out)

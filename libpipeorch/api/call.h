@@ -35,7 +35,8 @@ struct po__call {
 struct po__outcome {
     int code;
     uint64_t id, index;
-    char *data; /* command: application result; query and wait: JSON text, or the raw map */
+    char *data; /* command: application result; batch: the array of outcomes; query and wait: JSON
+                   text, or the raw map */
     size_t len;
 };
 
@@ -49,6 +50,9 @@ int po__read_struct(void *dst, size_t dst_size, const void *src, const char *wha
 
 int po__call_command(struct po__call *call, const struct po__cmd *cmd,
                      const struct po_call_opts *opts);
+/* An array of `count` encoded commands, each of them checked. */
+int po__call_batch(struct po__call *call, struct po__slice commands, uint32_t count,
+                   const struct po_call_opts *opts);
 int po__call_query(struct po__call *call, const struct po__query *query,
                    const struct po_call_opts *opts);
 int po__call_wait_for(struct po__call *call, uint32_t kind, uint64_t id,
@@ -70,6 +74,8 @@ int po__call_key(struct po__slice *key, uint8_t drawn[PO__DRAWN_KEY_BYTES],
 int po__call_start(po_client *client, struct po__call *call, po_result_cb cb, void *arg);
 int po__call_wait(po_client *client, struct po__call *call,
                   struct po__outcome *out); /* out may be NULL */
+/* A call whose result is an id; id may be NULL. */
+int po__call_wait_id(po_client *client, struct po__call *call, uint64_t *id);
 void po__outcome_fini(struct po__outcome *out);
 
 /* result.c: the answer to a call as the public result. Returns the code. json receives the text

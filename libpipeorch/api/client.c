@@ -10,7 +10,7 @@
 #include "../net/address.h"
 #include "../net/peer.h"
 #include "../spec/spec.h"
-#include "call.h"
+#include "placement.h"
 
 #define CALLS_DEFAULT 1024
 #define CALLS_MAX     65536
@@ -150,7 +150,12 @@ int po__register_command(struct po__cmd *cmd, const struct po_worker_info *info)
     cmd->worker_register.zone = text_or(w.zone, PO__ZONE_DEFAULT);
     cmd->worker_register.incarnation = w.incarnation;
     cmd->worker_register.heartbeat_ms = w.heartbeat_ms ? w.heartbeat_ms : PO__HEARTBEAT_DEFAULT_MS;
-    rv = add_labels(cmd, &w);
+    cmd->worker_register.slots = w.slots;
+    rv = po__resources_read(cmd->worker_register.resources, &cmd->worker_register.resources_count,
+                            w.resources, w.resources_count);
+    if (w.slots || w.resources_count) /* what the first release did not know */
+        cmd->type = PO__CMD_WORKER_REGISTER_MORE;
+    rv = rv ? rv : add_labels(cmd, &w);
     return rv ? rv : add_capabilities(cmd, &w);
 }
 
@@ -248,78 +253,6 @@ int po_deregister_worker_async(po_client *client, const char *worker_id, uint64_
     return rv ? rv : po__call_start(client, &call, cb, arg);
 }
 
-/* ---- tasks ---- */
-
-static int prepare_submit(struct po__call *call, const struct po_task_opts *task,
-                          const struct po_call_opts *opts)
-{
-    struct po_task_opts t = {0};
-    struct po__cmd cmd = {.type = PO__CMD_TASK_SUBMIT};
-    uint8_t drawn[PO__DRAWN_KEY_BYTES];
-    int rv = task ? po__read_struct(&t, sizeof t, task, "po_task_opts")
-                  : po__client_fail(PO_EINVAL, "the task is NULL");
-    rv = rv ? rv : po__call_key(&cmd.submit.key, drawn, opts);
-    if (rv)
-        return rv;
-    cmd.submit.capability = text_or(t.capability, "");
-    cmd.submit.input = po__slice(t.input, t.input ? t.input_len : 0);
-    cmd.submit.zone = text_or(t.zone, "");
-    cmd.submit.attempts_max = t.attempts_max;
-    cmd.submit.timeout_ms = t.timeout_ms;
-    return po__call_command(call, &cmd, opts);
-}
-
-/* Runs a call whose result is an id. */
-static int wait_for_id(po_client *client, struct po__call *call, uint64_t *id)
-{
-    struct po__outcome out;
-    int rv = po__call_wait(client, call, &out);
-    if (rv)
-        return rv;
-    if (id)
-        *id = out.id;
-    po__outcome_fini(&out);
-    return 0;
-}
-
-int po_submit_task(po_client *client, const struct po_task_opts *task,
-                   const struct po_call_opts *opts, uint64_t *task_id)
-{
-    struct po__call call;
-    int rv = prepare_submit(&call, task, opts);
-    return rv ? rv : wait_for_id(client, &call, task_id);
-}
-
-int po_submit_task_async(po_client *client, const struct po_task_opts *task,
-                         const struct po_call_opts *opts, po_result_cb cb, void *arg)
-{
-    struct po__call call;
-    int rv = prepare_submit(&call, task, opts);
-    return rv ? rv : po__call_start(client, &call, cb, arg);
-}
-
-static int prepare_task_cancel(struct po__call *call, uint64_t task_id,
-                               const struct po_call_opts *opts)
-{
-    struct po__cmd cmd = {.type = PO__CMD_TASK_CANCEL, .cancel.task_id = task_id};
-    return po__call_command(call, &cmd, opts);
-}
-
-int po_task_cancel(po_client *client, uint64_t task_id, const struct po_call_opts *opts)
-{
-    struct po__call call;
-    int rv = prepare_task_cancel(&call, task_id, opts);
-    return rv ? rv : po__call_wait(client, &call, NULL);
-}
-
-int po_task_cancel_async(po_client *client, uint64_t task_id, const struct po_call_opts *opts,
-                         po_result_cb cb, void *arg)
-{
-    struct po__call call;
-    int rv = prepare_task_cancel(&call, task_id, opts);
-    return rv ? rv : po__call_start(client, &call, cb, arg);
-}
-
 /* ---- pipelines and runs ---- */
 
 int po_pipeline_validate(const char *json, size_t len, const char *file_name, char **problems)
@@ -400,7 +333,7 @@ int po_run_start(po_client *client, const char *pipeline, const char *params, co
 {
     struct po__call call;
     int rv = prepare_run_start(&call, pipeline, params, zone, opts);
-    return rv ? rv : wait_for_id(client, &call, run_id);
+    return rv ? rv : po__call_wait_id(client, &call, run_id);
 }
 
 int po_run_start_async(po_client *client, const char *pipeline, const char *params,

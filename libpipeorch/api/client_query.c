@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "../base/alloc.h"
-#include "call.h"
+#include "placement.h"
 
 #define QUERY_LIMIT_MAX 1000
 
@@ -33,7 +33,7 @@ static int prepare_query(struct po__call *call, const struct po_query *query,
     rv = rv ? rv : query_name(&out.name2, q.name2, "name2");
     if (rv)
         return rv;
-    if (q.what < PO_QUERY_STATUS || q.what > PO_QUERY_MEMBERS)
+    if (q.what < PO_QUERY_STATUS || q.what > PO_QUERY_EXPLAIN)
         return po__client_fail(PO_EINVAL, "unknown kind of query %d; expected PO_QUERY_*", q.what);
     if (q.limit > QUERY_LIMIT_MAX)
         return po__client_fail(PO_EINVAL, "limit is %u; expected 1..%d, or 0 for 100", q.limit,
@@ -189,28 +189,38 @@ static int check_size(const void *to, const char *what)
 
 /* ---- routes ---- */
 
-static int prepare_route(struct po__call *call, const char *capability, const char *zone,
+static int prepare_route(struct po__call *call, const struct po_route_opts *what,
                          const struct po_call_opts *opts)
 {
     struct po__query q = {.what = PO_QUERY_ROUTE};
-    int rv = query_name(&q.name, capability, "capability");
-    rv = rv ? rv : query_name(&q.name2, zone, "zone");
-    if (!rv && !po__capability_ok(q.name))
+    struct po_route_opts w = {0};
+    struct po__demand demand;
+    int rv = what ? po__read_struct(&w, sizeof w, what, "po_route_opts")
+                  : po__client_fail(PO_EINVAL, "what to route is NULL");
+    rv = rv ? rv : query_name(&q.name2, w.zone, "zone");
+    rv = rv ? rv : po__demand_read(&demand, w.capability, w.placement);
+    if (rv)
+        return rv;
+    q.name = demand.capability;
+    q.placement = po__buf_slice(&demand.placement);
+    if (!po__capability_ok(q.name))
         rv = po__client_fail(PO_EINVAL,
-                             "capability \"%s\" is malformed; expected \"verb:name\", each part of "
-                             "a-z 0-9 . _ -",
-                             capability ? capability : "");
-    return rv ? rv : po__call_query(call, &q, opts);
+                             "capability \"%.256s\" is malformed; expected \"verb:name\" or "
+                             "\"verb:name@range\", each part of a-z 0-9 . _ -",
+                             w.capability ? w.capability : "");
+    rv = rv ? rv : po__call_query(call, &q, opts);
+    po__demand_fini(&demand);
+    return rv;
 }
 
-int po_route(po_client *client, const char *capability, const char *zone,
-             const struct po_call_opts *opts, struct po_route_info *route)
+int po_route_with(po_client *client, const struct po_route_opts *what,
+                  const struct po_call_opts *opts, struct po_route_info *route)
 {
     struct po__call call;
     struct answer a;
     struct po__slice key;
     int rv = check_size(route, "po_route_info");
-    rv = rv ? rv : prepare_route(&call, capability, zone, opts);
+    rv = rv ? rv : prepare_route(&call, what, opts);
     rv = rv ? rv : open_answer(&a, client, &call);
     if (rv)
         return rv;
@@ -228,6 +238,10 @@ int po_route(po_client *client, const char *capability, const char *zone,
             r.running = get_u32(&a);
         else if (is(key, "free_slots"))
             r.free_slots = get_u32(&a);
+        else if (is(key, "candidates"))
+            r.candidates = get_u32(&a);
+        else if (is(key, "why"))
+            get_text(&a, r.why, sizeof r.why);
         else
             po__mpr_skip(&a.r);
     }
@@ -237,12 +251,26 @@ int po_route(po_client *client, const char *capability, const char *zone,
     return rv;
 }
 
+int po_route_with_async(po_client *client, const struct po_route_opts *what,
+                        const struct po_call_opts *opts, po_result_cb cb, void *arg)
+{
+    struct po__call call;
+    int rv = prepare_route(&call, what, opts);
+    return rv ? rv : po__call_start(client, &call, cb, arg);
+}
+
+int po_route(po_client *client, const char *capability, const char *zone,
+             const struct po_call_opts *opts, struct po_route_info *route)
+{
+    const struct po_route_opts what = {.size = sizeof what, .capability = capability, .zone = zone};
+    return po_route_with(client, &what, opts, route);
+}
+
 int po_route_async(po_client *client, const char *capability, const char *zone,
                    const struct po_call_opts *opts, po_result_cb cb, void *arg)
 {
-    struct po__call call;
-    int rv = prepare_route(&call, capability, zone, opts);
-    return rv ? rv : po__call_start(client, &call, cb, arg);
+    const struct po_route_opts what = {.size = sizeof what, .capability = capability, .zone = zone};
+    return po_route_with_async(client, &what, opts, cb, arg);
 }
 
 /* ---- waiting ---- */

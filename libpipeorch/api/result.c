@@ -54,7 +54,7 @@ static int decode_body(const struct po__call *call, const struct po__response *r
         rv = r.err;
         result->data = data.len ? data.data : NULL;
         result->len = data.len;
-    } else if (call->type == PO__REQ_SNAPSHOT) {
+    } else if (call->type == PO__REQ_SNAPSHOT || call->type == PO__REQ_BATCH) {
         result->data = resp->body.data;
         result->len = resp->body.len;
     } else if (call->raw) {

@@ -11,7 +11,7 @@
 #include "../codec/json.h"
 #include "../net/address.h"
 #include "../net/peer.h"
-#include "call.h"
+#include "placement.h"
 
 #define HEARTBEAT_MIN_MS 100
 #define HEARTBEAT_MAX_MS 60000
@@ -64,6 +64,11 @@ static int check_options(const struct po_worker_opts *o, char *error, size_t err
             : range(error, error_len, "heartbeat_ms", o->heartbeat_ms, HEARTBEAT_MIN_MS,
                     HEARTBEAT_MAX_MS);
     rv = rv ? rv : range(error, error_len, "threads", o->threads, 1, PO__WORKER_THREADS_MAX);
+    struct po__resource resources[PO_RESOURCES_MAX];
+    uint32_t resources_count;
+    if (!rv && po__resources_read(resources, &resources_count, o->resources, o->resources_count))
+        rv = fail(error, error_len, PO_EINVAL, "%s", po_client_error());
+    rv = rv ? rv : range(error, error_len, "slots", o->slots, 1, PO__SLOTS_MAX);
     rv = rv ? rv : range(error, error_len, "batch_max", o->batch_max, 1, PO__POLL_TASKS_MAX);
     rv = rv ? rv : range(error, error_len, "drain_ms", o->drain_ms, 1, PO_TIMEOUT_MAX_MS);
     return rv;
@@ -104,6 +109,12 @@ static void copy_options(struct po_worker *w, const struct po_worker_opts *o, bo
         w->labels[i].value = copy_text(o->labels[i].value ? o->labels[i].value : "", failed);
     }
     w->labels_count = o->labels_count;
+    for (size_t i = 0; i < o->resources_count; i++) {
+        w->resources[i].name = copy_text(o->resources[i].name, failed);
+        w->resources[i].amount = o->resources[i].amount;
+    }
+    w->resources_count = o->resources_count;
+    w->slots_limit = o->slots;
     w->heartbeat_ms = o->heartbeat_ms ? o->heartbeat_ms : PO__HEARTBEAT_DEFAULT_MS;
     w->threads_max = o->threads;
     w->batch_max = o->batch_max ? o->batch_max : PO__WORKER_BATCH_DEFAULT;
@@ -122,6 +133,8 @@ static void worker_free(struct po_worker *w)
         po__free((char *)w->labels[i].key);
         po__free((char *)w->labels[i].value);
     }
+    for (size_t i = 0; i < w->resources_count; i++)
+        po__free((char *)w->resources[i].name);
     for (size_t i = 0; i < w->offered_count; i++) {
         struct po_capability *c = &w->offered[i].capability;
         po__free((char *)c->name);
@@ -243,6 +256,8 @@ int po_worker_handle(po_worker *w, const struct po_capability *capability, po_ta
     w->offered[w->offered_count++] =
         (struct po__offered){.capability = c, .handler = handler, .arg = arg};
     w->slots += c.max_concurrency;
+    if (w->slots_limit && w->slots > w->slots_limit)
+        w->slots = w->slots_limit;
     return 0;
 }
 

@@ -51,7 +51,7 @@ enum { PO__TASK_QUEUED, PO__TASK_IN_HANDLER, PO__TASK_ANSWERED };
 /* Something to tell the cluster about a task. */
 struct po__outcome_out {
     struct po__list link; /* worker->done or poll->sent */
-    struct po_task *task; /* NULL: EXTEND */
+    struct po_task *task; /* NULL: EXTEND, CHECKPOINT */
     uint64_t task_id, token;
     uint32_t kind; /* PO__DONE_* */
     uint64_t flag;
@@ -70,6 +70,8 @@ struct po_task {
     const struct po__offered *offered;
     char *input; /* NUL-terminated */
     size_t input_len;
+    char *checkpoint; /* what an earlier attempt left; NULL: nothing */
+    size_t checkpoint_len;
 };
 
 struct po__offered {
@@ -102,6 +104,9 @@ struct po_worker {
     size_t labels_count;
     struct po__offered offered[PO_CAPABILITIES_MAX];
     size_t offered_count;
+    struct po_resource resources[PO_RESOURCES_MAX]; /* strings owned */
+    size_t resources_count;
+    uint32_t slots_limit; /* of all capabilities together; 0: none */
     uint32_t heartbeat_ms, threads_max, batch_max, drain_ms, slots;
     struct po__logger log;
 
@@ -158,6 +163,9 @@ void po__worker_revoke(struct po_worker *w, uint64_t token);
 void po__worker_outcome_over(struct po_worker *w,
                              struct po__outcome_out *o); /* accepted or refused: forget it */
 struct po_task *po__worker_find(struct po_worker *w, uint64_t token);
+void po__worker_say(struct po_worker *w, struct po__outcome_out *o); /* queue it, send it soon */
+struct po__outcome_out *po__worker_outcome(const struct po_task *t, uint32_t kind, uint64_t flag,
+                                           const void *payload, size_t len); /* NULL: no memory */
 void po__worker_forget_all(struct po_worker *w);
 
 #endif

@@ -189,13 +189,14 @@ static bool undecided(int code)
 
 static void on_verdict(struct po_worker *w, struct po__outcome_out *o, int code)
 {
-    if (code == PO_ESTALE && o->kind == PO__DONE_EXTEND)
+    if (code == PO_ESTALE && (o->kind == PO__DONE_EXTEND || o->kind == PO__DONE_CHECKPOINT))
         po__worker_revoke(w, o->token);
     if (code)
         po__info(&w->log, "worker.refused", "%s of task %llu (token %llu) was refused: %s",
                  o->kind == PO__DONE_COMPLETE ? "the result"
                  : o->kind == PO__DONE_FAIL   ? "the failure"
-                                              : "more time",
+                 : o->kind == PO__DONE_EXTEND ? "more time"
+                                              : "the checkpoint",
                  (unsigned long long)o->task_id, (unsigned long long)o->token, po_strerror(code));
     po__worker_outcome_over(w, o);
 }

@@ -125,7 +125,10 @@ static int start_registration(struct po_worker *w)
                                   .labels = w->labels,
                                   .labels_count = w->labels_count,
                                   .capabilities = caps,
-                                  .capabilities_count = w->offered_count};
+                                  .capabilities_count = w->offered_count,
+                                  .resources = w->resources,
+                                  .resources_count = w->resources_count,
+                                  .slots = w->slots_limit};
     struct po__cmd cmd;
     char message[512];
     int rv = po__register_command(&cmd, &info);

@@ -54,6 +54,7 @@ static void forget(struct po_worker *w, struct po_task *t)
     po__tree_remove(&w->tasks, &t->by_token);
     po__list_remove(&t->link);
     po__free(t->input);
+    po__free(t->checkpoint);
     po__free(t);
 }
 
@@ -83,7 +84,11 @@ int po__worker_take(struct po_worker *w, const struct po__task_offer *offer)
     if (!t)
         return PO_ENOMEM;
     t->input = po__strndup(input.data, input.len);
-    if (!t->input) {
+    t->checkpoint = po__strndup(offer->checkpoint.data, offer->checkpoint.len);
+    t->checkpoint_len = offer->checkpoint.len;
+    if (!t->input || !t->checkpoint) {
+        po__free(t->input);
+        po__free(t->checkpoint);
         po__free(t);
         return PO_ENOMEM;
     }
@@ -191,7 +196,7 @@ void po__worker_end_threads(struct po_worker *w)
 
 /* ---- answers ---- */
 
-static struct po__outcome_out *outcome_new(const struct po_task *t, uint32_t kind, uint64_t flag,
+struct po__outcome_out *po__worker_outcome(const struct po_task *t, uint32_t kind, uint64_t flag,
                                            const void *payload, size_t len)
 {
     struct po__outcome_out *o = po__malloc(sizeof *o + len);
@@ -204,11 +209,27 @@ static struct po__outcome_out *outcome_new(const struct po_task *t, uint32_t kin
     return o;
 }
 
+/* Checkpoints stand behind everything else: a node that does not know them reads no further. */
+static bool is_checkpoint(const struct po__list *l)
+{
+    return po__container_of(l, struct po__outcome_out, link)->kind == PO__DONE_CHECKPOINT;
+}
+
+void po__worker_say(struct po_worker *w, struct po__outcome_out *o)
+{
+    struct po__list *at = w->done.prev;
+    while (o->kind != PO__DONE_CHECKPOINT && at != &w->done && is_checkpoint(at))
+        at = at->prev;
+    po__list_push(at->next, &o->link); /* behind `at` */
+    po__worker_poll(w);
+    po__worker_wake_if_due(w);
+}
+
 /* The task is the library's again, and its answer on its way. */
 static int answer(struct po_task *t, uint32_t kind, uint64_t flag, const void *payload, size_t len)
 {
     struct po_worker *w = t->worker;
-    struct po__outcome_out *o = outcome_new(t, kind, flag, payload, len);
+    struct po__outcome_out *o = po__worker_outcome(t, kind, flag, payload, len);
     if (!o)
         return po__client_fail(PO_ENOMEM, "out of memory for the answer of task %llu; try again",
                                (unsigned long long)t->id);
@@ -223,9 +244,7 @@ static int answer(struct po_task *t, uint32_t kind, uint64_t flag, const void *p
         po__list_init(&o->link);
         po__worker_outcome_over(w, o); /* the cluster would refuse it, or cannot be told any more */
     } else {
-        po__list_push(&w->done, &o->link);
-        po__worker_poll(w);
-        po__worker_wake_if_due(w);
+        po__worker_say(w, o);
     }
     if (w->phase == PO__WORKER_DRAIN)
         po__worker_wake(w);
@@ -289,13 +308,72 @@ int po_task_fail(po_task *task, const char *error, int retryable)
     return answer(task, PO__DONE_FAIL, retryable != 0, text, len);
 }
 
+/* Of those that wait to be sent, only the newest counts: a newer one takes over what it does not
+ * say. */
+static struct po__outcome_out *waiting_checkpoint(struct po_worker *w, uint64_t token)
+{
+    struct po__list *it;
+    po__list_each(it, &w->done)
+    {
+        struct po__outcome_out *o = po__container_of(it, struct po__outcome_out, link);
+        if (o->kind == PO__DONE_CHECKPOINT && o->token == token)
+            return o;
+    }
+    return NULL;
+}
+
+static void say_checkpoint(struct po_worker *w, struct po__outcome_out *o)
+{
+    struct po__outcome_out *old = waiting_checkpoint(w, o->token);
+    if (old && old->flag & PO__DONE_HAS_DATA && !(o->flag & PO__DONE_HAS_DATA)) {
+        old->flag = (o->flag & UINT16_MAX) | PO__DONE_HAS_DATA;
+        po__free(o);
+        return;
+    }
+    if (old) {
+        if ((o->flag & UINT16_MAX) == PO_PROGRESS_UNCHANGED)
+            o->flag = (o->flag & ~(uint64_t)UINT16_MAX) | (old->flag & UINT16_MAX);
+        po__worker_outcome_over(w, old);
+    }
+    po__worker_say(w, o);
+}
+
+int po_task_checkpoint(po_task *task, uint32_t progress, const void *data, size_t len)
+{
+    if (!task || progress > PO_PROGRESS_UNCHANGED)
+        return po__client_fail(
+            PO_EINVAL,
+            "the task is NULL, or progress is %u; expected 0..1000, or %d to leave "
+            "it",
+            progress, PO_PROGRESS_UNCHANGED);
+    if (data && len > PO_CHECKPOINT_MAX_BYTES)
+        return po__client_fail(PO_ETOOBIG,
+                               "the checkpoint of task %llu has %zu bytes; at most %d. Keep it "
+                               "elsewhere and leave its name",
+                               (unsigned long long)task->id, len, PO_CHECKPOINT_MAX_BYTES);
+    struct po_worker *w = task->worker;
+    uint64_t flag = progress | (data ? PO__DONE_HAS_DATA : 0);
+    struct po__outcome_out *o =
+        po__worker_outcome(task, PO__DONE_CHECKPOINT, flag, data, data ? len : 0);
+    if (!o)
+        return po__client_fail(PO_ENOMEM, "out of memory for a checkpoint");
+    pthread_mutex_lock(&w->lock);
+    po__list_init(&o->link);
+    if (w->phase == PO__WORKER_STOPPED || atomic_load(&task->cancelled))
+        po__free(o); /* nobody would take it */
+    else
+        say_checkpoint(w, o);
+    pthread_mutex_unlock(&w->lock);
+    return 0;
+}
+
 int po_task_extend(po_task *task, uint32_t extend_ms)
 {
     if (!task || extend_ms < EXTEND_MIN_MS || extend_ms > EXTEND_MAX_MS)
         return po__client_fail(PO_EINVAL, "the task is NULL, or extend_ms is %u; expected %d..%d",
                                extend_ms, EXTEND_MIN_MS, EXTEND_MAX_MS);
     struct po_worker *w = task->worker;
-    struct po__outcome_out *o = outcome_new(task, PO__DONE_EXTEND, extend_ms, NULL, 0);
+    struct po__outcome_out *o = po__worker_outcome(task, PO__DONE_EXTEND, extend_ms, NULL, 0);
     struct po__list *it;
     if (!o)
         return po__client_fail(PO_ENOMEM, "out of memory for an extension");
@@ -313,9 +391,7 @@ int po_task_extend(po_task *task, uint32_t extend_ms)
     if (replaced || w->phase == PO__WORKER_STOPPED) {
         po__free(o);
     } else {
-        po__list_push(&w->done, &o->link);
-        po__worker_poll(w);
-        po__worker_wake_if_due(w);
+        po__worker_say(w, o);
     }
     pthread_mutex_unlock(&w->lock);
     return 0;
@@ -358,4 +434,11 @@ uint32_t po_task_timeout_ms(const po_task *task)
 int po_task_cancelled(const po_task *task)
 {
     return atomic_load(&((po_task *)task)->cancelled);
+}
+
+const void *po_task_checkpoint_data(const po_task *task, size_t *len)
+{
+    if (len)
+        *len = task->checkpoint_len;
+    return task->checkpoint_len ? task->checkpoint : NULL;
 }

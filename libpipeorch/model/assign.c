@@ -2,10 +2,10 @@
  * when it is done, each of them hands the first of its tasks to the best of the workers that have
  * room, until no task is left that anybody has room for.
  *
- * A class of tasks (queue.c) for which nobody has room is blocked. It stays so until some worker has
- * room that it had not: then that worker, and nobody else, can have room for it, so a busy cluster
- * never searches. Between two commands every class that has something to run is blocked, and for
- * none of them anybody has room: po__model_check looks whether that is so. */
+ * A class of tasks (queue.c) for which nobody has room is blocked. It stays so until some worker
+ * has room that it had not: then that worker, and nobody else, can have room for it, so a busy
+ * cluster never searches. Between two commands every class that has something to run is blocked,
+ * and for none of them anybody has room: po__model_check looks whether that is so. */
 #include "impl.h"
 
 void po__cap_dirty(struct po__model *m, struct po__capability *cap)

@@ -30,11 +30,11 @@
 #define PO__ENTRY_FORMAT         1
 #define PO__ENTRY_COMMANDS_MAX   65536
 #define PO__COMMAND_MAX_BYTES    (PO_PAYLOAD_MAX_BYTES + 16 * 1024)
-#define PO__PIPELINE_MAX_BYTES   (512 * 1024) /* an encoded pipeline definition */
+#define PO__PIPELINE_MAX_BYTES   (512 * 1024)          /* an encoded pipeline definition */
 #define PO__KEEP_MAX_MS          UINT64_C(31622400000) /* how long a result may be asked to be kept */
 #define PO__SLOTS_MAX            (PO_CAPABILITIES_MAX * PO_CONCURRENCY_MAX) /* of one worker */
 #define PO__RESOURCE_MAX         (UINT64_C(1) << 62) /* amount of one resource */
-#define PO__RATE_MAX             1000000 /* starts of one key in one period */
+#define PO__RATE_MAX             1000000             /* starts of one key in one period */
 #define PO__RATE_PERIOD_MAX_MS   86400000
 #define PO__TIME_MAX_MS          (UINT64_C(1) << 53) /* points in time that a caller names */
 /* Group commit closes an entry at this size; one larger command goes alone */
@@ -90,9 +90,10 @@ enum po__label_op { /* frozen, as the enums around it */
 };
 enum po__prefer {
     PO__PREFER_BALANCE = 0, /* the least loaded worker; among equals one in the preferred zone */
-    PO__PREFER_SPREAD = 1,  /* the zone that runs the fewest tasks of the capability, then as above */
+    PO__PREFER_SPREAD =
+        1, /* the zone that runs the fewest tasks of the capability, then as above */
     PO__PREFER_BINPACK = 2, /* the most loaded worker that has room */
-    PO__PREFER_LOCAL = 3,   /* the preferred zone as long as anybody there has room, then as above */
+    PO__PREFER_LOCAL = 3, /* the preferred zone as long as anybody there has room, then as above */
 };
 
 /* Where a task may run, and which of those places it would rather have. One encoding for one
@@ -112,10 +113,10 @@ struct po__placement {
 
 /* What a task may ask for beside the essentials. Zero is the default of each. */
 struct po__extra {
-    struct po__slice placement; /* encoded; empty: anywhere */
-    uint32_t priority;          /* 0..PO_PRIORITY_MAX, higher goes first */
-    uint64_t run_at_ms;         /* not before */
-    uint64_t deadline_ms;       /* it fails if it is not finished by then */
+    struct po__slice placement;      /* encoded; empty: anywhere */
+    uint32_t priority;               /* 0..PO_PRIORITY_MAX, higher goes first */
+    uint64_t run_at_ms;              /* not before */
+    uint64_t deadline_ms;            /* it fails if it is not finished by then */
     uint32_t retry_ms, retry_max_ms; /* wait before attempt 2, and at most; 0: PO__RETRY_DELAY_* */
     struct po__slice gate;           /* concurrency key: empty: none */
     uint32_t gate_max;               /* tasks of that key that run at a time; 0: any number */
@@ -202,8 +203,8 @@ struct po__cmd {
         struct {
             uint64_t task_id, token;
             struct po__slice worker_id;
-            uint32_t progress;  /* thousandths; above 1000: as it was */
-            bool has_data;      /* data replaces the checkpoint; false: as it was */
+            uint32_t progress; /* thousandths; above 1000: as it was */
+            bool has_data;     /* data replaces the checkpoint; false: as it was */
             struct po__slice data;
             uint32_t extend_ms; /* 0: the lease ends when it did */
         } checkpoint;
@@ -251,8 +252,8 @@ bool po__cmd_repeatable(struct po__slice encoded);
 int po__cmd_check(const struct po__cmd *cmd, char *message, size_t message_len);
 
 /* Placements and extras. encode sorts what has no order; equal meaning, equal bytes; nothing is
- * appended for a placement without any demand (po__placement_empty). decode: 0, PO_EPROTO. check: 0,
- * PO_EINVAL, PO_ETOOBIG with a sentence. An extra may be the empty array: all defaults. */
+ * appended for a placement without any demand (po__placement_empty). decode: 0, PO_EPROTO. check:
+ * 0, PO_EINVAL, PO_ETOOBIG with a sentence. An extra may be the empty array: all defaults. */
 bool po__placement_empty(const struct po__placement *p);
 void po__placement_encode(struct po__buf *b, const struct po__placement *p);
 int po__placement_decode(struct po__slice bytes, struct po__placement *p);

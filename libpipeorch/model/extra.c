@@ -264,10 +264,11 @@ static int check_gate(const struct check *c, const struct po__extra *e)
                             "it is for")
                    : 0;
     if (!po__name_ok(e->gate))
-        return refuse(c, PO_EINVAL,
-                      "concurrency key \"%.*s\" is not a name; expected 1..%d characters of A-Z a-z "
-                      "0-9 . _ -",
-                      SHOWN(e->gate), PO_NAME_MAX_BYTES);
+        return refuse(
+            c, PO_EINVAL,
+            "concurrency key \"%.*s\" is not a name; expected 1..%d characters of A-Z a-z "
+            "0-9 . _ -",
+            SHOWN(e->gate), PO_NAME_MAX_BYTES);
     if (!e->gate_max && !e->rate_max)
         return refuse(c, PO_EINVAL,
                       "concurrency key \"%.*s\" has no limit; give how many may run at a time, or "
@@ -304,10 +305,11 @@ int po__extra_check(const struct po__extra *e, char *message, size_t message_len
                       (unsigned long long)e->deadline_ms, (unsigned long long)e->run_at_ms);
     if (e->retry_ms > PO__ATTEMPT_MAX_MS || e->retry_max_ms > PO__ATTEMPT_MAX_MS ||
         (e->retry_max_ms && e->retry_max_ms < e->retry_ms))
-        return refuse(&c, PO_EINVAL,
-                      "retry_ms is %u and retry_max_ms %u; expected at most %d, the first not above "
-                      "the second",
-                      e->retry_ms, e->retry_max_ms, PO__ATTEMPT_MAX_MS);
+        return refuse(
+            &c, PO_EINVAL,
+            "retry_ms is %u and retry_max_ms %u; expected at most %d, the first not above "
+            "the second",
+            e->retry_ms, e->retry_max_ms, PO__ATTEMPT_MAX_MS);
     if (e->keep_ms > PO__KEEP_MAX_MS)
         return refuse(&c, PO_EINVAL, "keep_ms is %llu; expected 0..%llu",
                       (unsigned long long)e->keep_ms, (unsigned long long)PO__KEEP_MAX_MS);

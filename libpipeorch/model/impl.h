@@ -66,7 +66,7 @@ struct po__offer {                    /* one capability of one worker */
     struct po__slice version, input_schema, output_schema; /* in worker->text */
 };
 
-struct po__stock { /* a resource of a worker */
+struct po__stock {         /* a resource of a worker */
     struct po__slice name; /* in worker->text */
     uint64_t amount, used;
 };
@@ -93,7 +93,7 @@ struct po__class { /* the tasks of one capability that may run in the same place
     char text[];
 };
 
-struct po__lane { /* the tasks of one class and one concurrency key */
+struct po__lane {                 /* the tasks of one class and one concurrency key */
     struct po__tree_node by_gate; /* in its class */
     struct po__tree_node in_gate; /* in its gate */
     struct po__tree_node ready;   /* while it has pending tasks and its gate is open */
@@ -113,7 +113,7 @@ struct po__gate { /* a concurrency key; exists while tasks name it or its rate h
     uint32_t max, rate_max, rate_ms; /* 0: no such limit */
     uint32_t running;
     bool open;
-    uint64_t refs;        /* lanes */
+    uint64_t refs;         /* lanes */
     struct po__tree lanes; /* po__lane.in_gate */
     struct po__slice name;
     char text[];
@@ -123,9 +123,9 @@ struct po__more { /* of a task that asked for something that few ask for; see mo
     struct po__tree_node timer; /* unfinished: its deadline; finished: when it is forgotten */
     uint64_t timer_ms;
     struct po__task *task;
-    struct po__extra extra; /* slices belong to its class and its gate */
-    uint32_t progress;      /* thousandths; PO__PROGRESS_NONE: none told */
-    uint32_t forgiven;      /* attempts before an operator's retry */
+    struct po__extra extra;      /* slices belong to its class and its gate */
+    uint32_t progress;           /* thousandths; PO__PROGRESS_NONE: none told */
+    uint32_t forgiven;           /* attempts before an operator's retry */
     struct po__slice checkpoint; /* owned */
 };
 
@@ -316,8 +316,7 @@ enum po__misfit po__misfit(const struct po__placement *p, const struct po__offer
                            uint32_t *which);
 const struct po__stock *po__stock_of(const struct po__worker *w,
                                      struct po__slice name); /* NULL: it has none */
-struct po__slice po__label_of(const struct po__worker *w, struct po__slice key,
-                              bool *present);
+struct po__slice po__label_of(const struct po__worker *w, struct po__slice key, bool *present);
 struct po__offer *po__choose(const struct po__capability *cap, const struct po__placement *p,
                              struct po__slice zone); /* NULL: nobody has room */
 
@@ -377,9 +376,9 @@ bool po__more_needed(const struct po__extra *e);
 struct po__more *po__more_get(struct po__model *m, struct po__task *t); /* made if need be; NULL: no
                                                                            memory */
 void po__more_free(struct po__more *more);
-void po__more_link(struct po__model *m, struct po__task *t);   /* its timer, by the task's state */
+void po__more_link(struct po__model *m, struct po__task *t); /* its timer, by the task's state */
 void po__more_unlink(struct po__model *m, struct po__task *t);
-bool po__more_tick(struct po__model *m); /* false: no timer is due */
+bool po__more_tick(struct po__model *m);                            /* false: no timer is due */
 void po__task_extra(const struct po__task *t, struct po__extra *e); /* as it was submitted */
 
 /* workers.c */

@@ -9,9 +9,9 @@
  * Assignment: a pending task (per capability: highest priority first, then oldest first; a level of
  * priority is worth PO__AGEING_MS of waiting, so nothing starves) goes to an online worker that
  * offers its capability, satisfies its placement, and has a free slot of it and the resources. Of
- * those it goes, unless the placement prefers otherwise, to the one that runs the fewest tasks; among
- * equals one in the task's zone; among those the one that was assigned longest ago. A task with a
- * concurrency key waits until its key has room, and holds up nobody else meanwhile.
+ * those it goes, unless the placement prefers otherwise, to the one that runs the fewest tasks;
+ * among equals one in the task's zone; among those the one that was assigned longest ago. A task
+ * with a concurrency key waits until its key has room, and holds up nobody else meanwhile.
  *
  * Fencing token of a grant: max(last token + 1, index of the entry). Strictly increasing over
  * all grants of the cluster.
@@ -31,16 +31,16 @@
 #define PO__TASKS_FINISHED_MAX                                                                     \
     100000 /* kept for queries and for their idempotency key; the oldest go first */
 #define PO__TASKS_FINISHED_MAX_BYTES                                                               \
-    (64u * 1024 * 1024)                           /* payload bytes of finished tasks, likewise */
-#define PO__TASKS_MAX_BYTES   (UINT64_C(2) << 30) /* payload bytes of unfinished tasks */
-#define PO__TASKS_DEAD_MAX    20000 /* failed tasks kept beside them, for `retry`; likewise */
+    (64u * 1024 * 1024)                              /* payload bytes of finished tasks, likewise */
+#define PO__TASKS_MAX_BYTES      (UINT64_C(2) << 30) /* payload bytes of unfinished tasks */
+#define PO__TASKS_DEAD_MAX       20000 /* failed tasks kept beside them, for `retry`; likewise */
 #define PO__TASKS_DEAD_MAX_BYTES (64u * 1024 * 1024)
-#define PO__CLASSES_MAX       4096  /* different placements of unfinished tasks of one capability */
-#define PO__GATES_MAX         65536 /* concurrency keys in use */
-#define PO__AGEING_MS         600000 /* one level of priority is worth so much waiting */
-#define PO__PIPELINES_MAX     1024
-#define PO__RUNS_ACTIVE_MAX   10000
-#define PO__RUNS_FINISHED_MAX 1000
+#define PO__CLASSES_MAX          4096 /* different placements of unfinished tasks of one capability */
+#define PO__GATES_MAX            65536  /* concurrency keys in use */
+#define PO__AGEING_MS            600000 /* one level of priority is worth so much waiting */
+#define PO__PIPELINES_MAX        1024
+#define PO__RUNS_ACTIVE_MAX      10000
+#define PO__RUNS_FINISHED_MAX    1000
 /* Application commands whose idempotency key and result are kept */
 #define PO__APP_KEYS_MAX 65536
 /* Result bytes of those, likewise; the oldest go first */
@@ -162,10 +162,11 @@ int po__model_check(const struct po__model *m, char *message, size_t message_len
  * RUNS          next, runs [as RUN, without params, result and steps] Lists hold at most `limit`
  * elements and about PO__QUERY_TARGET_BYTES; `next` is what to pass as id (TASKS, RUNS) or name
  * to go on, nil at the end. A list may be shorter than its limit and still have a next. */
-#define PO__QUERY_LIMIT_DEFAULT 100
-#define PO__QUERY_LIMIT_MAX     1000
-#define PO__QUERY_TARGET_BYTES  (1024 * 1024)
-#define PO__QUERY_SCAN_MAX      100000 /* objects looked at for one answer */
+#define PO__QUERY_LIMIT_DEFAULT       100
+#define PO__QUERY_LIMIT_MAX           1000
+#define PO__QUERY_TARGET_BYTES        (1024 * 1024)
+#define PO__QUERY_SCAN_MAX            100000 /* objects looked at for one answer */
+#define PO__QUERY_PLACEMENT_MAX_BYTES (16 * 1024)
 struct po__query {
     int what;
     uint64_t id;

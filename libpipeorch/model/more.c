@@ -78,6 +78,11 @@ bool po__more_tick(struct po__model *m)
     return true;
 }
 
+struct po__slice po__model_checkpoint(const struct po__task *t)
+{
+    return t->more ? t->more->checkpoint : po__slice(NULL, 0);
+}
+
 void po__task_extra(const struct po__task *t, struct po__extra *e)
 {
     *e = t->more ? t->more->extra : (struct po__extra){0};

@@ -1,5 +1,5 @@
-/* Why: which worker a task would get and how that falls (ROUTE), and what a task waits for (EXPLAIN).
- * Both ask the scheduler's own functions, so what they say is what it does. */
+/* Why: which worker a task would get and how that falls (ROUTE), and what a task waits for
+ * (EXPLAIN). Both ask the scheduler's own functions, so what they say is what it does. */
 #include "query.h"
 
 #include <inttypes.h>
@@ -112,8 +112,9 @@ static void put_tally(struct po__buf *b, const struct tally *t)
     po__mpw_cstr(b, "turned_down");
     po__mpw_map(b, kinds);
     static const enum po__misfit sorted[] = {
-        PO__MISFIT_DRAINING, PO__MISFIT_GPU,   PO__MISFIT_LABEL,   PO__MISFIT_OFFLINE, PO__MISFIT_RESOURCE,
-        PO__MISFIT_SLOTS,    PO__MISFIT_VERSION, PO__MISFIT_WORKER_SLOTS, PO__MISFIT_ZONE};
+        PO__MISFIT_DRAINING, PO__MISFIT_GPU,          PO__MISFIT_LABEL,
+        PO__MISFIT_OFFLINE,  PO__MISFIT_RESOURCE,     PO__MISFIT_SLOTS,
+        PO__MISFIT_VERSION,  PO__MISFIT_WORKER_SLOTS, PO__MISFIT_ZONE};
     for (unsigned i = 0; i < sizeof sorted / sizeof *sorted; i++)
         if (t->count[sorted[i]])
             po__kv_uint(b, words[sorted[i]], t->count[sorted[i]]);
@@ -125,12 +126,15 @@ static void put_why(struct po__buf *b, const struct po__offer *o, const struct p
                     struct po__slice zone, uint32_t fitting)
 {
     static const char *const rules[] = {"the least loaded", "in the zone with the fewest tasks",
-                                        "the most loaded that has room", "in the preferred zone if possible"};
+                                        "the most loaded that has room",
+                                        "in the preferred zone if possible"};
     char why[WHY_MAX_BYTES];
     bool near = zone.len && po__slice_eq(o->worker->origin->zone, zone);
     snprintf(why, sizeof why, "%s of %u that fit (%s): it runs %u%s", rules[p->prefer], fitting,
              preferences[p->prefer], o->worker->running,
-             !zone.len ? "" : near ? ", in the preferred zone" : ", not in the preferred zone");
+             !zone.len ? ""
+             : near    ? ", in the preferred zone"
+                       : ", not in the preferred zone");
     po__kv_text(b, "why", po__str(why));
 }
 

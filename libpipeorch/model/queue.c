@@ -5,13 +5,13 @@
  *
  * Tasks of a class ask for the same places, so if there is no room for the first of them there is
  * none for any: a class as a whole is either waiting to be looked at or blocked (assign.c). Within
- * a class there is one lane for each concurrency key, and one for the tasks without a key. A lane is
- * ready while it has tasks and its key has room; a key that is used up takes its lanes out, however
- * many tasks they hold, and puts them back in O(log n) each.
+ * a class there is one lane for each concurrency key, and one for the tasks without a key. A lane
+ * is ready while it has tasks and its key has room; a key that is used up takes its lanes out,
+ * however many tasks they hold, and puts them back in O(log n) each.
  *
- * Everything is in order of rank: when a task was (or may be) due, less PO__AGEING_MS for each level
- * of its priority. That is strict priority among tasks of an age, and ageing, in one number that
- * never changes. A ready lane and a queued class carry the rank of their first task. */
+ * Everything is in order of rank: when a task was (or may be) due, less PO__AGEING_MS for each
+ * level of its priority. That is strict priority among tasks of an age, and ageing, in one number
+ * that never changes. A ready lane and a queued class carry the rank of their first task. */
 #include "impl.h"
 
 static struct po__class *class_of(const struct po__tree_node *n)
@@ -94,8 +94,7 @@ const struct po__class *po__class_find(const struct po__model *m, struct po__sli
                                        struct po__slice placement)
 {
     const struct po__capability *cap = po__cap_find(m, capability);
-    struct po__tree_node *n =
-        cap ? po__tree_find(&cap->classes, &placement, placement_key) : NULL;
+    struct po__tree_node *n = cap ? po__tree_find(&cap->classes, &placement, placement_key) : NULL;
     return n ? class_of(n) : NULL;
 }
 
@@ -195,7 +194,8 @@ static void requeue(struct po__class *c)
 {
     struct po__tree_node *n = po__tree_first(&c->ready);
     bool queued = po__tree_linked(&c->queue);
-    if (n && queued && po__rank_cmp(&po__container_of(n, struct po__lane, ready)->head, &c->head) == 0)
+    if (n && queued &&
+        po__rank_cmp(&po__container_of(n, struct po__lane, ready)->head, &c->head) == 0)
         return;
     if (queued)
         po__tree_remove(queue_of(c), &c->queue);
@@ -243,7 +243,6 @@ void po__lane_remove(struct po__model *m, struct po__task *t)
 
 struct po__task *po__class_head(const struct po__class *c)
 {
-    const struct po__lane *l =
-        po__container_of(po__tree_first(&c->ready), struct po__lane, ready);
+    const struct po__lane *l = po__container_of(po__tree_first(&c->ready), struct po__lane, ready);
     return task_of(po__tree_first(&l->tasks));
 }

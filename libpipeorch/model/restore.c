@@ -145,8 +145,8 @@ static int read_worker(struct po__model *m, struct po__mpr *r)
     uint64_t number = m->restore->last_key;
     uint32_t status = (uint32_t)po__mpr_uint(r, PO_WORKER_DRAINING);
     uint64_t last_token = u64(r);
-    if (read_command(m, r, PO__CMD_WORKER_REGISTER, PO__CMD_WORKER_REGISTER_MORE) || status < PO_WORKER_ONLINE ||
-        number >= m->next_worker || last_token > m->last_token ||
+    if (read_command(m, r, PO__CMD_WORKER_REGISTER, PO__CMD_WORKER_REGISTER_MORE) ||
+        status < PO_WORKER_ONLINE || number >= m->next_worker || last_token > m->last_token ||
         m->workers.count >= PO__WORKERS_MAX)
         return PO_ECORRUPT;
     struct po__worker *w = po__worker_make(m, number, &m->restore->cmd);
@@ -165,7 +165,8 @@ static int read_def(struct po__model *m, struct po__mpr *r)
     uint64_t number = m->restore->last_key;
     bool current = po__mpr_bool(r);
     uint64_t defined_ms = u64(r);
-    if (read_command(m, r, PO__CMD_PIPELINE_DEFINE, PO__CMD_PIPELINE_DEFINE) || number >= m->next_def)
+    if (read_command(m, r, PO__CMD_PIPELINE_DEFINE, PO__CMD_PIPELINE_DEFINE) ||
+        number >= m->next_def)
         return PO_ECORRUPT;
     struct po__def *d = po__def_make(m, number, &m->restore->cmd);
     if (!d)
@@ -256,7 +257,8 @@ static void read_task_fields(struct po__mpr *r, struct po__task *t, uint64_t *wo
 }
 
 /* The extra stands at the end of a record but is needed first: look for it with a cursor of its
- * own. r stands behind the key of the record. False: malformed, or not as a command would have it. */
+ * own. r stands behind the key of the record. False: malformed, or not as a command would have it.
+ */
 static bool find_extra(struct po__mpr r, uint32_t more, struct po__slice *extra)
 {
     struct po__extra e;
@@ -380,7 +382,8 @@ static const uint8_t fields[PO__SECTIONS_COUNT] = {
     [PO__SECTION_GATES] = 9,
 };
 
-/* Trailing fields that are only there when they say something: what came after the first release. */
+/* Trailing fields that are only there when they say something: what came after the first release.
+ */
 static const uint8_t optional[PO__SECTIONS_COUNT] = {
     [PO__SECTION_MEMBERS] = 1, /* a wish */
     [PO__SECTION_TASKS] = 2,   /* the extra, and what attempts left behind */

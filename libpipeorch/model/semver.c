@@ -213,8 +213,7 @@ static bool holds(const struct comparator *c, const struct version *v)
     case 'g':
         return low;
     case '>':
-        return given == PARTS ? cmp(v, &c->v) > 0
-                              : bump(&c->v, given, &high) && cmp(v, &high) >= 0;
+        return given == PARTS ? cmp(v, &c->v) > 0 : bump(&c->v, given, &high) && cmp(v, &high) >= 0;
     case 'l':
         return given == PARTS ? cmp(v, &c->v) <= 0
                               : !bump(&c->v, given, &high) || cmp(v, &high) < 0;
@@ -247,7 +246,8 @@ static bool read_range(struct po__slice s, const struct version *v, bool *has)
                 at++;
             if (at == s.len || s.data[at] == '|')
                 break;
-            if (!read_comparator(s, &at, &c) || (at < s.len && s.data[at] != ' ' && s.data[at] != '|'))
+            if (!read_comparator(s, &at, &c) ||
+                (at < s.len && s.data[at] != ' ' && s.data[at] != '|'))
                 return false;
             if (!v)
                 continue;

@@ -316,8 +316,7 @@ int po__model_digest(struct po__model *m, uint64_t *digest)
     uint32_t *epoch;
     po__record_header(&b, m);
     int rv = mix_record(&h, &b);
-    for (uint32_t s = PO__SECTION_MEMBERS; po__section_is_tree(s) && !rv;
-         s = po__section_next(s)) {
+    for (uint32_t s = PO__SECTION_MEMBERS; po__section_is_tree(s) && !rv; s = po__section_next(s)) {
         for (struct po__tree_node *n = po__section_after(m, s, 0); n && !rv; n = po__tree_next(n)) {
             po__record(&b, s, po__section_object(s, n, &key, &epoch));
             rv = mix_record(&h, &b);

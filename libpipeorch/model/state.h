@@ -26,10 +26,10 @@ struct po__worker {
     struct po__stock *stocks; /* sorted by name */
     struct po__label_pair {
         struct po__slice key, value;
-    } *label_pairs; /* sorted by key */
+    } * label_pairs; /* sorted by key */
     uint32_t stocks_count, labels_count;
-    uint32_t slots; /* tasks at a time over all capabilities; 0: no such limit */
-    bool more;      /* registered with REGISTER_MORE */
+    uint32_t slots;          /* tasks at a time over all capabilities; 0: no such limit */
+    bool more;               /* registered with REGISTER_MORE */
     char *text;              /* one block: what address, labels and the offers' slices point into */
     struct po__slice labels; /* canonical msgpack map */
 };
@@ -93,6 +93,8 @@ int po__model_member(const struct po__model *m, uint64_t node_id, struct po__mem
 /* Likewise for the member of the lowest id above node_id. */
 int po__model_member_next(const struct po__model *m, uint64_t node_id,
                           struct po__member_info *info);
+/* What an attempt of the task left for the next one; may be empty. */
+struct po__slice po__model_checkpoint(const struct po__task *t);
 /* PO_RUN_* of a run, 0 if unknown. */
 int po__model_run_state(const struct po__model *m, uint64_t run_id);
 /* Counts for status and metrics. */

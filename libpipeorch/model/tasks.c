@@ -1,7 +1,7 @@
 /* Task objects: one block each (input, key and zone behind the struct), in the index of ids, in
  * that of idempotency keys, and in exactly one queue, which its state decides: its lane while it is
- * pending (queue.c), the due ones while it is scheduled or running, the finished ones afterwards; of
- * these, failed tasks of the newer form stand apart, as dead letters that successes do not crowd
+ * pending (queue.c), the due ones while it is scheduled or running, the finished ones afterwards;
+ * of these, failed tasks of the newer form stand apart, as dead letters that successes do not crowd
  * out. */
 #include "impl.h"
 
@@ -121,7 +121,8 @@ struct po__task *po__task_make(struct po__model *m, const struct po__task_spec *
     po__list_init(&t->worker_link);
     if (po__more_needed(&extra) && po__more_get(m, t)) {
         t->more->extra = extra;
-        t->more->extra.placement = t->more->extra.gate = po__slice(NULL, 0); /* see po__task_extra */
+        t->more->extra.placement = t->more->extra.gate =
+            po__slice(NULL, 0); /* see po__task_extra */
     }
     if (m->err) {
         po__task_free(m, t);
@@ -161,7 +162,7 @@ static bool is_dead(const struct po__task *t)
 
 static uint64_t *bytes_counter(struct po__model *m, const struct po__task *t)
 {
-    return is_dead(t) ? &m->dead_bytes
+    return is_dead(t)              ? &m->dead_bytes
            : is_finished(t->state) ? &m->finished_bytes
                                    : &m->unfinished_bytes;
 }

@@ -104,14 +104,16 @@ static uint32_t encode_tasks(struct po__node *n, struct po__session *s, const st
             const struct po__task *t = po__model_task(n->model, h.task_id);
             if (!t || t->state != PO_TASK_RUNNING || t->token != h.token)
                 continue;
-            po__task_offer_encode(out, &(struct po__task_offer){.seq = h.seq,
-                                                                .task_id = t->id,
-                                                                .token = t->token,
-                                                                .run_id = t->run_id,
-                                                                .attempt = t->attempt,
-                                                                .timeout_ms = t->timeout_ms,
-                                                                .capability = t->capability,
-                                                                .input = t->input});
+            po__task_offer_encode(out,
+                                  &(struct po__task_offer){.seq = h.seq,
+                                                           .task_id = t->id,
+                                                           .token = t->token,
+                                                           .run_id = t->run_id,
+                                                           .attempt = t->attempt,
+                                                           .timeout_ms = t->timeout_ms,
+                                                           .capability = t->capability,
+                                                           .input = t->input,
+                                                           .checkpoint = po__model_checkpoint(t)});
             h.sent_ms = now + 1;
             h.sent_conn = c->conn;
             count++;
@@ -165,6 +167,15 @@ static void stage_done(struct po__node *n, struct po__call *c, const struct po__
         cmd->fail.worker_id = worker_id;
         cmd->fail.error = d->payload;
         cmd->fail.retryable = d->flag != 0;
+    } else if (d->kind == PO__DONE_CHECKPOINT) {
+        cmd->type = PO__CMD_TASK_CHECKPOINT;
+        cmd->checkpoint.task_id = d->task_id;
+        cmd->checkpoint.token = d->token;
+        cmd->checkpoint.worker_id = worker_id;
+        cmd->checkpoint.progress = d->flag & UINT16_MAX;
+        cmd->checkpoint.has_data = (d->flag & PO__DONE_HAS_DATA) != 0;
+        cmd->checkpoint.data = d->payload;
+        cmd->checkpoint.extend_ms = 0;
     } else {
         cmd->type = PO__CMD_TASK_EXTEND;
         cmd->extend.task_id = d->task_id;
@@ -172,7 +183,8 @@ static void stage_done(struct po__node *n, struct po__call *c, const struct po__
         cmd->extend.worker_id = worker_id;
         cmd->extend.extend_ms = (uint32_t)(d->flag > UINT32_MAX ? UINT32_MAX : d->flag);
     }
-    int rv = d->kind < PO__DONE_COMPLETE || d->kind > PO__DONE_EXTEND
+    int rv = d->kind < PO__DONE_COMPLETE || d->kind > PO__DONE_CHECKPOINT ||
+                     !po__level_reached(n, po__cmd_level(cmd->type))
                  ? PO_EVERSION
                  : po__cmd_check(cmd, message, sizeof message);
     if (rv == 0)

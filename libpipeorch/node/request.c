@@ -179,6 +179,11 @@ int po__request_decode(const void *data, size_t len, struct po__request *req)
     if (req->type == PO__REQ_QUERY && n - HEAD_FIELDS > known) {
         req->query.stale_ms = u32(&r);
         known++;
+        if (n - HEAD_FIELDS > known + 1) { /* and these, later still */
+            req->query.placement = po__mpr_bin(&r, PO__QUERY_PLACEMENT_MAX_BYTES);
+            req->query.token = u64(&r);
+            known += 2;
+        }
     }
     skip(&r, n - HEAD_FIELDS - known);
     return po__mpr_end(&r);
@@ -213,16 +218,29 @@ void po__request_command(struct po__buf *b, uint32_t timeout_ms, const struct po
     po__cmd_encode(b, cmd);
 }
 
+void po__request_batch(struct po__buf *b, uint32_t timeout_ms, struct po__slice commands,
+                       uint32_t count)
+{
+    po__request_begin(b, PO__REQ_BATCH, timeout_ms, 1);
+    po__mpw_array(b, count);
+    po__buf_append(b, commands.data, commands.len);
+}
+
 void po__request_query(struct po__buf *b, uint32_t timeout_ms, const struct po__query *q)
 {
     PO_PRE(q->what >= 0);
-    po__request_begin(b, PO__REQ_QUERY, timeout_ms, QUERY_FIELDS + 1);
+    bool more = q->placement.len || q->token; /* not for nodes that know none of it */
+    po__request_begin(b, PO__REQ_QUERY, timeout_ms, QUERY_FIELDS + (more ? 3 : 1));
     po__mpw_uint(b, (uint64_t)q->what);
     po__mpw_uint(b, q->id);
     po__mpw_str(b, q->name);
     po__mpw_str(b, q->name2);
     po__mpw_uint(b, q->limit);
     po__mpw_uint(b, q->stale_ms);
+    if (!more)
+        return;
+    po__mpw_bin(b, q->placement);
+    po__mpw_uint(b, q->token);
 }
 
 void po__request_wait(struct po__buf *b, uint32_t timeout_ms, uint32_t kind, uint64_t id)
@@ -294,7 +312,10 @@ void po__done_encode(struct po__buf *b, const struct po__done *d)
     po__mpw_uint(b, d->task_id);
     po__mpw_uint(b, d->token);
     po__mpw_uint(b, d->kind);
-    po__mpw_str(b, d->payload);
+    if (d->kind == PO__DONE_CHECKPOINT)
+        po__mpw_bin(b, d->payload);
+    else
+        po__mpw_str(b, d->payload);
     po__mpw_uint(b, d->flag);
 }
 
@@ -304,10 +325,11 @@ int po__done_decode(struct po__mpr *r, struct po__done *d)
     d->task_id = u64(r);
     d->token = u64(r);
     d->kind = u32(r);
-    d->payload = po__mpr_str(r, PO_PAYLOAD_MAX_BYTES);
+    d->payload = d->kind == PO__DONE_CHECKPOINT ? po__mpr_bin(r, PO_CHECKPOINT_MAX_BYTES)
+                                                : po__mpr_str(r, PO_PAYLOAD_MAX_BYTES);
     d->flag = u64(r);
     skip(r, extra);
-    if (!r->err && (d->kind < PO__DONE_COMPLETE || d->kind > PO__DONE_EXTEND))
+    if (!r->err && (d->kind < PO__DONE_COMPLETE || d->kind > PO__DONE_CHECKPOINT))
         po__mpr_fail(r);
     return r->err;
 }
@@ -395,7 +417,7 @@ int po__snapshot_piece_decode(struct po__slice body, struct po__snapshot_piece *
 
 void po__task_offer_encode(struct po__buf *b, const struct po__task_offer *t)
 {
-    po__mpw_array(b, OFFER_FIELDS);
+    po__mpw_array(b, OFFER_FIELDS + (t->checkpoint.len > 0));
     po__mpw_uint(b, t->seq);
     po__mpw_uint(b, t->task_id);
     po__mpw_uint(b, t->attempt);
@@ -404,6 +426,8 @@ void po__task_offer_encode(struct po__buf *b, const struct po__task_offer *t)
     po__mpw_str(b, t->input);
     po__mpw_uint(b, t->timeout_ms);
     po__mpw_uint(b, t->run_id);
+    if (t->checkpoint.len)
+        po__mpw_bin(b, t->checkpoint);
 }
 
 int po__task_offer_decode(struct po__mpr *r, struct po__task_offer *t)
@@ -417,6 +441,7 @@ int po__task_offer_decode(struct po__mpr *r, struct po__task_offer *t)
     t->input = po__mpr_str(r, PO__REQUEST_MAX_BYTES);
     t->timeout_ms = u32(r);
     t->run_id = u64(r);
-    skip(r, extra);
+    t->checkpoint = extra ? po__mpr_bin(r, PO_CHECKPOINT_MAX_BYTES) : po__slice(NULL, 0);
+    skip(r, extra ? extra - 1 : 0);
     return r->err;
 }

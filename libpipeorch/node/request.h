@@ -7,30 +7,27 @@
  *     key is inside where it has one)
  *   BATCH:   [command, ...]                   up to PO__BATCH_MAX commands, each with its own
  *     result
- *   QUERY:   what, id, name, name2, limit, stale_ms     see PO_QUERY_*; stale_ms > 0: the node that
- *     is asked answers, leader or not, with a state at most so old, or PO_ESTALE_READ
- *   WAIT:    kind (1 task, 2 run), id         answers when it is finished, or PO_ETIMEDOUT
- *   HEARTBEAT: worker_id, incarnation
- *   POLL:    worker_id, incarnation, resync, held, ack_seq, wait_ms, tasks_max, done
- *   BARRIER:                                  linearizable no-op: index of a confirmed read
- *   MEMBER:  op, node_id, from, name, zone, address, directory_id, feature_level, wish
- *     see "Members" below
- *   SNAPSHOT: stream, offset                  stream 0: begin; see "Snapshots" below
- * and a response
- *   [PO__REQUEST_VERSION, code, message, leader_address, index, body...]
- *   COMMAND: id, data            BATCH: [[code, id, message, data], ...]
- *   QUERY: term, map, staleness_ms (absent: 0)     WAIT: term, map (as QUERY of the object)
- *   POLL: [result code of each `done`], [task, ...], [revoked token, ...]
- *     task = [seq, task_id, attempt, token, capability, input, timeout_ms, run_id]
- *   MEMBER: node_id, cluster_id               cluster_id: ADD and JOIN
- *   SNAPSHOT: stream, size_bytes, data, info  info: nil, or of a stream's first answer
+ *   QUERY:   what, id, name, name2, limit, stale_ms [, placement, token]   see PO_QUERY_*; stale_ms
+ * > 0: the node that is asked answers, leader or not, with a state at most so old, or
+ * PO_ESTALE_READ WAIT:    kind (1 task, 2 run), id         answers when it is finished, or
+ * PO_ETIMEDOUT HEARTBEAT: worker_id, incarnation POLL:    worker_id, incarnation, resync, held,
+ * ack_seq, wait_ms, tasks_max, done BARRIER:                                  linearizable no-op:
+ * index of a confirmed read MEMBER:  op, node_id, from, name, zone, address, directory_id,
+ * feature_level, wish see "Members" below SNAPSHOT: stream, offset                  stream 0:
+ * begin; see "Snapshots" below and a response [PO__REQUEST_VERSION, code, message, leader_address,
+ * index, body...] COMMAND: id, data            BATCH: [[code, id, message, data], ...] QUERY: term,
+ * map, staleness_ms (absent: 0)     WAIT: term, map (as QUERY of the object) POLL: [result code of
+ * each `done`], [task, ...], [revoked token, ...] task = [seq, task_id, attempt, token, capability,
+ * input, timeout_ms, run_id [, checkpoint]] MEMBER: node_id, cluster_id               cluster_id:
+ * ADD and JOIN SNAPSHOT: stream, size_bytes, data, info  info: nil, or of a stream's first answer
  *     info = [index, term, time_ms, conf_index, conf, cluster_id, node_name]
  * With PO_ENOTLEADER, leader_address is the leader's advertised worker address exactly as
  * configured ("" if unknown).
  *
  * Polling. A poll is a heartbeat. `done` = [[task_id, token, kind, payload, flag], ...]: kind 1
  * complete (payload: result), 2 fail (error text; flag: retryable), 3 extend (flag:
- * milliseconds). It is answered at once if it carried `done` or if there are tasks or
+ * milliseconds), 4 checkpoint (flag: progress in its low 16 bits, and PO__DONE_HAS_DATA if the
+ * payload is to be kept). It is answered at once if it carried `done` or if there are tasks or
  * revocations to tell; else it is parked until there are, or until wait_ms passed. The node
  * numbers the tasks that it hands to a worker incarnation (seq 1, 2, ...) and repeats those
  * above ack_seq, so that a lost reply loses nothing; the worker drops a token that it has. A
@@ -125,7 +122,8 @@ struct po__request {
 };
 
 /* One outcome that a poll carries. */
-enum { PO__DONE_COMPLETE = 1, PO__DONE_FAIL = 2, PO__DONE_EXTEND = 3 };
+enum { PO__DONE_COMPLETE = 1, PO__DONE_FAIL = 2, PO__DONE_EXTEND = 3, PO__DONE_CHECKPOINT = 4 };
+#define PO__DONE_HAS_DATA (UINT64_C(1) << 16) /* flag of CHECKPOINT, beside its progress */
 struct po__done {
     uint64_t task_id, token;
     uint32_t kind;
@@ -140,6 +138,9 @@ bool po__request_repeatable(const struct po__request *req);
 void po__request_begin(struct po__buf *b, uint32_t type, uint32_t timeout_ms, uint32_t body_fields);
 /* Whole requests; for COMMAND give cmd. */
 void po__request_command(struct po__buf *b, uint32_t timeout_ms, const struct po__cmd *cmd);
+/* commands: `count` of them, encoded one after the other. */
+void po__request_batch(struct po__buf *b, uint32_t timeout_ms, struct po__slice commands,
+                       uint32_t count);
 void po__request_query(struct po__buf *b, uint32_t timeout_ms, const struct po__query *q);
 void po__request_wait(struct po__buf *b, uint32_t timeout_ms, uint32_t kind, uint64_t id);
 void po__request_heartbeat(struct po__buf *b, uint32_t timeout_ms, struct po__slice worker_id,
@@ -179,6 +180,7 @@ struct po__task_offer {
     uint64_t seq, task_id, token, run_id;
     uint32_t attempt, timeout_ms;
     struct po__slice capability, input;
+    struct po__slice checkpoint; /* what an earlier attempt left; may be empty */
 };
 void po__task_offer_encode(struct po__buf *b, const struct po__task_offer *t);
 int po__task_offer_decode(struct po__mpr *r, struct po__task_offer *t);
