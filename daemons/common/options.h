@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include "base/buf.h"
 
-#define OPT_OPTIONS_MAX        64   /* of one program */
+#define OPT_OPTIONS_MAX        128  /* of one program */
 #define OPT_WORDS_MAX          16   /* arguments that are no flags */
 #define OPT_VALUE_MAX_BYTES    4096 /* of one text value, except OPT_TEXT (a mebibyte) */
 #define OPT_PLACE_MAX_BYTES    640

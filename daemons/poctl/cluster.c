@@ -136,6 +136,8 @@ static int route(struct ctl *ctl)
         table_json(&t, json_object_get(a, "running"));
         table_json(&t, json_object_get(a, "free_slots"));
         rv = ctl_out(ctl, table_close(&t, stdout));
+        if (*text_of(a, "why"))
+            printf("\n%s\n", text_of(a, "why"));
     }
     json_decref(a);
     return rv;
@@ -156,8 +158,9 @@ const struct verb cluster_verbs[] = {
      "for it. One with pending tasks and no online worker waits for a worker to register it.",
      capabilities},
     {"route", "CAPABILITY", "zone stale",
-     "Show which worker a task for CAPABILITY (verb:name) would go to now: the one with the fewest "
-     "tasks; among equals one in --zone. Nothing is reserved.",
+     "Show which worker a task for CAPABILITY (verb:name, or verb:name@RANGE with a range of "
+     "versions) would go to now, and how the choice falls: the one with the fewest tasks; among "
+     "equals one in --zone. Nothing is reserved.",
      route},
     {NULL},
 };

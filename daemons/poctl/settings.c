@@ -28,6 +28,55 @@ static const struct opt options[] = {
      1, 100, .flags = OPT_FLAG_ONLY},
     {"timeout_ms", OPT_UINT, AT(timeout_ms), "MS", "600000",
      "task submit: time that one attempt has.", 100, 86400000, .flags = OPT_FLAG_ONLY},
+    {"batch", OPT_PATH, AT(batch), "FILE", NULL,
+     "task submit: one task for each line of the file, which is its input as JSON; - is standard "
+     "input. Prints the ids, one to a line.",
+     .flags = OPT_FLAG_ONLY},
+    {"require_zone", OPT_NAME, AT(require_zone), "NAME", NULL,
+     "task submit: only workers of this zone.", .flags = OPT_FLAG_ONLY},
+    {"gpu", OPT_CHOICE, AT(gpu), "any|required|forbidden", "any",
+     "task submit: only workers whose capability requires a gpu, or only others.",
+     .flags = OPT_FLAG_ONLY},
+    {"labels", OPT_TEXT, AT(labels), "LIST", NULL,
+     "task submit: demands on workers' labels: key=value, key!=value, key (is there), !key (is "
+     "not), separated by commas.",
+     .flags = OPT_FLAG_ONLY},
+    {"resources", OPT_TEXT, AT(resources), "LIST", NULL,
+     "task submit: what the task takes while it runs: cpu_milli=500,memory_bytes=8GiB,gpus=1, or "
+     "any name that workers register.",
+     .flags = OPT_FLAG_ONLY},
+    {"prefer", OPT_CHOICE, AT(prefer), "balance|spread|binpack|local", "balance",
+     "task submit: of the workers that fit, the least loaded; the zone with the fewest such tasks; "
+     "the most loaded; or --zone as long as it has room.",
+     .flags = OPT_FLAG_ONLY},
+    {"priority", OPT_UINT, AT(priority), "N", "0",
+     "task submit: 9 goes first; one level is worth ten minutes of waiting.", 0, PO_PRIORITY_MAX,
+     .flags = OPT_FLAG_ONLY},
+    {"run_at", OPT_TEXT, AT(run_at), "TIME", NULL,
+     "task submit: not before this time: UTC as 2026-12-24T18:00:00Z, or +90m from now.",
+     .flags = OPT_FLAG_ONLY},
+    {"deadline", OPT_TEXT, AT(deadline), "TIME", NULL,
+     "task submit: it fails if it is not finished by then. As --run-at.", .flags = OPT_FLAG_ONLY},
+    {"retry_delay", OPT_DURATION, AT(retry_delay), "TIME", NULL,
+     "task submit: wait before the second attempt; doubles for each further one. Default: 500ms.",
+     1, 86400000, .flags = OPT_FLAG_ONLY},
+    {"retry_delay_max", OPT_DURATION, AT(retry_delay_max), "TIME", NULL,
+     "task submit: longest wait between attempts. Default: 60s.", 1, 86400000,
+     .flags = OPT_FLAG_ONLY},
+    {"concurrency_key", OPT_NAME, AT(concurrency_key), "KEY", NULL,
+     "task submit: tasks with the same key share --concurrency and --rate.",
+     .flags = OPT_FLAG_ONLY},
+    {"concurrency", OPT_UINT, AT(concurrency), "N", "0",
+     "task submit: at most so many tasks of --concurrency-key run at a time; 0: any number.", 0,
+     UINT32_MAX, .flags = OPT_FLAG_ONLY},
+    {"rate", OPT_TEXT, AT(rate), "N/TIME", NULL,
+     "task submit: at most so many starts of --concurrency-key in that time, as 100/1m.",
+     .flags = OPT_FLAG_ONLY},
+    {"keep", OPT_DURATION, AT(keep), "TIME", NULL,
+     "task submit: forget the task so long after its end. Default: when others need the room.", 1,
+     31622400000, .flags = OPT_FLAG_ONLY},
+    {"token", OPT_UINT, AT(token), "N", NULL, "fence: the fencing token of the attempt.", 1,
+     UINT64_MAX, .flags = OPT_FLAG_ONLY},
     {"params", OPT_TEXT, AT(params), "JSON", NULL,
      "pipeline run, sim: parameters handed to every step. Default: null.", .flags = OPT_FLAG_ONLY},
     {"params_file", OPT_PATH, AT(params_file), "FILE", NULL,
@@ -94,40 +143,44 @@ static const struct opt options[] = {
 const struct opt_tool poctl_tool = {
     .name = "poctl",
     .synopsis = "COMMAND [ARGUMENT...] [OPTION...]",
-    .about = "Ask and command a cluster.\n"
-             "\n"
-             "Commands:\n"
-             "  status                       members, leader and counts of the cluster\n"
-             "  member list                  control nodes with role, zone and lag\n"
-             "  member add HOST:PORT         make a place for a node that will join\n"
-             "  member promote NAME|ID       make a standby a voter\n"
-             "  member demote NAME|ID        make a voter a standby\n"
-             "  member remove NAME|ID        remove a control node for good\n"
-             "  member transfer [NAME|ID]    hand leadership over\n"
-             "  workers                      workers with status, zone and load\n"
-             "  capabilities                 what the workers offer\n"
-             "  route CAPABILITY             the worker that a task would go to now\n"
-             "  task submit CAPABILITY       submit a task; prints its id\n"
-             "  task show ID                 one task with result or error\n"
-             "  task wait ID                 wait for its end and show it\n"
-             "  task cancel ID               cancel it\n"
-             "  task list                    tasks by id\n"
-             "  pipeline validate FILE       check a pipeline without a cluster\n"
-             "  pipeline define FILE         define or replace a pipeline\n"
-             "  pipeline run NAME            start a run; prints its id\n"
-             "  pipeline show NAME|RUN_ID    a pipeline's definition, or a run with its steps\n"
-             "  pipeline wait RUN_ID         wait for the run's end and show it\n"
-             "  pipeline cancel RUN_ID       cancel a run\n"
-             "  pipeline list                pipelines\n"
-             "  pipeline runs                runs by id\n"
-             "  sim                          run a pipeline on a simulated cluster\n"
-             "  snapshot save FILE           back up a running cluster, or a stopped node (--dir)\n"
-             "  snapshot inspect FILE        check a backup and say what it holds\n"
-             "  snapshot restore FILE        make a member of a new cluster from a backup\n"
-             "  recover                      let one node go on without its lost majority\n"
-             "  log dump                     the log of a stopped node in readable form\n"
-             "\n"
-             "poctl COMMAND --help says more about one command. FILE may be -, standard input.",
+    .about =
+        "Ask and command a cluster.\n"
+        "\n"
+        "Commands:\n"
+        "  status                       members, leader and counts of the cluster\n"
+        "  member list                  control nodes with role, zone and lag\n"
+        "  member add HOST:PORT         make a place for a node that will join\n"
+        "  member promote NAME|ID       make a standby a voter\n"
+        "  member demote NAME|ID        make a voter a standby\n"
+        "  member remove NAME|ID        remove a control node for good\n"
+        "  member transfer [NAME|ID]    hand leadership over\n"
+        "  workers                      workers with status, zone and load\n"
+        "  capabilities                 what the workers offer\n"
+        "  route CAPABILITY             the worker that a task would go to now\n"
+        "  task submit CAPABILITY       submit a task; prints its id\n"
+        "  task show ID                 one task with result or error\n"
+        "  task wait ID                 wait for its end and show it\n"
+        "  task cancel ID               cancel it\n"
+        "  task explain ID              what it waits for, and what turned each worker down\n"
+        "  task retry ID                a failed or cancelled task gets all its attempts again\n"
+        "  fence ID --token N           is that token still the right to act for the task?\n"
+        "  task list                    tasks by id\n"
+        "  pipeline validate FILE       check a pipeline without a cluster\n"
+        "  pipeline define FILE         define or replace a pipeline\n"
+        "  pipeline run NAME            start a run; prints its id\n"
+        "  pipeline show NAME|RUN_ID    a pipeline's definition, or a run with its steps\n"
+        "  pipeline wait RUN_ID         wait for the run's end and show it\n"
+        "  pipeline cancel RUN_ID       cancel a run\n"
+        "  pipeline list                pipelines\n"
+        "  pipeline runs                runs by id\n"
+        "  sim                          run a pipeline on a simulated cluster\n"
+        "  snapshot save FILE           back up a running cluster, or a stopped node (--dir)\n"
+        "  snapshot inspect FILE        check a backup and say what it holds\n"
+        "  snapshot restore FILE        make a member of a new cluster from a backup\n"
+        "  recover                      let one node go on without its lost majority\n"
+        "  log dump                     the log of a stopped node in readable form\n"
+        "\n"
+        "poctl COMMAND --help says more about one command. FILE may be -, standard input.",
     .after =
         "Exit status:\n"
         "0 done; 1 refused, not found, or the task or run that was waited for did not succeed; "

@@ -9,6 +9,9 @@ struct poctl_settings {
         *state, *pipeline, *workers, *faults;
     const char *dir, *name, *members, *cluster_id, *backup, *address;
     uint64_t stale, timeout, attempts, timeout_ms, after, limit, seed, nodes, runs;
+    const char *require_zone, *gpu, *prefer, *labels, *resources, *run_at, *deadline,
+        *concurrency_key, *rate, *batch;
+    uint64_t priority, retry_delay, retry_delay_max, concurrency, keep, token;
     uint64_t accept_data_loss, from, to;
     bool wait, force;
 };

@@ -1,7 +1,9 @@
-/* task submit, show, wait, cancel, list */
+/* task submit, show, wait, cancel, explain, retry, list; fence */
+#include <stdlib.h>
 #include <string.h>
 
-#include "ctl.h"
+#include "../common/files.h"
+#include "demand.h"
 #include "table.h"
 
 static void task_row(struct table *t, const json_t *task)
@@ -103,18 +105,17 @@ static int submit_with(const struct ctl *ctl, const char *input)
 {
     struct po_call_opts opts = ctl_opts(ctl);
     struct po_task_opts task = {
-        .size = sizeof task,
-        .capability = ctl->arg,
-        .input = input,
-        .input_len = input ? strlen(input) : 0,
-        .zone = ctl->s->zone,
-        .attempts_max = (uint32_t)ctl->s->attempts,
-        .timeout_ms = (uint32_t)ctl->s->timeout_ms,
-    };
+        .capability = ctl->arg, .input = input, .input_len = input ? strlen(input) : 0};
+    struct demand demand = {.labels_text = NULL};
     uint64_t id = 0;
-    int rv = po_submit_task(ctl->client, &task, &opts, &id);
+    int rv = demand_read(ctl, &demand, &task);
+    if (!rv) {
+        int code = po_submit_task(ctl->client, &task, &opts, &id);
+        rv = code ? ctl_fail(ctl, code) : EXIT_DONE;
+    }
+    demand_fini(&demand);
     if (rv)
-        return ctl_fail(ctl, rv);
+        return rv;
     if (ctl->s->wait) {
         fprintf(stderr, "task %llu submitted\n", (unsigned long long)id);
         return wait_for(ctl, id);
@@ -123,10 +124,93 @@ static int submit_with(const struct ctl *ctl, const char *input)
     return ctl_out(ctl, 0);
 }
 
+/* ---- many ---- */
+
+#define BATCH_MAX_BYTES ((size_t)256 << 20)
+
+struct lines {
+    struct po_task_opts *tasks;
+    size_t count, cap;
+};
+
+/* Every line that is not empty becomes a task like `one`. */
+static bool split(struct lines *l, const struct po_task_opts *one, const struct po__buf *text)
+{
+    const char *at = (const char *)text->data, *end = at + text->len;
+    for (const char *stop; at < end; at = stop + 1) {
+        stop = memchr(at, '\n', (size_t)(end - at));
+        stop = stop ? stop : end;
+        if (stop == at)
+            continue;
+        if (l->count == l->cap) {
+            size_t cap = l->cap ? l->cap * 2 : 256;
+            struct po_task_opts *tasks = realloc(l->tasks, cap * sizeof *tasks);
+            if (!tasks)
+                return false;
+            l->tasks = tasks;
+            l->cap = cap;
+        }
+        l->tasks[l->count] = *one;
+        l->tasks[l->count].input = at;
+        l->tasks[l->count++].input_len = (size_t)(stop - at);
+    }
+    return true;
+}
+
+static int submit_lines(const struct ctl *ctl, const struct lines *l)
+{
+    struct po_call_opts opts = ctl_wait_opts(ctl);
+    int rv = EXIT_DONE;
+    uint64_t *ids = calloc(l->count, sizeof *ids);
+    int *codes = calloc(l->count, sizeof *codes);
+    struct po_call_opts keyed = ctl_opts(ctl);
+    opts.key = keyed.key;
+    opts.key_len = keyed.key_len;
+    if (!ids || !codes) {
+        rv = ctl_fail(ctl, PO_ENOMEM);
+    } else {
+        int code = po_submit_tasks(ctl->client, l->tasks, l->count, &opts, ids, codes);
+        rv = code ? ctl_fail(ctl, code) : EXIT_DONE;
+        for (size_t i = 0; i < l->count; i++)
+            printf(codes[i] ? "-\n" : "%llu\n", (unsigned long long)ids[i]);
+    }
+    free(ids);
+    free(codes);
+    return rv ? rv : ctl_out(ctl, 0);
+}
+
+static int submit_batch(const struct ctl *ctl)
+{
+    struct po__buf text = {0};
+    struct lines l = {NULL, 0, 0};
+    struct demand demand = {.labels_text = NULL};
+    struct po_task_opts one = {.capability = ctl->arg};
+    char why[256];
+    int rv = demand_read(ctl, &demand, &one);
+    if (!rv && !file_read(&text, ctl->s->batch, BATCH_MAX_BYTES, why, sizeof why))
+        rv = ctl_usage(ctl, "%s: %s", ctl->s->batch, why);
+    if (!rv && !split(&l, &one, &text))
+        rv = ctl_fail(ctl, PO_ENOMEM);
+    if (!rv && (l.count == 0 || l.count > PO_TASKS_BATCH_MAX))
+        rv = ctl_usage(ctl, "%s: has %zu lines with a task; expected 1..%d", ctl->s->batch, l.count,
+                       PO_TASKS_BATCH_MAX);
+    rv = rv ? rv : submit_lines(ctl, &l);
+    free(l.tasks);
+    po__buf_fini(&text);
+    demand_fini(&demand);
+    return rv;
+}
+
 static int submit(struct ctl *ctl)
 {
     struct po__buf keep = {0};
     const char *input;
+    if (ctl->s->batch) {
+        if (ctl->s->input || ctl->s->input_file || ctl->s->wait)
+            return ctl_usage(ctl, "--batch brings the inputs and prints ids; leave out --input, "
+                                  "--input-file and --wait");
+        return submit_batch(ctl);
+    }
     int rv = ctl_payload(ctl, "input", ctl->s->input, ctl->s->input_file, &keep, &input);
     if (!rv)
         rv = submit_with(ctl, input);
@@ -142,6 +226,66 @@ static int cancel(struct ctl *ctl)
         return EXIT_USAGE;
     int rv = po_task_cancel(ctl->client, id, &opts);
     return rv ? ctl_fail(ctl, rv) : EXIT_DONE;
+}
+
+static int retry(struct ctl *ctl)
+{
+    struct po_call_opts opts = ctl_opts(ctl);
+    uint64_t id;
+    if (!ctl_id(ctl, &id))
+        return EXIT_USAGE;
+    int rv = po_task_retry(ctl->client, id, &opts);
+    return rv ? ctl_fail(ctl, rv) : EXIT_DONE;
+}
+
+static int fence(struct ctl *ctl)
+{
+    struct po_call_opts opts = ctl_opts(ctl);
+    uint64_t id;
+    if (!ctl_id(ctl, &id))
+        return EXIT_USAGE;
+    if (!ctl->s->token)
+        return ctl_usage(ctl, "--token is missing; a command of po-workerd finds it in "
+                              "PO_FENCING_TOKEN");
+    int rv = po_fence_check(ctl->client, id, ctl->s->token, &opts);
+    return rv ? ctl_fail(ctl, rv) : EXIT_DONE;
+}
+
+static int explain(struct ctl *ctl)
+{
+    uint64_t id;
+    json_t *a, *w;
+    size_t i;
+    if (!ctl_id(ctl, &id))
+        return EXIT_USAGE;
+    int rv = ctl_ask(ctl, (struct po_query){.what = PO_QUERY_EXPLAIN, .id = id}, "workers", &a);
+    if (rv)
+        return rv;
+    if (ctl_json(ctl)) {
+        rv = ctl_print_json(a);
+        json_decref(a);
+        return rv;
+    }
+    printf("task %llu (%s) is %s: ", (unsigned long long)id, text_of(a, "capability"),
+           text_of(a, "state"));
+    print_clean(stdout, text_of(a, "why"), true);
+    putchar('\n');
+    rv = 0;
+    if (json_array_size(json_object_get(a, "workers"))) {
+        struct table t;
+        putchar('\n');
+        table_open(&t, "WORKER|TURNED DOWN BY|WHY");
+        json_array_foreach(json_object_get(a, "workers"), i, w)
+        {
+            const char *reason = text_of(w, "reason");
+            table_text(&t, text_of(w, "worker_id"));
+            table_text(&t, strcmp(reason, "fits") == 0 ? "-" : reason);
+            table_text(&t, text_of(w, "why"));
+        }
+        rv = table_close(&t, stdout);
+    }
+    json_decref(a);
+    return ctl_out(ctl, rv);
 }
 
 static int list(struct ctl *ctl)
@@ -171,8 +315,12 @@ static int list(struct ctl *ctl)
 }
 
 const struct verb task_verbs[] = {
-    {"task submit", "CAPABILITY", "input input_file zone attempts timeout_ms key wait",
-     "Submit a durable task for CAPABILITY (verb:name) and print its id. It waits in the queue "
+    {"task submit", "CAPABILITY",
+     "input input_file batch zone attempts timeout_ms key wait require_zone gpu labels resources "
+     "prefer "
+     "priority run_at deadline retry_delay retry_delay_max concurrency_key concurrency rate keep",
+     "Submit a durable task for CAPABILITY (verb:name, or verb:name@RANGE with a range of versions "
+     "as ^1.2) and print its id. It waits in the queue "
      "until a worker offers the capability. With --wait, wait for the end and show the outcome; "
      "the exit code is 1 if the task did not succeed.",
      submit},
@@ -184,6 +332,18 @@ const struct verb task_verbs[] = {
      "Cancel a task that has not ended. A worker that runs it is told and ends its command; a "
      "result that comes too late is refused.",
      cancel},
+    {"task explain", "ID", "stale",
+     "Say what a task waits for; if for a worker, name each worker and what turned it down.",
+     explain},
+    {"task retry", "ID", "",
+     "Give a failed or cancelled task all its attempts once more. Failed tasks are kept apart from "
+     "the others for this: task list --state failed.",
+     retry},
+    {"fence", "ID", "token",
+     "Ask whether --token is still the right to act for task ID: exit code 0, or 1 if the lease "
+     "was "
+     "lost. For scripts, right before they touch something outside.",
+     fence},
     {"task list", NULL, "state after limit stale",
      "Show tasks in order of their ids: those that have not ended, and the latest that have.",
      list},

@@ -41,11 +41,20 @@ static int prepare_query(struct po__call *call, const struct po_query *query,
     if (q.stale_ms > PO_TIMEOUT_MAX_MS)
         return po__client_fail(PO_EINVAL, "stale_ms is %u; expected 1..%d, or 0 for linearizable",
                                q.stale_ms, PO_TIMEOUT_MAX_MS);
+    struct po__demand demand = {.capability = out.name};
+    if (q.what == PO_QUERY_ROUTE) /* the name may have a range of versions behind it */
+        rv = po__demand_read(&demand, q.name ? q.name : "", NULL);
+    if (rv)
+        return rv;
+    out.name = demand.capability;
+    out.placement = po__buf_slice(&demand.placement);
     out.stale_ms = q.stale_ms;
     out.what = q.what;
     out.id = q.id;
     out.limit = q.limit;
-    return po__call_query(call, &out, opts);
+    rv = po__call_query(call, &out, opts);
+    po__demand_fini(&demand);
+    return rv;
 }
 
 int po_query(po_client *client, const struct po_query *query, const struct po_call_opts *opts,

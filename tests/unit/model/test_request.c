@@ -146,7 +146,7 @@ static void test_poll(void **state)
     assert_int_equal(req.poll.done_count, 0);
 
     po__buf_reset(&done);
-    po__done_encode(&done, &(struct po__done){3, 70000, 4, po__str(""), 0});
+    po__done_encode(&done, &(struct po__done){3, 70000, 5, po__str(""), 0});
     po__mpr_init(&r, done.data, done.len);
     assert_int_equal(po__done_decode(&r, &d), PO_EPROTO);
     po__buf_fini(&held);
