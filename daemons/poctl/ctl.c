@@ -196,7 +196,10 @@ int ctl_payload(const struct ctl *ctl, const char *name, const char *direct, con
     po__buf_init(keep, PO_PAYLOAD_MAX_BYTES + 1);
     snprintf(place, sizeof place, "%s%s", direct ? "--" : "", direct ? name : file);
     if (file && !file_read(keep, file, PO_PAYLOAD_MAX_BYTES, why, sizeof why))
-        return ctl_usage(ctl, "%s: %s", file, why);
+        return ctl_usage(ctl,
+                         "%s: %s; keep what is larger as an artifact (a file or an object that "
+                         "workers can read) and give its name",
+                         file, why);
     if (direct)
         po__buf_append(keep, direct, strlen(direct));
     po__buf_append(keep, "", 1);
