@@ -47,6 +47,35 @@ static void define_mixed(struct po__cmd *cmd, struct po__buf *steps)
     cmd->pipeline.steps_count = count;
 }
 
+/* What a task may ask for beyond the essentials. Whatever is drawn, some worker can meet it, and
+ * every task comes to an end; a task that is not finished by its deadline ends, too. */
+static void ask_for_more(struct po__world *w, struct po__cmd *cmd, struct po__buf *extra)
+{
+    static const char *const keys[] = {"k-one", "k-two", "k-three"};
+    struct po__placement p = {.range = po__str(po__world_percent(w, 50) ? "^1.0" : ""),
+                              .prefer = (uint32_t)po__world_random(w, 0, PO__PREFER_LOCAL)};
+    struct po__extra e = {.priority = (uint32_t)po__world_random(w, 0, PO_PRIORITY_MAX)};
+    struct po__buf placement = {0};
+    if (po__world_percent(w, 50))
+        p.resources[p.resources_count++] =
+            (struct po__resource){po__str("cpu_milli"), po__world_random(w, 1, PO__SIM_CPU_MIN)};
+    po__placement_encode(&placement, &p);
+    e.placement = po__buf_slice(&placement);
+    if (po__world_percent(w, 40)) {
+        e.gate = po__str(keys[po__world_random(w, 0, 2)]);
+        e.gate_max = (uint32_t)po__world_random(w, 1, 3);
+        e.rate_max = po__world_percent(w, 50) ? (uint32_t)po__world_random(w, 5, 50) : 0;
+        e.rate_ms = e.rate_max ? 1000 : 0;
+    }
+    if (po__world_percent(w, 20))
+        e.retry_ms = (uint32_t)po__world_random(w, 1, 500);
+    po__extra_encode(extra, &e);
+    PO_INVARIANT(!placement.err && !extra->err);
+    cmd->type = PO__CMD_TASK_SUBMIT_MORE;
+    cmd->submit.extra = po__buf_slice(extra);
+    po__buf_fini(&placement);
+}
+
 static void encode_command(struct po__world *w, struct po__simclient *x)
 {
     struct po__cmd *cmd = po__sim_alloc(sizeof *cmd);
@@ -72,6 +101,8 @@ static void encode_command(struct po__world *w, struct po__simclient *x)
         /* Half of them have all the time in the world: what is lost is not found by its timeout. */
         cmd->submit.timeout_ms =
             po__world_percent(w, 50) ? 0 : (uint32_t)po__world_random(w, 200, 3000);
+        if (!w->opts.old_nodes && po__world_percent(w, 50))
+            ask_for_more(w, cmd, &steps);
         break;
     case CANCEL:
         cmd->type = PO__CMD_TASK_CANCEL;

@@ -22,7 +22,7 @@ enum { WAKE, THAW, REVIVE }; /* values of its events */
 struct poll { /* what one poll carried */
     uint64_t number;
     bool resync;
-    unsigned count;
+    unsigned count, checkpoints;
     struct {
         uint64_t task_id, token;
         bool complete;
@@ -99,6 +99,13 @@ static void enroll(struct po__world *w, struct po__simworker *x)
         cmd->worker_register.caps[i] = (struct po__cap){.name = po__str(x->caps[i].name),
                                                         .version = po__str("1.0.0"),
                                                         .max_concurrency = x->caps[i].concurrency};
+    if (!w->opts.old_nodes) { /* which would know no more than the first release's command */
+        cmd->type = PO__CMD_WORKER_REGISTER_MORE;
+        cmd->worker_register.resources[0] = (struct po__resource){
+            po__str("cpu_milli"), po__world_random(w, PO__SIM_CPU_MIN, 4 * PO__SIM_CPU_MIN)};
+        cmd->worker_register.resources_count = 1;
+        cmd->worker_register.slots = (uint32_t)po__world_random(w, 0, 4);
+    }
     po__buf_init(&b, PO__REQUEST_MAX_BYTES);
     po__request_command(&b, 1000, cmd);
     PO_INVARIANT(b.err == 0);
@@ -153,6 +160,11 @@ static void take(struct po__world *w, struct po__simworker *x, const struct po__
         return;
     }
     po__checks_granted(w, x, t->task_id, t->token, t->attempt);
+    if (t->checkpoint.len && strtoull(t->checkpoint.data, NULL, 10) >= t->token) {
+        po__world_fail(w, "task %llu: token %llu is handed a checkpoint of no earlier attempt",
+                       (unsigned long long)t->task_id, (unsigned long long)t->token);
+        return;
+    }
     if (find_held(x, t->token) || is_recent(x, t->token) || x->held_count == PO__SIM_HELD_MAX)
         return;
     struct po__simheld *h = &x->held[x->held_count++];
@@ -268,6 +280,27 @@ static void polled(struct po__world *w, struct po__simcall *c, int code, const v
     again(w, x);
 }
 
+/* Some of what runs leaves something for its next attempt: its token, in decimal digits. Behind the
+ * outcomes, where the library's workers put it, too. */
+static void leave_checkpoints(struct po__world *w, const struct po__simworker *x, struct poll *p,
+                              struct po__buf *done)
+{
+    for (unsigned i = 0; i < x->held_count && !w->opts.old_nodes; i++) {
+        const struct po__simheld *h = &x->held[i];
+        char text[24];
+        if (h->finished || p->count + p->checkpoints == REPORTS_MAX || !po__world_percent(w, 20))
+            continue;
+        int n = snprintf(text, sizeof text, "%llu", (unsigned long long)h->token);
+        po__done_encode(
+            done, &(struct po__done){.task_id = h->task_id,
+                                     .token = h->token,
+                                     .kind = PO__DONE_CHECKPOINT,
+                                     .payload = po__slice(text, (size_t)n),
+                                     .flag = po__world_random(w, 0, 1000) | PO__DONE_HAS_DATA});
+        p->checkpoints++;
+    }
+}
+
 /* The outcomes that wait, and what is held if the node asked for it. */
 static void fill(struct po__world *w, struct po__simworker *x, struct poll *p, struct po__buf *held,
                  struct po__buf *done)
@@ -290,6 +323,7 @@ static void fill(struct po__world *w, struct po__simworker *x, struct poll *p, s
         p->reports[p->count++].complete = !h->fails;
         h->reporting = true;
     }
+    leave_checkpoints(w, x, p, done);
     if (!x->resync)
         return;
     po__mpw_array(held, x->held_count);
@@ -308,7 +342,7 @@ static void poll(struct po__world *w, struct po__simworker *x)
     p->number = ++x->poll;
     p->resync = x->resync;
     fill(w, x, p, &held, &done);
-    po__mpw_array(&array, p->count);
+    po__mpw_array(&array, p->count + p->checkpoints);
     po__buf_append(&array, done.data, done.len);
     if (x->resync) {
         x->ack_seq = 0;

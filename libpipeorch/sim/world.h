@@ -37,6 +37,7 @@
 #define PO__SIM_TASKS_MAX   65536                   /* ids of tasks that a run may reach */
 #define PO__SIM_INDEX_MAX   262144                  /* log entries of one run */
 #define PO__SIM_APP_MAX     4096                    /* application commands of one run */
+#define PO__SIM_CPU_MIN     300                     /* cpu_milli that every worker has at least */
 #define PO__SIM_HELD_MAX    64                      /* tasks that one worker holds */
 #define PO__SIM_SEQ_WINDOW  1024                    /* hand-outs that may come out of order */
 #define PO__SIM_WALL_MS     UINT64_C(1760000000000) /* wall clock at virtual time 0 */
