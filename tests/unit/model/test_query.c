@@ -1,6 +1,6 @@
 /* Queries. Answers are compared as text: jansson is not below this layer, so a small printer does.
  */
-#include "fixture.h"
+#include "sched.h"
 
 static struct world w;
 static struct po__buf out, text;
@@ -68,13 +68,12 @@ static void print(struct po__mpr *r)
     }
 }
 
-static int ask(int what, uint64_t id, const char *name, const char *name2, uint32_t limit)
+static int ask_query(const struct po__query *q)
 {
-    struct po__query q = {what, id, po__str(name), po__str(name2), limit};
     struct po__mpr r;
     po__buf_reset(&out);
     po__buf_reset(&text);
-    int rv = po__model_query(w.m, &q, &out, &message);
+    int rv = po__model_query(w.m, q, &out, &message);
     assert_int_equal(rv != 0, message[0] != '\0');
     if (rv)
         return rv;
@@ -83,6 +82,13 @@ static int ask(int what, uint64_t id, const char *name, const char *name2, uint3
     po__buf_append(&text, "", 1);
     assert_int_equal(po__mpr_end(&r), 0);
     return 0;
+}
+
+static int ask(int what, uint64_t id, const char *name, const char *name2, uint32_t limit)
+{
+    const struct po__query q = {
+        .what = what, .id = id, .name = po__str(name), .name2 = po__str(name2), .limit = limit};
+    return ask_query(&q);
 }
 
 static void expect(const char *expected)
@@ -123,13 +129,13 @@ static void test_workers_and_capabilities(void **state)
     assert_int_equal(ask(PO_QUERY_WORKERS, 0, "", "", 0), 0);
     expect("{next=nil workers=[{address=10.0.0.1:1 capabilities=[{max_concurrency=1 name=a:x "
            "requires_gpu=false running=0 "
-           "version=1.0.0}] heartbeat_ms=1000 id=w1 incarnation=5 labels={} number=2 running=0 "
-           "status=online zone=aws},"
+           "version=1.0.0}] heartbeat_ms=1000 id=w1 incarnation=5 labels={} number=2 resources={} "
+           "running=0 slots=nil status=online zone=aws},"
            "{address=10.0.0.1:1 capabilities=[{max_concurrency=2 name=a:x requires_gpu=false "
            "running=1 version=1.0.0},"
            "{max_concurrency=2 name=b:y requires_gpu=false running=0 version=1.0.0}] "
            "heartbeat_ms=1000 id=w2 incarnation=5 "
-           "labels={} number=1 running=1 status=online zone=gcp}]}");
+           "labels={} number=1 resources={} running=1 slots=nil status=online zone=gcp}]}");
     assert_int_equal(ask(PO_QUERY_WORKERS, 0, "", "", 1), 0);
     expect_part("{next=w1 ");
     assert_int_equal(ask(PO_QUERY_WORKERS, 0, "w1", "", 1), 0);
@@ -158,8 +164,10 @@ static void test_route(void **state)
     do_register(&w, "w1", 5, "aws", "a:x", 1);
     do_register(&w, "w2", 5, "gcp", "a:x", 1);
     assert_int_equal(ask(PO_QUERY_ROUTE, 0, "a:x", "gcp", 0), 0);
-    expect("{address=10.0.0.1:1 capability=a:x free_slots=1 running=0 version=1.0.0 worker_id=w2 "
-           "zone=gcp}");
+    expect(
+        "{address=10.0.0.1:1 candidates=2 capability=a:x free_slots=1 running=0 turned_down={} "
+        "version=1.0.0 why=the least loaded of 2 that fit (balance): it runs 0, in the preferred "
+        "zone worker_id=w2 zone=gcp}");
     assert_int_equal(ask(PO_QUERY_ROUTE, 0, "a:x", "azure", 0), 0);
     expect_part("worker_id=w1");
     do_submit(&w, "", "a:x", "1", "", 0, 0);
@@ -180,11 +188,12 @@ static void test_tasks(void **state)
     do_complete(&w, 1, po__model_task(w.m, 1)->token, "w1", "\"r\"");
     assert_int_equal(ask(PO_QUERY_TASK, 3, "", "", 0), PO_ENOTFOUND);
     assert_int_equal(ask(PO_QUERY_TASK, 1, "", "", 0), 0);
-    expect("{attempts=1 attempts_max=3 capability=a:x created_ms=1000000 deadline_ms=nil error=nil "
-           "finished_ms=1000010 "
-           "granted_ms=1000010 id=1 input={\"i\":1} lost_attempts=0 preferred_zone=gcp "
-           "result=\"r\" run_id=nil state=succeeded "
-           "timeout_ms=600000 token=3 worker_id=w1 zone=aws}");
+    expect(
+        "{attempts=1 attempts_max=3 capability=a:x checkpoint_bytes=0 concurrency_key=nil "
+        "created_ms=1000000 deadline_ms=nil due_by_ms=nil error=nil finished_ms=1000010 "
+        "granted_ms=1000010 id=1 input={\"i\":1} lost_attempts=0 placement=nil preferred_zone=gcp "
+        "priority=0 progress=nil result=\"r\" run_id=nil state=succeeded "
+        "timeout_ms=600000 token=3 worker_id=w1 zone=aws}");
     assert_int_equal(ask(PO_QUERY_TASKS, 0, "", "", 0), 0);
     expect_part("{next=nil tasks=[{attempts=1 ");
     assert_int_equal(ask(PO_QUERY_TASKS, 0, "", "", 1), 0);
