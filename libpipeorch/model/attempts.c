@@ -191,11 +191,11 @@ void po__cmd_task_retry(struct po__model *m, const struct po__cmd *cmd)
         struct po__more *more = po__more_get(m, t);
         if (!more)
             return;
-        t->modern = true; /* what it gets is of the newer form */
         more->forgiven = t->attempt;
         t->lost = 0;
         t->outcome = PO__OUTCOME_NONE;
         po__task_move(m, t, PO_TASK_PENDING, 0);
+        t->modern = true; /* what it gets is of the newer form; not before it has left its queue */
     }
 }
 
