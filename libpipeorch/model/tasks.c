@@ -1,7 +1,7 @@
 /* Task objects: one block each (input, key and zone behind the struct), in the index of ids, in
  * that of idempotency keys, and in exactly one queue, which its state decides: its lane while it is
- * pending (queue.c), the due ones while it is scheduled or running, the finished ones afterwards; of
- * these, failed tasks of the newer form stand apart, as dead letters that successes do not crowd
+ * pending (queue.c), the due ones while it is scheduled or running, the finished ones afterwards;
+ * of these, failed tasks of the newer form stand apart, as dead letters that successes do not crowd
  * out. */
 #include "impl.h"
 
@@ -17,7 +17,7 @@ static const uint32_t allowed[] = {
                         PO__TO(PO_TASK_CANCELLED),
     [PO_TASK_SUCCEEDED] = 0,
     [PO_TASK_FAILED] = PO__TO(PO_TASK_PENDING), /* an operator's retry */
-    [PO_TASK_CANCELLED] = PO__TO(PO_TASK_PENDING),
+    [PO_TASK_CANCELLED] = PO__TO(PO_TASK_PENDING) | PO__TO(PO_TASK_SCHEDULED),
 };
 
 static bool is_finished(uint32_t state)
@@ -121,7 +121,8 @@ struct po__task *po__task_make(struct po__model *m, const struct po__task_spec *
     po__list_init(&t->worker_link);
     if (po__more_needed(&extra) && po__more_get(m, t)) {
         t->more->extra = extra;
-        t->more->extra.placement = t->more->extra.gate = po__slice(NULL, 0); /* see po__task_extra */
+        t->more->extra.placement = t->more->extra.gate =
+            po__slice(NULL, 0); /* see po__task_extra */
     }
     if (m->err) {
         po__task_free(m, t);
@@ -161,7 +162,7 @@ static bool is_dead(const struct po__task *t)
 
 static uint64_t *bytes_counter(struct po__model *m, const struct po__task *t)
 {
-    return is_dead(t) ? &m->dead_bytes
+    return is_dead(t)              ? &m->dead_bytes
            : is_finished(t->state) ? &m->finished_bytes
                                    : &m->unfinished_bytes;
 }
@@ -267,7 +268,7 @@ static uint64_t unfinished_count(const struct po__model *m)
            m->tasks_count[PO_TASK_RUNNING];
 }
 
-bool po__tasks_room(struct po__model *m, uint64_t bytes)
+static bool tasks_room(struct po__model *m, uint64_t bytes)
 {
     if (unfinished_count(m) >= PO__TASKS_UNFINISHED_MAX) {
         po__refuse(m, PO_EQUOTA,
@@ -287,28 +288,39 @@ bool po__tasks_room(struct po__model *m, uint64_t bytes)
 }
 
 /* Room for one more placement, if this is one? */
-static bool class_room(struct po__model *m, const struct po__task_spec *spec)
+static bool class_room(struct po__model *m, struct po__slice capability, struct po__slice placement)
 {
-    struct po__extra extra;
-    const struct po__capability *cap;
-    if (spec->extra.len == 0 || po__extra_decode(spec->extra, &extra) || !extra.placement.len)
+    if (!placement.len)
         return true;
-    cap = po__cap_find(m, spec->capability);
-    const struct po__class *c = po__class_find(m, spec->capability, extra.placement);
+    const struct po__capability *cap = po__cap_find(m, capability);
+    const struct po__class *c = po__class_find(m, capability, placement);
     if (!cap || cap->classes_active < PO__CLASSES_MAX || (c && c->unfinished_count))
         return true;
     po__refuse(m, PO_EQUOTA,
                "unfinished tasks of %.*s have %u different placements, which is the limit; use "
                "fewer, or retry when some are done",
-               (int)spec->capability.len, spec->capability.data, cap->classes_active);
+               (int)capability.len, capability.data, cap->classes_active);
     return false;
+}
+
+static bool room(struct po__model *m, const struct po__task_spec *spec)
+{
+    struct po__extra extra = {0};
+    if (spec->extra.len)
+        PO_INVARIANT(po__extra_decode(spec->extra, &extra) == 0);
+    return class_room(m, spec->capability, extra.placement) &&
+           tasks_room(m, spec->input.len + spec->key.len);
+}
+
+bool po__task_room(struct po__model *m, const struct po__task *t)
+{
+    return class_room(m, t->capability, t->lane->cls->placement) &&
+           tasks_room(m, po__task_bytes(t));
 }
 
 struct po__task *po__task_start(struct po__model *m, const struct po__task_spec *spec)
 {
-    if (!class_room(m, spec))
-        return NULL;
-    if (!po__tasks_room(m, spec->input.len + spec->key.len))
+    if (!room(m, spec))
         return NULL;
     struct po__task *t = po__task_make(m, spec);
     if (!t)
