@@ -174,6 +174,28 @@ void po__cmd_task_checkpoint(struct po__model *m, const struct po__cmd *cmd)
         extend(m, t, cmd->checkpoint.extend_ms);
 }
 
+static bool deadline_passed(const struct po__model *m, const struct po__task *t)
+{
+    uint64_t deadline_ms = t->more ? t->more->extra.deadline_ms : 0;
+    return deadline_ms && deadline_ms <= m->now_ms;
+}
+
+static void start_again(struct po__model *m, struct po__task *t)
+{
+    po__touch_task(m, t);
+    struct po__more *more = po__more_get(m, t);
+    if (!more)
+        return;
+    more->forgiven = t->attempt;
+    t->lost = 0;
+    t->outcome = PO__OUTCOME_NONE;
+    if (more->extra.run_at_ms > m->now_ms) /* cancelled before its time came */
+        po__task_move(m, t, PO_TASK_SCHEDULED, more->extra.run_at_ms);
+    else
+        po__task_move(m, t, PO_TASK_PENDING, 0);
+    t->modern = true; /* what it gets is of the newer form; not before it has left its queue */
+}
+
 /* A dead letter, or a cancelled task, gets all its attempts once more. */
 void po__cmd_task_retry(struct po__model *m, const struct po__cmd *cmd)
 {
@@ -186,16 +208,12 @@ void po__cmd_task_retry(struct po__model *m, const struct po__cmd *cmd)
                    (unsigned long long)t->run_id);
     } else if (t->state == PO_TASK_SUCCEEDED) {
         po__refuse(m, PO_ESTATE, "task %llu succeeded; submit another one to do it again", id);
-    } else if (t->state >= PO_TASK_SUCCEEDED && po__tasks_room(m, po__task_bytes(t))) {
-        po__touch_task(m, t);
-        struct po__more *more = po__more_get(m, t);
-        if (!more)
-            return;
-        t->modern = true; /* what it gets is of the newer form */
-        more->forgiven = t->attempt;
-        t->lost = 0;
-        t->outcome = PO__OUTCOME_NONE;
-        po__task_move(m, t, PO_TASK_PENDING, 0);
+    } else if (t->state >= PO_TASK_SUCCEEDED && deadline_passed(m, t)) {
+        po__refuse(m, PO_ESTATE,
+                   "task %llu had to be finished by %llu, which is over; submit another", id,
+                   (unsigned long long)t->more->extra.deadline_ms);
+    } else if (t->state >= PO_TASK_SUCCEEDED && po__task_room(m, t)) {
+        start_again(m, t);
     }
 }
 

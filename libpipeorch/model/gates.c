@@ -65,9 +65,10 @@ struct po__tree_node *po__gate_after(const struct po__model *m, uint64_t number)
 
 /* ---- rate ---- */
 
+/* Rounded up: a bucket never holds more than rate_max. */
 static uint64_t token_us(const struct po__gate *g)
 {
-    return (uint64_t)g->rate_ms * 1000 / g->rate_max;
+    return ((uint64_t)g->rate_ms * 1000 + g->rate_max - 1) / g->rate_max;
 }
 
 /* When the next start is allowed, in microseconds; 0: now, as far as the rate goes. */
@@ -157,17 +158,26 @@ static struct po__gate *gate_new(struct po__model *m, const struct po__extra *e)
     return NULL;
 }
 
+/* A bucket that was slow to fill and is quick now is empty at most: what it remembers of the old
+ * rate must not keep its tasks waiting for longer than the new one does. */
+static void set_limits(struct po__model *m, struct po__gate *g, const struct po__extra *e)
+{
+    uint64_t empty_us = m->now_ms * 1000 + (uint64_t)e->rate_ms * 1000;
+    po__touch_gate(m, g);
+    g->max = e->gate_max;
+    g->rate_max = e->rate_max;
+    g->rate_ms = e->rate_ms;
+    if (g->rate_max && g->full_us > empty_us)
+        g->full_us = empty_us;
+}
+
 struct po__gate *po__gate_get(struct po__model *m, const struct po__extra *e)
 {
     struct po__gate *g = po__gate_find(m, e->gate);
     if (!g)
         return gate_new(m, e);
-    if (g->max != e->gate_max || g->rate_max != e->rate_max || g->rate_ms != e->rate_ms) {
-        po__touch_gate(m, g);
-        g->max = e->gate_max;
-        g->rate_max = e->rate_max;
-        g->rate_ms = e->rate_ms;
-    }
+    if (g->max != e->gate_max || g->rate_max != e->rate_max || g->rate_ms != e->rate_ms)
+        set_limits(m, g, e);
     po__gate_refresh(m, g);
     return g;
 }

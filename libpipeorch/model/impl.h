@@ -416,7 +416,8 @@ int po__task_set_text(struct po__model *m, struct po__task *t, struct po__slice 
 uint64_t po__task_bytes(const struct po__task *t);
 struct po__task *po__task_after(const struct po__model *m, uint64_t id); /* the first above id */
 struct po__task *po__task_find(const struct po__model *m, uint64_t id);
-bool po__tasks_room(struct po__model *m, uint64_t bytes); /* false: refused, the message is set */
+/* Room for a finished task to begin anew; false: refused, the message is set. */
+bool po__task_room(struct po__model *m, const struct po__task *t);
 /* A new task; NULL: refused (quota; the message is set) or no memory (m->err). */
 struct po__task *po__task_start(struct po__model *m, const struct po__task_spec *spec);
 void po__task_finish(struct po__model *m, struct po__task *t, uint32_t state);

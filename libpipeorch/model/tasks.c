@@ -17,7 +17,7 @@ static const uint32_t allowed[] = {
                         PO__TO(PO_TASK_CANCELLED),
     [PO_TASK_SUCCEEDED] = 0,
     [PO_TASK_FAILED] = PO__TO(PO_TASK_PENDING), /* an operator's retry */
-    [PO_TASK_CANCELLED] = PO__TO(PO_TASK_PENDING),
+    [PO_TASK_CANCELLED] = PO__TO(PO_TASK_PENDING) | PO__TO(PO_TASK_SCHEDULED),
 };
 
 static bool is_finished(uint32_t state)
@@ -241,6 +241,8 @@ bool po__task_link(struct po__model *m, struct po__task *t)
 void po__task_drop(struct po__model *m, struct po__task *t)
 {
     dequeue(m, t);
+    if (t->state == PO_TASK_RUNNING && t->lane->gate) /* the model is being closed */
+        t->lane->gate->running--;
     if (po__tree_linked(&t->by_key))
         po__key_remove(&m->task_keys, t);
     po__tree_remove(&m->tasks, &t->by_id);
@@ -266,7 +268,7 @@ static uint64_t unfinished_count(const struct po__model *m)
            m->tasks_count[PO_TASK_RUNNING];
 }
 
-bool po__tasks_room(struct po__model *m, uint64_t bytes)
+static bool tasks_room(struct po__model *m, uint64_t bytes)
 {
     if (unfinished_count(m) >= PO__TASKS_UNFINISHED_MAX) {
         po__refuse(m, PO_EQUOTA,
@@ -286,28 +288,39 @@ bool po__tasks_room(struct po__model *m, uint64_t bytes)
 }
 
 /* Room for one more placement, if this is one? */
-static bool class_room(struct po__model *m, const struct po__task_spec *spec)
+static bool class_room(struct po__model *m, struct po__slice capability, struct po__slice placement)
 {
-    struct po__extra extra;
-    const struct po__capability *cap;
-    if (spec->extra.len == 0 || po__extra_decode(spec->extra, &extra) || !extra.placement.len)
+    if (!placement.len)
         return true;
-    cap = po__cap_find(m, spec->capability);
-    const struct po__class *c = po__class_find(m, spec->capability, extra.placement);
+    const struct po__capability *cap = po__cap_find(m, capability);
+    const struct po__class *c = po__class_find(m, capability, placement);
     if (!cap || cap->classes_active < PO__CLASSES_MAX || (c && c->unfinished_count))
         return true;
     po__refuse(m, PO_EQUOTA,
                "unfinished tasks of %.*s have %u different placements, which is the limit; use "
                "fewer, or retry when some are done",
-               (int)spec->capability.len, spec->capability.data, cap->classes_active);
+               (int)capability.len, capability.data, cap->classes_active);
     return false;
+}
+
+static bool room(struct po__model *m, const struct po__task_spec *spec)
+{
+    struct po__extra extra = {0};
+    if (spec->extra.len)
+        PO_INVARIANT(po__extra_decode(spec->extra, &extra) == 0);
+    return class_room(m, spec->capability, extra.placement) &&
+           tasks_room(m, spec->input.len + spec->key.len);
+}
+
+bool po__task_room(struct po__model *m, const struct po__task *t)
+{
+    return class_room(m, t->capability, t->lane->cls->placement) &&
+           tasks_room(m, po__task_bytes(t));
 }
 
 struct po__task *po__task_start(struct po__model *m, const struct po__task_spec *spec)
 {
-    if (!class_room(m, spec))
-        return NULL;
-    if (!po__tasks_room(m, spec->input.len + spec->key.len))
+    if (!room(m, spec))
         return NULL;
     struct po__task *t = po__task_make(m, spec);
     if (!t)

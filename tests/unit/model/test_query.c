@@ -1,100 +1,5 @@
-/* Queries. Answers are compared as text: jansson is not below this layer, so a small printer does.
- */
-#include "fixture.h"
-
-static struct world w;
-static struct po__buf out, text;
-static const char *message;
-
-static int setup(void **state)
-{
-    (void)state;
-    world_open(&w, NULL);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    world_close(&w);
-    po__buf_fini(&out);
-    po__buf_fini(&text);
-    return 0;
-}
-
-/* Prints the next object, and insists that the keys of maps are sorted. */
-static void print(struct po__mpr *r)
-{
-    struct po__slice key, before;
-    uint32_t n;
-    switch (po__mpr_peek(r)) {
-    case PO__MP_NIL:
-        po__mpr_nil(r);
-        po__buf_printf(&text, "nil");
-        break;
-    case PO__MP_BOOL:
-        po__buf_printf(&text, po__mpr_bool(r) ? "true" : "false");
-        break;
-    case PO__MP_UINT:
-        po__buf_printf(&text, "%llu", (unsigned long long)po__mpr_uint(r, UINT64_MAX));
-        break;
-    case PO__MP_STR:
-        key = po__mpr_str(r, SIZE_MAX);
-        po__buf_printf(&text, "%.*s", (int)key.len, key.data);
-        break;
-    case PO__MP_ARRAY:
-        n = po__mpr_array(r, UINT32_MAX);
-        po__buf_printf(&text, "[");
-        for (uint32_t i = 0; i < n; i++) {
-            po__buf_printf(&text, i ? "," : "");
-            print(r);
-        }
-        po__buf_printf(&text, "]");
-        break;
-    case PO__MP_MAP:
-        n = po__mpr_map(r, UINT32_MAX);
-        po__buf_printf(&text, "{");
-        for (uint32_t i = 0; i < n; i++) {
-            key = po__mpr_str(r, 64);
-            assert_true(i == 0 || po__slice_cmp(before, key) < 0);
-            before = key;
-            po__buf_printf(&text, "%s%.*s=", i ? " " : "", (int)key.len, key.data);
-            print(r);
-        }
-        po__buf_printf(&text, "}");
-        break;
-    default:
-        fail_msg("unexpected object in an answer");
-    }
-}
-
-static int ask(int what, uint64_t id, const char *name, const char *name2, uint32_t limit)
-{
-    struct po__query q = {what, id, po__str(name), po__str(name2), limit};
-    struct po__mpr r;
-    po__buf_reset(&out);
-    po__buf_reset(&text);
-    int rv = po__model_query(w.m, &q, &out, &message);
-    assert_int_equal(rv != 0, message[0] != '\0');
-    if (rv)
-        return rv;
-    po__mpr_init(&r, out.data, out.len);
-    print(&r);
-    po__buf_append(&text, "", 1);
-    assert_int_equal(po__mpr_end(&r), 0);
-    return 0;
-}
-
-static void expect(const char *expected)
-{
-    assert_string_equal((char *)text.data, expected);
-}
-
-static void expect_part(const char *part)
-{
-    if (!strstr((char *)text.data, part))
-        fail_msg("\"%s\" does not contain \"%s\"", (char *)text.data, part);
-}
+/* Queries. */
+#include "answer.h"
 
 static void test_status(void **state)
 {
@@ -123,13 +28,13 @@ static void test_workers_and_capabilities(void **state)
     assert_int_equal(ask(PO_QUERY_WORKERS, 0, "", "", 0), 0);
     expect("{next=nil workers=[{address=10.0.0.1:1 capabilities=[{max_concurrency=1 name=a:x "
            "requires_gpu=false running=0 "
-           "version=1.0.0}] heartbeat_ms=1000 id=w1 incarnation=5 labels={} number=2 running=0 "
-           "status=online zone=aws},"
+           "version=1.0.0}] heartbeat_ms=1000 id=w1 incarnation=5 labels={} number=2 resources={} "
+           "running=0 slots=nil status=online zone=aws},"
            "{address=10.0.0.1:1 capabilities=[{max_concurrency=2 name=a:x requires_gpu=false "
            "running=1 version=1.0.0},"
            "{max_concurrency=2 name=b:y requires_gpu=false running=0 version=1.0.0}] "
            "heartbeat_ms=1000 id=w2 incarnation=5 "
-           "labels={} number=1 running=1 status=online zone=gcp}]}");
+           "labels={} number=1 resources={} running=1 slots=nil status=online zone=gcp}]}");
     assert_int_equal(ask(PO_QUERY_WORKERS, 0, "", "", 1), 0);
     expect_part("{next=w1 ");
     assert_int_equal(ask(PO_QUERY_WORKERS, 0, "w1", "", 1), 0);
@@ -158,8 +63,10 @@ static void test_route(void **state)
     do_register(&w, "w1", 5, "aws", "a:x", 1);
     do_register(&w, "w2", 5, "gcp", "a:x", 1);
     assert_int_equal(ask(PO_QUERY_ROUTE, 0, "a:x", "gcp", 0), 0);
-    expect("{address=10.0.0.1:1 capability=a:x free_slots=1 running=0 version=1.0.0 worker_id=w2 "
-           "zone=gcp}");
+    expect(
+        "{address=10.0.0.1:1 candidates=2 capability=a:x free_slots=1 running=0 turned_down={} "
+        "version=1.0.0 why=the least loaded of 2 that fit (balance): it runs 0, in the preferred "
+        "zone worker_id=w2 zone=gcp}");
     assert_int_equal(ask(PO_QUERY_ROUTE, 0, "a:x", "azure", 0), 0);
     expect_part("worker_id=w1");
     do_submit(&w, "", "a:x", "1", "", 0, 0);
@@ -180,11 +87,12 @@ static void test_tasks(void **state)
     do_complete(&w, 1, po__model_task(w.m, 1)->token, "w1", "\"r\"");
     assert_int_equal(ask(PO_QUERY_TASK, 3, "", "", 0), PO_ENOTFOUND);
     assert_int_equal(ask(PO_QUERY_TASK, 1, "", "", 0), 0);
-    expect("{attempts=1 attempts_max=3 capability=a:x created_ms=1000000 deadline_ms=nil error=nil "
-           "finished_ms=1000010 "
-           "granted_ms=1000010 id=1 input={\"i\":1} lost_attempts=0 preferred_zone=gcp "
-           "result=\"r\" run_id=nil state=succeeded "
-           "timeout_ms=600000 token=3 worker_id=w1 zone=aws}");
+    expect(
+        "{attempts=1 attempts_max=3 capability=a:x checkpoint_bytes=0 concurrency_key=nil "
+        "created_ms=1000000 deadline_ms=nil due_by_ms=nil error=nil finished_ms=1000010 "
+        "granted_ms=1000010 id=1 input={\"i\":1} lost_attempts=0 placement=nil preferred_zone=gcp "
+        "priority=0 progress=nil result=\"r\" run_id=nil state=succeeded "
+        "timeout_ms=600000 token=3 worker_id=w1 zone=aws}");
     assert_int_equal(ask(PO_QUERY_TASKS, 0, "", "", 0), 0);
     expect_part("{next=nil tasks=[{attempts=1 ");
     assert_int_equal(ask(PO_QUERY_TASKS, 0, "", "", 1), 0);
