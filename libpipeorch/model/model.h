@@ -142,8 +142,9 @@ int po__model_check(const struct po__model *m, char *message, size_t message_len
  * WORKERS       next, workers [{address, capabilities [{max_concurrency, name, requires_gpu,
  * running, version}], heartbeat_ms, id,
  *               incarnation, labels {}, number, running, status, zone}]; name: only after this id
- * CAPABILITIES  capabilities [{free_slots, input_schema, name, output_schema, pending,
- * requires_gpu, running, slots, versions [],
+ * CAPABILITIES  capabilities [{free_slots, input_schema, kinds [{input_schema, output_schema,
+ * requires_gpu, version, workers}], name, output_schema, pending, requires_gpu, running, slots,
+ * versions [],
  *               workers, workers_online}], next; name: only after this name
  * ROUTE         address, capability, free_slots, running, version, worker_id, zone TASK
  * attempts, attempts_max, capability, created_ms, deadline_ms, error, finished_ms, granted_ms,

@@ -77,20 +77,61 @@ static const struct po__offer *offer_of(const struct po__tree_node *n)
     return po__container_of(n, struct po__offer, by_worker);
 }
 
-/* The distinct versions offered, in order of first appearance by worker number. */
-#define VERSIONS_MAX 16
-static uint32_t versions(const struct po__capability *cap, struct po__slice *out)
+/* What workers offer under one name, by version and gpu, in order of first appearance by worker
+ * number. Workers that offer the same version are taken to mean the same schemas. */
+#define KINDS_MAX 16
+struct kind {
+    const struct po__offer *first;
+    uint32_t workers;
+};
+
+static uint32_t kinds_of(const struct po__capability *cap, struct kind *kinds)
 {
-    uint32_t count = 0;
-    for (struct po__tree_node *n = po__tree_first(&cap->offers); n && count < VERSIONS_MAX;
-         n = po__tree_next(n)) {
-        uint32_t i = 0;
-        while (i < count && !po__slice_eq(out[i], offer_of(n)->version))
-            i++;
+    uint32_t count = 0, i;
+    for (struct po__tree_node *n = po__tree_first(&cap->offers); n; n = po__tree_next(n)) {
+        const struct po__offer *o = offer_of(n);
+        for (i = 0; i < count; i++)
+            if (kinds[i].first->requires_gpu == o->requires_gpu &&
+                po__slice_eq(kinds[i].first->version, o->version))
+                break;
+        if (i == KINDS_MAX)
+            continue;
         if (i == count)
-            out[count++] = offer_of(n)->version;
+            kinds[count++] = (struct kind){o, 0};
+        kinds[i].workers++;
     }
     return count;
+}
+
+static void put_kinds(struct po__buf *b, const struct kind *kinds, uint32_t count)
+{
+    po__mpw_cstr(b, "kinds");
+    po__mpw_array(b, count);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct po__offer *o = kinds[i].first;
+        po__mpw_map(b, 5);
+        po__kv_text(b, "input_schema", o->input_schema);
+        po__kv_text(b, "output_schema", o->output_schema);
+        po__kv_bool(b, "requires_gpu", o->requires_gpu);
+        po__kv_text(b, "version", o->version);
+        po__kv_uint(b, "workers", kinds[i].workers);
+    }
+}
+
+static void put_versions(struct po__buf *b, const struct kind *kinds, uint32_t count)
+{
+    uint32_t distinct[KINDS_MAX], n = 0, k;
+    for (uint32_t i = 0; i < count; i++) {
+        for (k = 0; k < n; k++)
+            if (po__slice_eq(kinds[distinct[k]].first->version, kinds[i].first->version))
+                break;
+        if (k == n)
+            distinct[n++] = i;
+    }
+    po__mpw_cstr(b, "versions");
+    po__mpw_array(b, n);
+    for (k = 0; k < n; k++)
+        po__mpw_str(b, kinds[distinct[k]].first->version);
 }
 
 static struct totals add_up(const struct po__capability *cap, uint32_t *looked_at)
@@ -112,23 +153,22 @@ static struct totals add_up(const struct po__capability *cap, uint32_t *looked_a
 static void put_capability(struct po__page *p, const struct po__capability *cap)
 {
     struct po__buf *b = &p->items;
-    struct po__slice v[VERSIONS_MAX], none = po__slice(NULL, 0);
-    struct po__tree_node *n = po__tree_first(&cap->offers); /* speaks for all */
-    uint32_t versions_count = versions(cap, v);
+    struct kind kinds[KINDS_MAX];
+    struct po__slice none = po__slice(NULL, 0);
+    struct po__tree_node *n = po__tree_first(&cap->offers);
+    uint32_t count = kinds_of(cap, kinds);
     struct totals t = add_up(cap, &p->looked_at);
-    po__mpw_map(b, 11);
+    po__mpw_map(b, 12);
     po__kv_uint(b, "free_slots", t.free_slots);
-    po__kv_text(b, "input_schema", n ? offer_of(n)->input_schema : none);
+    po__kv_text(b, "input_schema", n ? offer_of(n)->input_schema : none); /* of the first worker */
+    put_kinds(b, kinds, count);
     po__kv_text(b, "name", cap->name);
     po__kv_text(b, "output_schema", n ? offer_of(n)->output_schema : none);
     po__kv_uint(b, "pending", cap->pending_count);
     po__kv_bool(b, "requires_gpu", t.gpu);
     po__kv_uint(b, "running", t.running);
     po__kv_uint(b, "slots", t.slots);
-    po__mpw_cstr(b, "versions");
-    po__mpw_array(b, versions_count);
-    for (uint32_t i = 0; i < versions_count; i++)
-        po__mpw_str(b, v[i]);
+    put_versions(b, kinds, count);
     po__kv_uint(b, "workers", cap->offers.count);
     po__kv_uint(b, "workers_online", t.online);
 }

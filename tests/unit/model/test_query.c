@@ -41,15 +41,19 @@ static void test_workers_and_capabilities(void **state)
     expect_part("{next=nil ");
     expect_part("id=w2");
     assert_int_equal(ask(PO_QUERY_CAPABILITIES, 0, "", "", 0), 0);
-    expect("{capabilities=[{free_slots=2 input_schema=nil name=a:x output_schema=nil pending=0 "
-           "requires_gpu=false running=1 "
-           "slots=3 versions=[1.0.0] workers=2 workers_online=2},{free_slots=2 input_schema=nil "
-           "name=b:y output_schema=nil "
-           "pending=0 requires_gpu=false running=0 slots=2 versions=[1.0.0] workers=1 "
-           "workers_online=1},{free_slots=0 "
-           "input_schema=nil name=c:z output_schema=nil pending=1 requires_gpu=false running=0 "
-           "slots=0 versions=[] workers=0 "
-           "workers_online=0}] next=nil}");
+    expect(
+        "{capabilities=[{free_slots=2 input_schema=nil kinds=[{input_schema=nil output_schema=nil "
+        "requires_gpu=false version=1.0.0 workers=2}] name=a:x output_schema=nil pending=0 "
+        "requires_gpu=false running=1 "
+        "slots=3 versions=[1.0.0] workers=2 workers_online=2},{free_slots=2 input_schema=nil "
+        "kinds=[{input_schema=nil output_schema=nil requires_gpu=false version=1.0.0 workers=1}] "
+        "name=b:y output_schema=nil "
+        "pending=0 requires_gpu=false running=0 slots=2 versions=[1.0.0] workers=1 "
+        "workers_online=1},{free_slots=0 "
+        "input_schema=nil kinds=[] name=c:z output_schema=nil pending=1 requires_gpu=false "
+        "running=0 "
+        "slots=0 versions=[] workers=0 "
+        "workers_online=0}] next=nil}");
     assert_int_equal(ask(PO_QUERY_CAPABILITIES, 0, "a:x", "", 1), 0);
     expect_part("name=b:y");
     expect_part("next=b:y}");
