@@ -13,7 +13,7 @@ static void print_members(const json_t *status, struct table *t)
         table_text(t, text_of(m, "name"));
         table_text(t, text_of(m, "zone"));
         table_text(t, json_is_true(json_object_get(m, "leader")) ? "leader" : text_of(m, "role"));
-        table_text(t, json_is_true(json_object_get(m, "up")) ? "yes" : "no");
+        table_json(t, json_object_get(m, "up")); /* yes, no, or not known */
         table_text(t, text_of(m, "address"));
         table_text(t, text_of(m, "worker_address"));
     }
@@ -29,9 +29,13 @@ static int status(struct ctl *ctl)
         rv = ctl_print_json(a);
     } else {
         struct table t;
+        const char *leader = text_of(a, "leader");
         printf("cluster   %.12s, term %lld, index %lld, leader %s\n", text_of(a, "cluster_id"),
                (long long)number_of(a, "term"), (long long)number_of(a, "index"),
-               text_of(a, "leader"));
+               *leader ? leader : "-");
+        if (ctl->replay)
+            printf("state     of %s; the log reaches from %lld to %lld\n", text_of(a, "node"),
+                   (long long)number_of(a, "first_index"), (long long)number_of(a, "last_index"));
         if (ctl->s->stale)
             printf("state     at most %lld ms old, as %s has it\n",
                    (long long)number_of(a, "staleness_ms"), text_of(a, "node"));

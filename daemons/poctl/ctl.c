@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../common/files.h"
+#include "replay.h"
 #include "spec/spec.h"
 #include "table.h"
 
@@ -109,11 +110,14 @@ static int ask_once(const struct ctl *ctl, const struct po_query *query, json_t 
 {
     struct po_call_opts opts = ctl_opts(ctl);
     char *text = NULL;
-    int rv = po_query(ctl->client, query, &opts, &text);
+    struct po__buf replayed = {0};
+    int rv = ctl->replay ? replay_ask(ctl, query, &replayed)
+                         : po_query(ctl->client, query, &opts, &text);
     if (rv)
-        return ctl_fail(ctl, rv);
-    *answer = parse(text);
+        return ctl->replay ? rv : ctl_fail(ctl, rv);
+    *answer = parse(text ? text : (const char *)replayed.data);
     po_free(text);
+    po__buf_fini(&replayed);
     if (json_is_object(*answer))
         return EXIT_DONE;
     json_decref(*answer);

@@ -11,12 +11,14 @@ enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3 };
 #define WAIT_DEFAULT_MS PO_TIMEOUT_MAX_MS
 
 struct verb;
+struct po__replay;
 struct ctl {
     struct opt_run *run;
     const struct poctl_settings *s;
     const struct verb *verb;
     const char *arg; /* the argument, NULL if the verb has none */
     po_client *client;
+    struct po__replay *replay; /* answers come from it instead of the client; NULL: from that */
 };
 
 struct verb {
@@ -28,10 +30,11 @@ struct verb {
     bool offline;                    /* no client needed */
     bool optional;                   /* the argument may be left out */
     const char *offline_with;        /* likewise offline with this option, NULL: none */
+    bool alone;                      /* further words make it another command */
 };
 
 extern const struct verb cluster_verbs[], member_verbs[], task_verbs[], pipeline_verbs[],
-    backup_verbs[], sim_verbs[]; /* each ends with words NULL */
+    backup_verbs[], sim_verbs[], replay_verbs[]; /* each ends with words NULL */
 
 bool ctl_json(const struct ctl *ctl);                     /* -o json */
 struct po_call_opts ctl_opts(const struct ctl *ctl);      /* timeout, and the key if given */

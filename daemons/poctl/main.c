@@ -6,10 +6,11 @@
 
 #include "base/assert.h"
 #include "ctl.h"
+#include "replay.h"
 #include "spec/spec.h"
 
-static const struct verb *const groups[] = {cluster_verbs,  member_verbs, task_verbs,
-                                            pipeline_verbs, backup_verbs, sim_verbs};
+static const struct verb *const groups[] = {
+    cluster_verbs, member_verbs, task_verbs, pipeline_verbs, backup_verbs, sim_verbs, replay_verbs};
 #define GROUPS    (sizeof groups / sizeof *groups)
 #define VERBS_MAX 64
 
@@ -24,11 +25,11 @@ static bool has_word(const char *list, const char *word)
     return false;
 }
 
-/* How many of the words given spell this command; 0: it is another one. */
-static unsigned matches(const struct verb *v, const struct opt_run *run)
+/* How many of the words given, from this one on, spell this command; 0: it is another one. */
+static unsigned matches(const struct verb *v, const struct opt_run *run, unsigned from)
 {
     const char *p = v->words;
-    unsigned n = 0;
+    unsigned n = from;
     while (*p) {
         size_t len = strcspn(p, " ");
         if (n == run->words_count || strlen(run->words[n]) != len ||
@@ -37,16 +38,26 @@ static unsigned matches(const struct verb *v, const struct opt_run *run)
         n++;
         p += len + (p[len] == ' ');
     }
-    return n;
+    return v->alone && run->words_count > n ? 0 : n;
 }
 
-static const struct verb *find_verb(const struct opt_run *run, unsigned *words)
+static const struct verb *find_from(const struct opt_run *run, unsigned from, unsigned *words)
 {
     for (unsigned g = 0; g < GROUPS; g++)
         for (const struct verb *v = groups[g]; v->words; v++)
-            if ((*words = matches(v, run)) != 0)
+            if ((*words = matches(v, run, from)) != 0)
                 return v;
     return NULL;
+}
+
+/* Behind "replay" stands a command of its own, or any other that only asks. */
+static const struct verb *find_verb(const struct opt_run *run, unsigned *words)
+{
+    const struct verb *v = find_from(run, 0, words);
+    if (v || run->words_count < 2 || strcmp(run->words[0], "replay") != 0)
+        return v;
+    v = find_from(run, 1, words);
+    return v ? replay_of(v) : NULL;
 }
 
 /* The commands of a group ("task") if its name is all that is right, else the nearest command. */

@@ -134,9 +134,20 @@ static const struct opt options[] = {
      .flags = OPT_FLAG_ONLY},
     {"address", OPT_ADDRESS, AT(address), "HOST:PORT", NULL,
      "recover: the node's peer address from now on. Default: as it was.", .flags = OPT_FLAG_ONLY},
-    {"from", OPT_UINT, AT(from), "INDEX", "0", "log dump: begin here.", 0, UINT64_MAX,
-     .flags = OPT_FLAG_ONLY},
+    {"from", OPT_UINT, AT(from), "INDEX", "0", "log dump, replay events: begin here.", 0,
+     UINT64_MAX, .flags = OPT_FLAG_ONLY},
     {"to", OPT_UINT, AT(to), "INDEX", NULL, "log dump: end here.", 0, UINT64_MAX,
+     .flags = OPT_FLAG_ONLY},
+    {"data_dir", OPT_PATH, AT(data_dir), "DIR", NULL,
+     "replay: data directory of a stopped node. Nothing in it changes.", .flags = OPT_FLAG_ONLY},
+    {"until", OPT_UINT, AT(until), "INDEX", NULL,
+     "replay: the state as it was after this entry. Default: the last one.", 0, UINT64_MAX,
+     .flags = OPT_FLAG_ONLY},
+    {"task", OPT_UINT, AT(task), "ID", "0", "replay events: only of this task.", 0, UINT64_MAX,
+     .flags = OPT_FLAG_ONLY},
+    {"run", OPT_UINT, AT(run), "ID", "0", "replay events: only of this run and its tasks.", 0,
+     UINT64_MAX, .flags = OPT_FLAG_ONLY},
+    {"worker", OPT_NAME, AT(worker), "NAME", NULL, "replay events: only of this worker.",
      .flags = OPT_FLAG_ONLY},
 };
 
@@ -179,6 +190,8 @@ const struct opt_tool poctl_tool = {
         "  snapshot restore FILE        make a member of a new cluster from a backup\n"
         "  recover                      let one node go on without its lost majority\n"
         "  log dump                     the log of a stopped node in readable form\n"
+        "  replay [COMMAND]             a stopped node's state as it was after any entry\n"
+        "  replay events                what happened in its log, and why\n"
         "\n"
         "poctl COMMAND --help says more about one command. FILE may be -, standard input.",
     .after =

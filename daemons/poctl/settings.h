@@ -7,12 +7,13 @@
 struct poctl_settings {
     const char *controllers, *output, *zone, *input, *input_file, *params, *params_file, *key,
         *state, *pipeline, *workers, *faults;
+    const char *data_dir, *worker;
     const char *dir, *name, *members, *cluster_id, *backup, *address;
     uint64_t stale, timeout, attempts, timeout_ms, after, limit, seed, nodes, runs;
     const char *require_zone, *gpu, *prefer, *labels, *resources, *run_at, *deadline,
         *concurrency_key, *rate, *batch;
     uint64_t priority, retry_delay, retry_delay_max, concurrency, keep, token;
-    uint64_t accept_data_loss, from, to;
+    uint64_t accept_data_loss, from, to, until, task, run;
     bool wait, force;
 };
 

@@ -62,6 +62,15 @@ int po__model_run_state(const struct po__model *m, uint64_t run_id)
     return r ? (int)r->state : 0;
 }
 
+int po__model_run_next(const struct po__model *m, uint64_t id, struct po__run_info *info)
+{
+    const struct po__run *r = po__run_after(m, id);
+    if (r)
+        *info = (struct po__run_info){
+            .id = r->id, .state = r->state, .pipeline = r->def->name, .error = r->error};
+    return r != NULL;
+}
+
 /* ---- objects ---- */
 
 struct po__run *po__run_make(struct po__model *m, struct po__def *def, struct po__slice params,

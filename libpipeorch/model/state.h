@@ -88,6 +88,10 @@ const struct po__worker *po__model_worker_by_number(const struct po__model *m, u
 const struct po__worker *po__model_worker_next(const struct po__model *m,
                                                const struct po__worker *w); /* NULL starts; by id */
 const struct po__task *po__model_task(const struct po__model *m, uint64_t id);
+/* The task of the lowest id above `id`; NULL: none. */
+const struct po__task *po__model_task_next(const struct po__model *m, uint64_t id);
+/* Scheduled and running tasks in order of their deadline_ms; NULL starts, and ends. */
+const struct po__task *po__model_task_due(const struct po__model *m, const struct po__task *t);
 /* 1 with *info filled if the node id is known, else 0. */
 int po__model_member(const struct po__model *m, uint64_t node_id, struct po__member_info *info);
 /* Likewise for the member of the lowest id above node_id. */
@@ -97,6 +101,13 @@ int po__model_member_next(const struct po__model *m, uint64_t node_id,
 struct po__slice po__model_checkpoint(const struct po__task *t);
 /* PO_RUN_* of a run, 0 if unknown. */
 int po__model_run_state(const struct po__model *m, uint64_t run_id);
+struct po__run_info {
+    uint64_t id;
+    uint32_t state; /* PO_RUN_* */
+    struct po__slice pipeline, error;
+};
+/* The run of the lowest id above `id`: 1 with *info filled, or 0. */
+int po__model_run_next(const struct po__model *m, uint64_t id, struct po__run_info *info);
 /* Counts for status and metrics. */
 struct po__model_counts {
     uint64_t workers, workers_online, tasks_pending, tasks_scheduled, tasks_running, tasks_finished,

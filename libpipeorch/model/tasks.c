@@ -69,6 +69,17 @@ const struct po__task *po__model_task(const struct po__model *m, uint64_t id)
     return po__task_find(m, id);
 }
 
+const struct po__task *po__model_task_next(const struct po__model *m, uint64_t id)
+{
+    return po__task_after(m, id);
+}
+
+const struct po__task *po__model_task_due(const struct po__model *m, const struct po__task *t)
+{
+    struct po__tree_node *n = t ? po__tree_next(&t->queue) : po__tree_first(&m->due);
+    return n ? queued(n) : NULL;
+}
+
 /* ---- objects ---- */
 
 /* Its lane, by what the extra says. NULL: no memory, or refused. */

@@ -121,5 +121,5 @@ int po__spec_json_from_mp(struct po__buf *out, const void *data, size_t len)
     po__mpr_init(&r, data, len);
     write_value(out, &r, 0, false);
     int rv = po__mpr_end(&r);
-    return rv ? rv : out->err;
+    return out->err ? out->err : rv; /* out of memory, the rest was not read */
 }

@@ -26,6 +26,8 @@ static int learn_record(void *arg, const struct po__rec *r, uint64_t segment, ui
 {
     struct po__directory *d = arg;
     (void)segment, (void)offset;
+    if (!d->first_index)
+        d->first_index = r->index;
     d->last_term = r->term;
     if (r->type != 3)
         return 0;
@@ -132,8 +134,10 @@ void po__directory_close(struct po__directory *d)
 
 /* ---- the state ---- */
 
-struct replay {
-    struct po__content *content;
+#define ENOUGH 1 /* of what walks the records: the walk is at its end */
+
+struct walk {
+    const struct po__walk *w;
     uint64_t index;     /* applied */
     struct po__cmd cmd; /* too big for the stack */
     char *error;
@@ -160,15 +164,18 @@ int po__directory_restore(struct po__directory *d, struct po__content *c)
     return rv ? rv : po__content_end(c);
 }
 
-static int apply_entry(struct replay *p, const struct po__rec *r)
+static int apply_entry(struct walk *p, const struct po__rec *r)
 {
+    const struct po__walk *w = p->w;
     struct po__entry_reader er;
     int more = 0;
     int rv = po__entry_open(&er, po__rec_payload(r), r->len);
     while (rv == 0 && (more = po__entry_next(&er, &p->cmd)) == 1) {
         rv = po__cmd_check(&p->cmd, NULL, 0);
         if (!rv)
-            rv = po__model_apply(p->content->model, r->index, er.now_ms, &p->cmd, NULL, NULL);
+            rv = w->command
+                     ? w->command(w->arg, r, er.now_ms, &p->cmd)
+                     : po__model_apply(w->c->model, r->index, er.now_ms, &p->cmd, NULL, NULL);
     }
     rv = rv ? rv : more;
     if (rv == PO_EFAULT)
@@ -177,16 +184,19 @@ static int apply_entry(struct replay *p, const struct po__rec *r)
             "entry %llu holds a command of the application, which this program cannot apply: "
             "save the snapshot of the running cluster, or with the application's state machine",
             (unsigned long long)r->index);
-    else if (rv)
+    else if (rv < 0)
         snprintf(p->error, p->error_len, "entry %llu cannot be applied: %s",
                  (unsigned long long)r->index, po_strerror(rv));
     return rv == PO_EFAULT ? PO_EREFUSED : rv;
 }
 
-static int replay_record(void *arg, const struct po__rec *r, uint64_t segment, uint64_t offset)
+static int walk_record(void *arg, const struct po__rec *r, uint64_t segment, uint64_t offset)
 {
-    struct replay *p = arg;
+    struct walk *p = arg;
+    const struct po__walk *w = p->w;
     (void)segment, (void)offset;
+    if (r->index > w->until)
+        return ENOUGH;
     if (r->index <= p->index)
         return 0; /* kept behind the snapshot for slow followers */
     if (r->index != p->index + 1) {
@@ -194,34 +204,46 @@ static int replay_record(void *arg, const struct po__rec *r, uint64_t segment, u
                  (unsigned long long)p->index, (unsigned long long)r->index);
         return PO_ECORRUPT;
     }
-    int rv = r->type == 1 ? apply_entry(p, r) : 0;
+    int rv = w->entry ? w->entry(w->arg, r) : 0;
+    if (!rv && r->type == 1)
+        rv = apply_entry(p, r);
     if (!rv)
-        po__model_set_index(p->content->model, r->index);
+        po__model_set_index(w->c->model, r->index);
     p->index = r->index;
     return rv;
+}
+
+int po__directory_walk(struct po__directory *d, const struct po__walk *w, char *error,
+                       size_t error_len)
+{
+    uint64_t from = w->from_nothing ? 0 : d->recovery.snapshot.index;
+    struct walk *p = po__calloc(1, sizeof *p);
+    snprintf(error, error_len, "out of memory");
+    if (!p)
+        return PO_ENOMEM;
+    *p = (struct walk){.w = w, .index = from, .error = error, .error_len = error_len};
+    int rv = from ? po__directory_restore(d, w->c) : 0;
+    if (rv)
+        snprintf(error, error_len, "the snapshot at %llu cannot be restored: %s",
+                 (unsigned long long)from, po_strerror(rv));
+    if (!rv && from)
+        po__model_set_index(w->c->model, from);
+    if (!rv)
+        rv = po__store_each_record(d->store, walk_record, p, error, error_len);
+    po__free(p);
+    return rv == ENOUGH ? 0 : rv;
+}
+
+uint64_t po__directory_committed(const struct po__directory *d)
+{
+    /* A sole voter's log is committed as soon as it is durable. */
+    return po__conf_voters(&d->conf) == 1 ? d->recovery.last_index : d->recovery.snapshot.index;
 }
 
 int po__directory_replay(struct po__directory *d, struct po__content *c, uint64_t *committed,
                          char *error, size_t error_len)
 {
-    const struct po__snapshot_meta *snap = &d->recovery.snapshot;
-    struct replay *p = po__calloc(1, sizeof *p);
-    int rv = PO_ENOMEM;
-    snprintf(error, error_len, "out of memory");
-    if (!p)
-        return rv;
-    *p =
-        (struct replay){.content = c, .index = snap->index, .error = error, .error_len = error_len};
-    rv = snap->index ? po__directory_restore(d, c) : 0;
-    if (rv)
-        snprintf(error, error_len, "the snapshot at %llu cannot be restored: %s",
-                 (unsigned long long)snap->index, po_strerror(rv));
-    if (!rv && snap->index)
-        po__model_set_index(c->model, snap->index);
-    if (!rv)
-        rv = po__store_each_record(d->store, replay_record, p, error, error_len);
-    po__free(p);
-    /* A sole voter's log is committed as soon as it is durable. */
-    *committed = po__conf_voters(&d->conf) == 1 ? d->recovery.last_index : snap->index;
-    return rv;
+    struct po__walk w = {.c = c, .until = UINT64_MAX};
+    *committed = po__directory_committed(d);
+    return po__directory_walk(d, &w, error, error_len);
 }

@@ -16,6 +16,7 @@ struct po__directory {
     struct po__store *store;
     struct po__identity identity;
     struct po__recovery recovery;
+    uint64_t first_index; /* of the log's records, 0: it has none */
     uint64_t last_term;   /* of the last entry, or of the snapshot */
     struct po__conf conf; /* the newest configuration, committed or not; count 0: none */
     uint64_t conf_index;
@@ -37,6 +38,23 @@ void po__directory_close(struct po__directory *d);
 
 /* The state as of the snapshot, which exists, into c, which is initialised and empty. */
 int po__directory_restore(struct po__directory *d, struct po__content *c);
+
+/* A way through the log. c is initialised and empty. */
+struct po__walk {
+    struct po__content *c;
+    bool from_nothing; /* from an empty state and the entry 1, which the log holds; else from the
+                          snapshot, if there is one */
+    uint64_t until;    /* the last entry to apply */
+    /* Each may be NULL. An error of theirs ends the walk; 1 does, too, and is no error. */
+    int (*entry)(void *arg, const struct po__rec *r); /* before its commands */
+    int (*command)(void *arg, const struct po__rec *r, uint64_t now_ms,
+                   const struct po__cmd *cmd); /* instead of po__model_apply */
+    void *arg;
+};
+int po__directory_walk(struct po__directory *d, const struct po__walk *w, char *error,
+                       size_t error_len);
+/* The highest index that is known to be committed. */
+uint64_t po__directory_committed(const struct po__directory *d);
 /* The state as of the last entry into c, which is initialised and empty. *committed: what is known
  * to be committed. */
 int po__directory_replay(struct po__directory *d, struct po__content *c, uint64_t *committed,

@@ -54,6 +54,36 @@ int po__tool_log_dump(const char *data_dir, uint64_t from, uint64_t to,
                       int (*emit)(void *arg, const char *line, size_t len), void *arg, char *error,
                       size_t error_len);
 
+/* Time travel: the state of a stopped node as it was after the entry `until` (UINT64_MAX: the last
+ * one). PO_EINVAL: the log does not reach there; error says from where to where it does. Changes
+ * nothing in the directory, which stays locked until close. */
+struct po__replay;
+struct po_query;
+int po__tool_replay_open(struct po__replay **r, const char *data_dir, uint64_t until, char *error,
+                         size_t error_len);
+void po__tool_replay_close(struct po__replay *r);
+/* The answer of po_query as JSON: with time_ms, the leader's time of the state, for the staleness.
+ * Of the status only what a directory knows: null for who led and who was up. */
+int po__tool_replay_query(const struct po__replay *r, const struct po_query *query,
+                          struct po__buf *json, char *error, size_t error_len);
+/* What one has to know about the answers, a sentence to a line: what may not be committed, what
+ * was repaired, what was left out. */
+void po__tool_replay_notes(const struct po__replay *r, struct po__buf *text);
+
+/* What happened, and why: each change that a command of the log made, as one line of JSON with
+ * index, term, time_ms, event (a word), task_id, run_id, worker_id, token (null where there is
+ * none) and text. emit as for a log dump. */
+struct po__tool_events {
+    const char *data_dir;
+    uint64_t from, until;     /* entries; 0: the first one, UINT64_MAX: the last one */
+    uint64_t task_id, run_id; /* 0: whichever; a run's events are also those of its tasks */
+    const char *worker_id;    /* NULL: whichever */
+};
+/* notes: as po__tool_replay_notes, also after an error. */
+int po__tool_replay_events(const struct po__tool_events *which,
+                           int (*emit)(void *arg, const char *line, size_t len), void *arg,
+                           struct po__buf *notes, char *error, size_t error_len);
+
 /* The two that change a directory, on a disk of the caller's, which is theirs from now on. */
 struct po__disk;
 int po__tool_restore_disk(const struct po__tool_restore *r, struct po__disk *disk,
