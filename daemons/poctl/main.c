@@ -79,6 +79,12 @@ static void unknown_command(struct opt_run *run)
                                         v->words + first + 1);
         }
     }
+    if (strcmp(run->words[0], "replay") == 0) {
+        opt__problem(run, given,
+                     "unknown command; behind replay stands events, or a command that only asks, "
+                     "as replay task show");
+        return;
+    }
     const char *near = po__nearest(given, names, n);
     if (!near)
         near = po__nearest(run->words[0], names, n);

@@ -178,12 +178,12 @@ const struct verb replay_verbs[] = {
      "each run, pipeline and leader. With --task, --run or --worker only what concerns it. With -o "
      "json one object per line.",
      events, true},
-    {"replay", NULL, own_options,
+    {"replay", "COMMAND", own_options,
      "Show the cluster as it was after the entry --until of the log in a stopped node's "
      "--data-dir, "
      "and how far that log reaches. Nothing in the directory changes. Each command that only asks "
      "can follow: poctl replay task show 17, replay workers, replay pipeline show 3, replay task "
      "list --state failed. An embedder's own state (po_apply) is not shown.",
-     status, true, .alone = true},
+     status, true, .optional = true, .alone = true},
     {NULL},
 };
