@@ -80,8 +80,8 @@ static int begin_entry(void *arg, const struct po__rec *rec)
     e->index = rec->index;
     if (rec->term != e->term) {
         e->term = rec->term;
-        po__event(e, "term", nothing, "term %" PRIu64 " begins: a node was elected leader",
-                  e->term);
+        po__event(e, "term", nothing, "term %" PRIu64 " begins%s", e->term,
+                  rec->type == 2 ? ": a leader was elected" : "");
     }
     if (rec->type == 3) {
         unsigned voters = po__conf_voters(&r->conf);

@@ -193,9 +193,8 @@ static void tell_registration(struct po__events *e)
                           ? "registered as a new process; what the old one ran is lost"
                           : "registered again";
     po__event(e, "worker_registered", about_worker(c->worker_register.id),
-              "%s, with %u capabilities in zone \"%.*s\", incarnation %" PRIu64, how,
-              (unsigned)c->worker_register.caps_count, (int)zone.len, zone.data,
-              c->worker_register.incarnation);
+              "%s in zone \"%.*s\", capabilities: %u, incarnation %" PRIu64, how, (int)zone.len,
+              zone.data, (unsigned)c->worker_register.caps_count, c->worker_register.incarnation);
 }
 
 static void tell_status(struct po__events *e)
