@@ -4,6 +4,7 @@
 
 #include "../common/files.h"
 #include "ctl.h"
+#include "graph.h"
 #include "spec/spec.h"
 #include "table.h"
 
@@ -263,13 +264,15 @@ static int show(struct ctl *ctl)
     json_t *a;
     if (digits && !ctl_id(ctl, &id))
         return EXIT_USAGE;
+    if (ctl->s->graph && ctl_json(ctl))
+        return ctl_usage(ctl, "--graph draws; it has no form in JSON");
     int rv = digits ? ask_run(ctl, id, &a)
                     : ctl_ask(ctl, (struct po_query){.what = PO_QUERY_PIPELINE, .name = ctl->arg},
                               NULL, &a);
     if (rv)
         return rv;
-    rv = digits ? print_run(ctl, a) : print_definition(ctl, a);
-    if (!rv && digits && !ctl_json(ctl))
+    rv = ctl->s->graph ? graph_show(ctl, a) : digits ? print_run(ctl, a) : print_definition(ctl, a);
+    if (!rv && digits && !ctl->s->graph && !ctl_json(ctl))
         print_text(stdout, "error", text_of(a, "error"));
     json_decref(a);
     return rv;
@@ -336,9 +339,10 @@ const struct verb pipeline_verbs[] = {
      "Start a run of a defined pipeline and print its id. With --wait, wait for the end and show "
      "the steps; the exit code is 1 if the run did not succeed.",
      run},
-    {"pipeline show", "NAME|RUN_ID", "stale",
+    {"pipeline show", "NAME|RUN_ID", "graph stale",
      "Show the definition of pipeline NAME; or, if digits are given, the run of that id with each "
-     "step's state, worker, zone, attempts and milliseconds.",
+     "step's state, worker, zone, attempts and milliseconds. With --graph draw the steps: for the "
+     "terminal, as Graphviz dot, or as SVG.",
      show},
     {"pipeline wait", "RUN_ID", "",
      "Wait until the run has ended and show it. The exit code is 1 if it did not succeed.",

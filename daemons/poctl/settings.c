@@ -94,6 +94,11 @@ static const struct opt options[] = {
      0, UINT64_MAX, .flags = OPT_FLAG_ONLY},
     {"limit", OPT_UINT, AT(limit), "N", "100", "task list, pipeline runs: at most so many.", 1,
      1000, .flags = OPT_FLAG_ONLY},
+    {"graph", OPT_CHOICE, AT(graph), "text|dot|svg", NULL,
+     "pipeline show: draw the steps, with their states if it is a run. text: an indented list if "
+     "it "
+     "does not fit the terminal.",
+     .flags = OPT_FLAG_ONLY},
     {"pipeline", OPT_PATH, AT(pipeline), "FILE", NULL, "sim: the pipeline's document.",
      .flags = OPT_FLAG_ONLY},
     {"workers", OPT_PATH, AT(workers), "FILE", NULL,

@@ -7,7 +7,7 @@
 struct poctl_settings {
     const char *controllers, *output, *zone, *input, *input_file, *params, *params_file, *key,
         *state, *pipeline, *workers, *faults;
-    const char *data_dir, *worker;
+    const char *data_dir, *worker, *graph;
     const char *dir, *name, *members, *cluster_id, *backup, *address;
     uint64_t stale, timeout, attempts, timeout_ms, after, limit, seed, nodes, runs;
     const char *require_zone, *gpu, *prefer, *labels, *resources, *run_at, *deadline,
