@@ -78,7 +78,8 @@ static void capability(struct po__buf *b, const struct po__cap *c)
 
 static void worker_register(struct po__buf *b, const struct po__cmd *c)
 {
-    begin(b, "worker_register", 7);
+    bool more = c->type == PO__CMD_WORKER_REGISTER_MORE;
+    begin(b, "worker_register", 7 + (more ? 2 : 0));
     po__out_text(b, "worker_id", c->worker_register.id);
     po__out_text(b, "address", c->worker_register.address);
     po__out_text(b, "zone", c->worker_register.zone);
@@ -94,6 +95,11 @@ static void worker_register(struct po__buf *b, const struct po__cmd *c)
     po__mpw_array(b, c->worker_register.caps_count);
     for (uint32_t i = 0; i < c->worker_register.caps_count; i++)
         capability(b, &c->worker_register.caps[i]);
+    if (!more)
+        return;
+    po__out_uint(b, "slots", c->worker_register.slots);
+    po__mpw_cstr(b, "resources");
+    po__describe_resources(b, c->worker_register.resources, c->worker_register.resources_count);
 }
 
 static void worker_status(struct po__buf *b, const struct po__cmd *c)
@@ -107,13 +113,18 @@ static void worker_status(struct po__buf *b, const struct po__cmd *c)
 
 static void submit(struct po__buf *b, const struct po__cmd *c)
 {
-    begin(b, "task_submit", 6);
+    bool more = c->type == PO__CMD_TASK_SUBMIT_MORE;
+    begin(b, "task_submit", 6 + (more ? 1 : 0));
     key(b, c->submit.key);
     po__out_text(b, "capability", c->submit.capability);
     po__out_text(b, "input", c->submit.input);
     po__out_text(b, "zone", c->submit.zone);
     po__out_uint(b, "attempts_max", c->submit.attempts_max);
     po__out_uint(b, "timeout_ms", c->submit.timeout_ms);
+    if (more) {
+        po__mpw_cstr(b, "extra");
+        po__describe_extra(b, c->submit.extra);
+    }
 }
 
 static void attempt(struct po__buf *b, const char *type, uint64_t task_id, uint64_t token,
@@ -123,6 +134,16 @@ static void attempt(struct po__buf *b, const char *type, uint64_t task_id, uint6
     po__out_uint(b, "task_id", task_id);
     po__out_uint(b, "token", token);
     po__out_text(b, "worker_id", worker_id);
+}
+
+static void checkpoint(struct po__buf *b, const struct po__cmd *c)
+{
+    attempt(b, "task_checkpoint", c->checkpoint.task_id, c->checkpoint.token,
+            c->checkpoint.worker_id, 4);
+    po__out_uint(b, "progress", c->checkpoint.progress);
+    po__out_bool(b, "has_data", c->checkpoint.has_data);
+    po__out_uint(b, "bytes", c->checkpoint.data.len);
+    po__out_uint(b, "extend_ms", c->checkpoint.extend_ms);
 }
 
 static void pipeline(struct po__buf *b, const struct po__cmd *c)
@@ -172,6 +193,7 @@ static void about_task(struct po__buf *b, const struct po__cmd *c)
 {
     switch (c->type) {
     case PO__CMD_TASK_SUBMIT:
+    case PO__CMD_TASK_SUBMIT_MORE:
         submit(b, c);
         break;
     case PO__CMD_TASK_COMPLETE:
@@ -187,6 +209,13 @@ static void about_task(struct po__buf *b, const struct po__cmd *c)
     case PO__CMD_TASK_CANCEL:
         begin(b, "task_cancel", 1);
         po__out_uint(b, "task_id", c->cancel.task_id);
+        break;
+    case PO__CMD_TASK_CHECKPOINT:
+        checkpoint(b, c);
+        break;
+    case PO__CMD_TASK_RETRY:
+        begin(b, "task_retry", 1);
+        po__out_uint(b, "task_id", c->retry.task_id);
         break;
     default:
         attempt(b, "task_extend", c->extend.task_id, c->extend.token, c->extend.worker_id, 1);
@@ -208,6 +237,7 @@ void po__describe_command(struct po__buf *b, const struct po__cmd *c)
         member_wish(b, c);
         break;
     case PO__CMD_WORKER_REGISTER:
+    case PO__CMD_WORKER_REGISTER_MORE:
         worker_register(b, c);
         break;
     case PO__CMD_WORKER_STATUS:
@@ -223,6 +253,9 @@ void po__describe_command(struct po__buf *b, const struct po__cmd *c)
     case PO__CMD_TASK_FAIL:
     case PO__CMD_TASK_CANCEL:
     case PO__CMD_TASK_EXTEND:
+    case PO__CMD_TASK_SUBMIT_MORE:
+    case PO__CMD_TASK_CHECKPOINT:
+    case PO__CMD_TASK_RETRY:
         about_task(b, c);
         break;
     case PO__CMD_PIPELINE_DEFINE:

@@ -43,6 +43,10 @@ static inline const char *po__role_word(int role)
 /* The map in mp as JSON text with a final NUL, appended to json. mp is released. */
 int po__out_json(struct po__buf *json, struct po__buf *mp);
 
+/* describe_more.c, as maps: what a task asks for beside the essentials, and amounts. */
+struct po__resource;
+void po__describe_extra(struct po__buf *b, struct po__slice encoded);
+void po__describe_resources(struct po__buf *b, const struct po__resource *r, uint32_t count);
 /* describe.c: the fields of a configuration and of a command, as maps. */
 void po__describe_conf(struct po__buf *b, const struct po__conf *conf);
 struct po__cmd;

@@ -245,6 +245,25 @@ static int answer(struct po__buf *json, const struct po__replay *r, struct po__b
     return rv;
 }
 
+/* A route may name a range of versions: "verb:name@^1.2". */
+static int read_range(struct po__query *q, struct po__buf *encoded, char *error, size_t error_len)
+{
+    struct po__placement p = {0};
+    const char *at = memchr(q->name.data, '@', q->name.len);
+    if (!at)
+        return 0;
+    p.range = po__slice(at + 1, (size_t)(q->name.data + q->name.len - at - 1));
+    q->name.len = (size_t)(at - q->name.data);
+    int rv = po__placement_check(&p, error, error_len);
+    if (rv)
+        return rv;
+    po__placement_encode(encoded, &p);
+    q->placement = po__buf_slice(encoded);
+    if (encoded->err)
+        snprintf(error, error_len, "out of memory for a placement");
+    return encoded->err;
+}
+
 int po__replay_query(const struct po__replay *r, const struct po_query *query, struct po__buf *json,
                      char *error, size_t error_len)
 {
@@ -253,13 +272,18 @@ int po__replay_query(const struct po__replay *r, const struct po_query *query, s
                           .name = po__str(query->name ? query->name : ""),
                           .name2 = po__str(query->name2 ? query->name2 : ""),
                           .limit = query->limit};
-    struct po__buf mp = {0};
+    struct po__buf mp = {0}, placement = {0};
     const char *message = "";
-    int rv = 0;
+    int rv = q.what == PO_QUERY_ROUTE ? read_range(&q, &placement, error, error_len) : 0;
+    if (rv) {
+        po__buf_fini(&placement);
+        return rv;
+    }
     if (q.what == PO_QUERY_STATUS)
         put_status(&mp, r);
     else
         rv = po__model_query(r->content.model, &q, &mp, &message);
+    po__buf_fini(&placement);
     if (rv)
         po__buf_fini(&mp);
     else

@@ -227,12 +227,19 @@ static void tell_attempt_word(struct po__events *e)
     const struct po__cmd *c = e->cmd;
     struct po__about a;
     subject(e, &a);
-    if (c->type == PO__CMD_TASK_EXTEND)
+    char progress[48] = "";
+    if (c->type == PO__CMD_TASK_EXTEND) {
         po__event(e, "task_extended", a, "has %u ms from now on", (unsigned)c->extend.extend_ms);
+        return;
+    }
+    if (c->checkpoint.progress <= 1000)
+        snprintf(progress, sizeof progress, "progress %u of 1000; ",
+                 (unsigned)c->checkpoint.progress);
+    if (c->checkpoint.has_data)
+        po__event(e, "task_checkpoint", a, "%scheckpoint of %zu bytes", progress,
+                  c->checkpoint.data.len);
     else
-        po__event(e, "task_checkpoint", a, "progress %u of 1000, checkpoint of %zu bytes%s",
-                  (unsigned)c->checkpoint.progress, c->checkpoint.data.len,
-                  c->checkpoint.has_data ? "" : ", left as it was");
+        po__event(e, "task_checkpoint", a, "%scheckpoint as it was", progress);
 }
 
 /* Changes of what is neither a task nor a run nor a worker. */

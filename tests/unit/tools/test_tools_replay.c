@@ -1,6 +1,6 @@
 /* Time travel: whatever index one asks for, the state is that of the model that applied the same
  * commands up to there; events say what each of them did. */
-#include "model/fixture.h"
+#include "model/sched.h"
 
 #include <jansson.h>
 #include <string.h>
@@ -186,7 +186,28 @@ static void do_something(unsigned i)
     char key[16];
     snprintf(key, sizeof key, "key-%u", i);
     n.w.now_ms += draw(300);
-    switch (draw(14)) {
+    switch (draw(18)) {
+    case 14:
+        do_host(&n.w, &(struct host){w, .caps = "a:b*2 c:d", .resources = "gpus=2", .slots = 2});
+        break;
+    case 15:
+        do_wish_task(&n.w, caps[draw(2)],
+                     &(struct wish){.key = key,
+                                    .priority = draw(5),
+                                    .run_at_ms = draw(2) ? n.w.now_ms + 900 : 0,
+                                    .resources = draw(2) ? "gpus=1" : NULL,
+                                    .gate = "gate",
+                                    .gate_max = 1 + draw(2)});
+        break;
+    case 16:
+        if (t)
+            do_checkpoint(&n.w, t->id, t->token, t->origin->id.data, draw(1000), "\"half\"", 0);
+        else
+            do_tick(&n.w);
+        break;
+    case 17:
+        do_retry(&n.w, 1 + draw(20));
+        break;
     case 0:
         do_register(&n.w, w, 1 + draw(3), draw(2) ? "aws" : "gcp", "a:b c:d", 1 + draw(2));
         break;
@@ -437,8 +458,16 @@ static void test_questions(void **state)
     assert_non_null(strstr((char *)notes.data, "1 commands of the application are left out"));
     assert_non_null(strstr((char *)notes.data, "committed for certain up to 0"));
     po__buf_fini(&notes);
+    a = ask((struct po_query){.what = PO_QUERY_ROUTE, .name = "a:b"});
+    assert_string_equal(json_string_value(json_object_get(a, "worker_id")), "w1");
+    json_decref(a);
     struct po__buf json = {0};
-    struct po_query q = {.size = sizeof q, .what = PO_QUERY_TASK, .id = 99};
+    struct po_query q = {.size = sizeof q, .what = PO_QUERY_ROUTE, .name = "a:b@>=3"};
+    assert_int_equal(po__replay_query(&replay, &q, &json, error, sizeof error), PO_ENOCAPABILITY);
+    q.name = "a:b@oops";
+    assert_int_equal(po__replay_query(&replay, &q, &json, error, sizeof error), PO_EINVAL);
+    assert_non_null(strstr(error, "oops"));
+    q = (struct po_query){.size = sizeof q, .what = PO_QUERY_TASK, .id = 99};
     assert_int_equal(po__replay_query(&replay, &q, &json, error, sizeof error), PO_ENOTFOUND);
     assert_non_null(strstr(error, "no such task"));
     po__replay_fini(&replay);
@@ -522,6 +551,33 @@ static void test_events(void **state)
     tells((struct po__tool_events){.worker_id = "nobody"}, "", NULL);
 }
 
+/* A task that is not to run before its time, leaves a checkpoint, fails, and is tried once more. */
+static void test_events_of_later_commands(void **state)
+{
+    (void)state;
+    do_host(&n.w, &(struct host){"w1", .caps = "a:b", .slots = 1}); /* 2 */
+    put_log();
+    do_wish_task(&n.w, "a:b",
+                 &(struct wish){.run_at_ms = n.w.now_ms + 700, .attempts_max = 1}); /* 3 */
+    put_log();
+    n.w.now_ms += 700;
+    do_tick(&n.w); /* 4: token 4 */
+    put_log();
+    do_checkpoint(&n.w, 1, 4, "w1", 500, "\"half\"", 0); /* 5 */
+    put_log();
+    do_fail(&n.w, 1, 4, "w1", "no luck", true); /* 6 */
+    put_log();
+    do_retry(&n.w, 1); /* 7: token 7 */
+    put_log();
+    node_stop();
+    tells((struct po__tool_events){.task_id = 1},
+          "3:task_submitted 4:task_due 4:task_granted 5:task_checkpoint 6:task_failed "
+          "7:task_retried 7:task_granted ",
+          "progress 500 of 1000; checkpoint of 6 bytes");
+    tells((struct po__tool_events){.task_id = 1, .until = 3}, "3:task_submitted ",
+          "not before 700 ms have passed");
+}
+
 /* From a snapshot on: what is in it already is not new. */
 static void test_events_behind_a_cut(void **state)
 {
@@ -585,6 +641,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_damage_is_named, node_start, node_end),
         cmocka_unit_test_setup_teardown(test_questions, node_start, node_end),
         cmocka_unit_test_setup_teardown(test_events, node_start, node_end),
+        cmocka_unit_test_setup_teardown(test_events_of_later_commands, node_start, node_end),
         cmocka_unit_test_setup_teardown(test_events_behind_a_cut, node_start, node_end),
         cmocka_unit_test_setup_teardown(test_out_of_memory, node_start, node_end),
     };
