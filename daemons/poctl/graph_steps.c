@@ -97,7 +97,7 @@ const char *graph_mark(const char *state)
 {
     static const char *const marks[][2] = {{"succeeded", "✓"}, {"failed", "✗"},  {"running", "▶"},
                                            {"cancelled", "⊘"}, {"pending", "○"}, {"scheduled", "○"},
-                                           {"skipped", "↷"},   {"", "·"}};
+                                           {"skipped", "↷"},   {"waiting", "·"}, {"", "·"}};
     for (unsigned i = 0; i < sizeof marks / sizeof *marks; i++)
         if (strcmp(state, marks[i][0]) == 0)
             return marks[i][1];

@@ -28,7 +28,7 @@ static const char style[] = "<style>"
                             ".cancelled{fill:#e4e4e4;stroke:#718096}"
                             ".pending,.scheduled{fill:#fdf1c7;stroke:#b7791f}"
                             ".skipped{fill:#ffffff;stroke:#a0aec0;stroke-dasharray:4 3}"
-                            ".none{fill:#ffffff;stroke:#a0aec0}"
+                            ".none,.waiting{fill:#ffffff;stroke:#a0aec0}"
                             "</style>\n";
 
 struct svg {

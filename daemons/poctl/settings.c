@@ -95,9 +95,8 @@ static const struct opt options[] = {
     {"limit", OPT_UINT, AT(limit), "N", "100", "task list, pipeline runs: at most so many.", 1,
      1000, .flags = OPT_FLAG_ONLY},
     {"graph", OPT_CHOICE, AT(graph), "text|dot|svg", NULL,
-     "pipeline show: draw the steps, with their states if it is a run. text: an indented list if "
-     "it "
-     "does not fit the terminal.",
+     "pipeline show: draw the steps, with their states if it is a run. As text, steps that do not "
+     "fit the terminal become an indented list.",
      .flags = OPT_FLAG_ONLY},
     {"pipeline", OPT_PATH, AT(pipeline), "FILE", NULL, "sim: the pipeline's document.",
      .flags = OPT_FLAG_ONLY},
