@@ -132,7 +132,7 @@ class Replay(ClusterCase):
         file = self.folder / "input.json"
         file.write_text(json.dumps("x" * 900000))
         tasks = [cluster.poctl("task", "submit", "text:later", "--input-file", str(file))["id"] for _ in range(16)]
-        wait_until(lambda: cluster.poctl("status")["snapshot_index"] > tasks[-3], what="a snapshot")
+        wait_until(lambda: not (self.data / "wal-0000000000000001").exists(), what="the log to be cut behind a snapshot")
         cluster.stop()
         status = self.replay()
         first, last = status["first_index"], status["last_index"]
