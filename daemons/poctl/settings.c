@@ -178,7 +178,7 @@ const struct opt_tool poctl_tool = {
         "  task cancel ID               cancel it\n"
         "  task explain ID              what it waits for, and what turned each worker down\n"
         "  task retry ID                a failed or cancelled task gets all its attempts again\n"
-        "  fence ID --token N           is that token still the right to act for the task?\n"
+        "  fence ID                     is --token still the right to act for the task?\n"
         "  task list                    tasks by id\n"
         "  pipeline validate FILE       check a pipeline without a cluster\n"
         "  pipeline define FILE         define or replace a pipeline\n"

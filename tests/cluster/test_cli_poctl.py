@@ -42,7 +42,7 @@ class Usage(unittest.TestCase):
         self.assertIn("no command", self.refused())
         self.assertEqual(self.refused("stauts"), "poctl: stauts: unknown command; did you mean status?\n")
         self.assertIn("did you mean pipeline validate?", self.refused("pipeline", "validat", "x"))
-        self.assertIn("task has the commands submit, show, wait, cancel, list", self.refused("task", "frobnicate"))
+        self.assertIn("task has the commands submit, show, wait, cancel, explain, retry, list", self.refused("task", "frobnicate"))
 
     def test_all_problems_of_a_command_line_come_at_once(self):
         said = self.refused("task", "list", "--key", "k", "--statee", "running", "--controllers", "here", "--limit=0",
