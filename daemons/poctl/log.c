@@ -17,18 +17,23 @@ static int emit_json(void *arg, const char *text, size_t len)
     return fwrite(text, 1, len, stdout) == len && putchar('\n') != EOF ? 0 : PO_EIO;
 }
 
-static void print_head(const json_t *e, const char *what)
+void log_time(char when[LOG_TIME_BYTES], json_int_t ms)
 {
-    char when[64] = "";
-    json_int_t ms = number_of(e, "time_ms");
     time_t s = (time_t)(ms / 1000);
     struct tm tm;
+    snprintf(when, LOG_TIME_BYTES, "-");
     if (ms) {
-        size_t n = strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", gmtime_r(&s, &tm));
-        snprintf(when + n, sizeof when - n, ".%03lld", (long long)(ms % 1000));
+        size_t n = strftime(when, LOG_TIME_BYTES, "%Y-%m-%d %H:%M:%S", gmtime_r(&s, &tm));
+        snprintf(when + n, LOG_TIME_BYTES - n, ".%03lld", (long long)(ms % 1000));
     }
+}
+
+static void print_head(const json_t *e, const char *what)
+{
+    char when[LOG_TIME_BYTES];
+    log_time(when, number_of(e, "time_ms"));
     printf("%8lld %5lld  %-23s  %s", (long long)number_of(e, "index"),
-           (long long)number_of(e, "term"), *when ? when : "-", what);
+           (long long)number_of(e, "term"), when, what);
 }
 
 static void print_field(const char *key, const json_t *value)

@@ -13,6 +13,8 @@ struct poctl_settings {
         *concurrency_key, *rate, *batch;
     uint64_t priority, retry_delay, retry_delay_max, concurrency, keep, token;
     uint64_t accept_data_loss, from, to;
+    const char *kinds, *resume, *worker;
+    uint64_t task, run;
     bool wait, force;
 };
 
