@@ -196,8 +196,8 @@ static void start_again(struct po__model *m, struct po__task *t)
         po__task_move(m, t, PO_TASK_SCHEDULED, more->extra.run_at_ms);
     else
         po__task_move(m, t, PO_TASK_PENDING, 0);
-    po__news_task(m, PO_WATCH_TASK_REVIVED, t);
     t->modern = true; /* what it gets is of the newer form; not before it has left its queue */
+    po__news_task(m, PO_WATCH_TASK_REVIVED, t);
 }
 
 /* A dead letter, or a cancelled task, gets all its attempts once more. */
