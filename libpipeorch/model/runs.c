@@ -188,6 +188,8 @@ static bool start_step(struct po__model *m, struct po__run *r, struct po__slice 
         return false;
     r->steps[r->started_count++] =
         (struct po__step_run){.task_id = t->id, .state = PO_TASK_PENDING};
+    if (r->started_count == 1)
+        po__news_run(m, PO_WATCH_RUN_STARTED, r);
     po__news_step(m, PO_WATCH_STEP_STARTED, r, s->name, t);
     return true;
 }
@@ -317,7 +319,6 @@ void po__cmd_run_start(struct po__model *m, const struct po__cmd *cmd)
     m->next_run++;
     PO_INVARIANT(po__run_link(m, r));
     m->result.id = r->id;
-    po__news_run(m, PO_WATCH_RUN_STARTED, r);
 }
 
 void po__cmd_run_cancel(struct po__model *m, const struct po__cmd *cmd)
