@@ -241,7 +241,6 @@ void po__node_core_stop(struct po__node *n)
     po__stage_drop(n);
     po__sessions_clear(n);
     po__streams_clear(n);
-    po__watches_lost(n);
     po__calls_fail_all(n, PO_ECLOSED, PO_EUNKNOWN, "the node is stopping");
     po__replica_stop(n->replica); /* drops the proposals in flight; their calls are answered */
     n->replica = NULL;
