@@ -98,7 +98,8 @@ static const struct opt options[] = {
      "pipeline show: draw the steps, with their states if it is a run. As text, steps that do not "
      "fit the terminal become an indented list.",
      .flags = OPT_FLAG_ONLY},
-    {"pipeline", OPT_PATH, AT(pipeline), "FILE", NULL, "sim: the pipeline's document.",
+    {"pipeline", OPT_PATH, AT(pipeline), "FILE", NULL,
+     "sim: the pipeline's document. watch: only this pipeline and its runs, by name.",
      .flags = OPT_FLAG_ONLY},
     {"workers", OPT_PATH, AT(workers), "FILE", NULL,
      "sim: the workers, as JSON: [{\"id\": \"gpu-1\", \"zone\": \"aws\", \"capabilities\": "
@@ -138,8 +139,9 @@ static const struct opt options[] = {
      .flags = OPT_FLAG_ONLY},
     {"address", OPT_ADDRESS, AT(address), "HOST:PORT", NULL,
      "recover: the node's peer address from now on. Default: as it was.", .flags = OPT_FLAG_ONLY},
-    {"from", OPT_UINT, AT(from), "INDEX", "0", "log dump, replay events: begin here.", 0,
-     UINT64_MAX, .flags = OPT_FLAG_ONLY},
+    {"from", OPT_UINT, AT(from), "INDEX", "0",
+     "log dump, replay events, watch: begin here. watch without it: from now on.", 0, UINT64_MAX,
+     .flags = OPT_FLAG_ONLY},
     {"to", OPT_UINT, AT(to), "INDEX", NULL, "log dump: end here.", 0, UINT64_MAX,
      .flags = OPT_FLAG_ONLY},
     {"data_dir", OPT_PATH, AT(data_dir), "DIR", NULL,
@@ -147,11 +149,19 @@ static const struct opt options[] = {
     {"until", OPT_UINT, AT(until), "INDEX", NULL,
      "replay: the state as it was after this entry. Default: the last one.", 0, UINT64_MAX,
      .flags = OPT_FLAG_ONLY},
-    {"task", OPT_UINT, AT(task), "ID", "0", "replay events: only of this task.", 0, UINT64_MAX,
+    {"task", OPT_UINT, AT(task), "ID", "0", "replay events, watch: only this task.", 0, UINT64_MAX,
      .flags = OPT_FLAG_ONLY},
-    {"run", OPT_UINT, AT(run), "ID", "0", "replay events: only of this run and its tasks.", 0,
-     UINT64_MAX, .flags = OPT_FLAG_ONLY},
-    {"worker", OPT_NAME, AT(worker), "NAME", NULL, "replay events: only of this worker.",
+    {"run", OPT_UINT, AT(run), "ID", "0",
+     "replay events, watch: only this run, its steps and their tasks.", 0, UINT64_MAX,
+     .flags = OPT_FLAG_ONLY},
+    {"worker", OPT_NAME, AT(worker), "NAME", NULL,
+     "replay events, watch: only this worker and the attempts that it runs.",
+     .flags = OPT_FLAG_ONLY},
+    {"resume", OPT_TEXT, AT(resume), "INDEX:POSITION", NULL,
+     "watch: go on behind this event, as its line begins.", .flags = OPT_FLAG_ONLY},
+    {"kinds", OPT_TEXT, AT(kinds), "KIND,...", NULL,
+     "watch: only these: tasks, workers, runs (with pipelines), leader, members (leader included). "
+     "Default: all.",
      .flags = OPT_FLAG_ONLY},
 };
 
@@ -188,6 +198,7 @@ const struct opt_tool poctl_tool = {
         "  pipeline cancel RUN_ID       cancel a run\n"
         "  pipeline list                pipelines\n"
         "  pipeline runs                runs by id\n"
+        "  watch                        what happens, event by event\n"
         "  sim                          run a pipeline on a simulated cluster\n"
         "  snapshot save FILE           back up a running cluster, or a stopped node (--dir)\n"
         "  snapshot inspect FILE        check a backup and say what it holds\n"

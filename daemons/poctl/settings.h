@@ -14,6 +14,7 @@ struct poctl_settings {
         *concurrency_key, *rate, *batch;
     uint64_t priority, retry_delay, retry_delay_max, concurrency, keep, token;
     uint64_t accept_data_loss, from, to, until, task, run;
+    const char *kinds, *resume;
     bool wait, force;
 };
 

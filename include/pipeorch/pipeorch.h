@@ -9,6 +9,7 @@
 #include <pipeorch/snapshot.h>
 #include <pipeorch/types.h>
 #include <pipeorch/version.h>
+#include <pipeorch/watch.h>
 #include <pipeorch/worker.h>
 
 #endif

@@ -62,6 +62,7 @@ static void grant(struct po__model *m, struct po__task *t, struct po__offer *o)
     if (t->lane->gate)
         po__gate_enter(m, t->lane->gate);
     po__fx(m, PO__FX_ASSIGNED, t->id, t->token, w->number);
+    po__news_task(m, PO_WATCH_TASK_GRANTED, t);
 }
 
 /* The attempt is over: its slot is free. The caller moves the task out of RUNNING. revoke: the

@@ -76,10 +76,12 @@ static void attempt_failed(struct po__model *m, struct po__task *t, struct po__s
 {
     if (po__task_set_text(m, t, &t->error, error))
         return;
-    if (retryable && failures_of(t) < t->attempts_max)
-        po__task_move(m, t, PO_TASK_SCHEDULED, m->now_ms + retry_delay_ms(m, t));
-    else
+    if (!retryable || failures_of(t) >= t->attempts_max) {
         po__task_finish(m, t, PO_TASK_FAILED);
+        return;
+    }
+    po__task_move(m, t, PO_TASK_SCHEDULED, m->now_ms + retry_delay_ms(m, t));
+    po__news_task(m, PO_WATCH_TASK_RETRY, t);
 }
 
 /* The attempt's worker is gone; its lease is released. */
@@ -90,6 +92,7 @@ void po__attempt_lost(struct po__model *m, struct po__task *t)
     t->lost++;
     if (t->lost < t->attempts_max + PO__TASK_LOST_MAX) {
         po__task_move(m, t, PO_TASK_PENDING, 0);
+        po__news_task(m, PO_WATCH_TASK_LOST, t);
         return;
     }
     snprintf(
@@ -194,6 +197,7 @@ static void start_again(struct po__model *m, struct po__task *t)
     else
         po__task_move(m, t, PO_TASK_PENDING, 0);
     t->modern = true; /* what it gets is of the newer form; not before it has left its queue */
+    po__news_task(m, PO_WATCH_TASK_REVIVED, t);
 }
 
 /* A dead letter, or a cancelled task, gets all its attempts once more. */

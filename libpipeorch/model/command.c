@@ -20,6 +20,7 @@ static uint32_t fields(uint32_t type)
         return 2;
     case PO__CMD_WORKER_DEREGISTER:
     case PO__CMD_MEMBER_WISH:
+    case PO__CMD_LEADER:
     case PO__CMD_APP:
         return 3;
     case PO__CMD_WORKER_STATUS:
@@ -50,6 +51,7 @@ uint32_t po__cmd_level(uint32_t type)
     switch (type) {
     case PO__CMD_MEMBER_WISH:
         return PO__LEVEL_WISHES;
+    case PO__CMD_LEADER:
     case PO__CMD_WORKER_REGISTER_MORE:
     case PO__CMD_TASK_SUBMIT_MORE:
     case PO__CMD_TASK_CHECKPOINT:
@@ -223,6 +225,10 @@ void po__cmd_encode(struct po__buf *buf, const struct po__cmd *cmd)
     case PO__CMD_MEMBER_WISH:
         po__mpw_uint(buf, cmd->member_wish.node_id);
         po__mpw_uint(buf, cmd->member_wish.wish);
+        break;
+    case PO__CMD_LEADER:
+        po__mpw_uint(buf, cmd->leader.node_id);
+        po__mpw_uint(buf, cmd->leader.term);
         break;
     case PO__CMD_WORKER_REGISTER:
     case PO__CMD_WORKER_REGISTER_MORE:
@@ -453,6 +459,10 @@ static void decode_fields(struct po__mpr *r, struct po__cmd *cmd, bool strict, b
     case PO__CMD_MEMBER_WISH:
         cmd->member_wish.node_id = u64(r);
         cmd->member_wish.wish = u32(r);
+        break;
+    case PO__CMD_LEADER:
+        cmd->leader.node_id = u64(r);
+        cmd->leader.term = u64(r);
         break;
     case PO__CMD_WORKER_REGISTER:
     case PO__CMD_WORKER_REGISTER_MORE:

@@ -48,6 +48,7 @@ enum po__cmd_type {
     PO__CMD_TICK = 1,
     PO__CMD_MEMBER = 2,
     PO__CMD_MEMBER_WISH = 3, /* feature level 2 */
+    PO__CMD_LEADER = 4,      /* feature level 3: who leads from here on; changes nothing */
     PO__CMD_WORKER_REGISTER = 10,
     PO__CMD_WORKER_STATUS = 11,
     PO__CMD_WORKER_DEREGISTER = 12,
@@ -156,6 +157,9 @@ struct po__cmd {
             uint64_t node_id;
             uint32_t wish; /* enum po__wish */
         } member_wish;
+        struct {
+            uint64_t node_id, term;
+        } leader;
         struct {
             struct po__slice id, address, zone;
             uint64_t incarnation;

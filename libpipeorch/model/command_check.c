@@ -334,6 +334,9 @@ int po__cmd_check(const struct po__cmd *cmd, char *message, size_t message_len)
     case PO__CMD_MEMBER_WISH:
         rv = in_range(&c, "node_id", cmd->member_wish.node_id, 1, UINT64_MAX);
         return rv ? rv : in_range(&c, "wish", cmd->member_wish.wish, 0, PO__WISH_GONE);
+    case PO__CMD_LEADER:
+        rv = in_range(&c, "node_id", cmd->leader.node_id, 1, UINT64_MAX);
+        return rv ? rv : in_range(&c, "term", cmd->leader.term, 1, UINT64_MAX);
     case PO__CMD_WORKER_REGISTER:
     case PO__CMD_WORKER_REGISTER_MORE:
         return worker_register(&c, cmd);

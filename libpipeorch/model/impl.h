@@ -10,6 +10,7 @@
 #define PO__MODEL_IMPL_H
 
 #include <pipeorch/node.h>
+#include <pipeorch/watch.h>
 #include "../base/alloc.h"
 #include "../base/assert.h"
 #include "state.h"
@@ -280,6 +281,15 @@ void po__oom(struct po__model *m);
 uint64_t po__hash(struct po__slice key);
 struct po__slice po__put(char **at,
                          struct po__slice s); /* copy with a final NUL into a block being filled */
+
+/* news.c: what happened, for those who watch. After the change, and before what it entails. */
+void po__news_task(struct po__model *m, uint32_t kind, const struct po__task *t);
+void po__news_worker(struct po__model *m, uint32_t kind, const struct po__worker *w);
+void po__news_node(struct po__model *m, uint32_t kind, uint64_t node_id, uint64_t term);
+void po__news_pipeline(struct po__model *m, struct po__slice name);
+void po__news_run(struct po__model *m, uint32_t kind, const struct po__run *r);
+void po__news_step(struct po__model *m, uint32_t kind, const struct po__run *r,
+                    struct po__slice step, const struct po__task *t);
 
 /* capability.c */
 struct po__capability *po__cap_find(const struct po__model *m, struct po__slice name);

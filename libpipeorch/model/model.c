@@ -131,6 +131,9 @@ static void dispatch(struct po__model *m, const struct po__cmd *cmd)
     case PO__CMD_MEMBER_WISH:
         po__cmd_member_wish(m, cmd);
         break;
+    case PO__CMD_LEADER:
+        po__news_node(m, PO_WATCH_LEADER, cmd->leader.node_id, cmd->leader.term);
+        break;
     case PO__CMD_WORKER_REGISTER:
     case PO__CMD_WORKER_REGISTER_MORE:
         po__cmd_worker_register(m, cmd);

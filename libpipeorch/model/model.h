@@ -77,9 +77,27 @@ struct po__fx {
     uint64_t worker; /* worker number (po__worker.number), 0 if none; numbers are never reused */
 };
 
+/* What those who watch are told (watch.h has the kinds and what each of them says). Texts are valid
+ * during the call only. Unlike effects, events are complete: whoever keeps them needs no state. */
+struct po__news {
+    uint32_t kind;            /* PO_WATCH_* */
+    uint32_t attempt, state;
+    uint64_t id;              /* task, or node */
+    uint64_t run_id;
+    uint64_t token;           /* of the attempt; LEADER: its term */
+    struct po__slice worker;  /* its id */
+    struct po__slice name;    /* capability, pipeline, or the node's name */
+    struct po__slice step;
+    struct po__slice error;   /* at most PO__NEWS_ERROR_MAX_BYTES */
+};
+#define PO__NEWS_ERROR_MAX_BYTES 256
+
 struct po__effects { /* grows; reused from entry to entry */
     struct po__fx *items;
     size_t count, cap;
+    /* Told of each event as it happens, in the middle of the command; NULL: nobody watches. */
+    void (*event)(void *arg, const struct po__news *e);
+    void *event_arg;
 };
 void po__effects_fini(struct po__effects *fx);
 

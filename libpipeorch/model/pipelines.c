@@ -172,4 +172,5 @@ void po__cmd_pipeline_define(struct po__model *m, const struct po__cmd *cmd)
     }
     PO_INVARIANT(po__def_link(m, d, true));
     m->result.id = d->number;
+    po__news_pipeline(m, d->name);
 }

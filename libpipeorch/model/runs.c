@@ -197,6 +197,9 @@ static bool start_step(struct po__model *m, struct po__run *r, struct po__slice 
         return false;
     r->steps[r->started_count++] =
         (struct po__step_run){.task_id = t->id, .state = PO_TASK_PENDING};
+    if (r->started_count == 1)
+        po__news_run(m, PO_WATCH_RUN_STARTED, r);
+    po__news_step(m, PO_WATCH_STEP_STARTED, r, s->name, t);
     return true;
 }
 
@@ -208,6 +211,7 @@ static void finish(struct po__model *m, struct po__run *r, uint32_t state)
     m->runs_active--;
     po__tree_insert(&m->runs_finished, &r->finished, finished_cmp);
     po__fx(m, PO__FX_RUN_FINISHED, r->id, 0, 0);
+    po__news_run(m, PO_WATCH_RUN_FINISHED, r);
 }
 
 static void fail(struct po__model *m, struct po__run *r, const struct po__step *s,
@@ -254,6 +258,7 @@ void po__run_task_finished(struct po__model *m, struct po__task *t)
     record_step(m, &r->steps[r->started_count - 1], t);
     if (m->err)
         return;
+    po__news_step(m, PO_WATCH_STEP_FINISHED, r, r->def->chain[r->started_count - 1].name, t);
     if (t->state == PO_TASK_CANCELLED)
         finish(m, r, PO_RUN_CANCELLED);
     else if (t->state == PO_TASK_FAILED)

@@ -342,8 +342,10 @@ struct po__task *po__task_start(struct po__model *m, const struct po__task_spec 
         t->state = PO_TASK_SCHEDULED;
         t->deadline_ms = t->more->extra.run_at_ms;
     }
-    if (po__task_link(m, t))
+    if (po__task_link(m, t)) {
+        po__news_task(m, PO_WATCH_TASK_SUBMITTED, t);
         return t;
+    }
     PO_INVARIANT(m->err); /* the id is new and the key was looked for */
     po__task_free(m, t);
     return NULL;
@@ -354,6 +356,7 @@ void po__task_finish(struct po__model *m, struct po__task *t, uint32_t state)
 {
     po__task_move(m, t, state, m->now_ms);
     po__fx(m, PO__FX_TASK_FINISHED, t->id, 0, 0);
+    po__news_task(m, PO_WATCH_TASK_FINISHED, t);
     if (t->run_id)
         po__run_task_finished(m, t);
 }

@@ -424,6 +424,7 @@ void po__cmd_worker_register(struct po__model *m, const struct po__cmd *cmd)
     }
     m->result.id = w->number;
     po__fx(m, PO__FX_WORKER_CHANGED, 0, 0, w->number);
+    po__news_worker(m, PO_WATCH_WORKER_REGISTERED, w);
 }
 
 /* The worker that a command means, or NULL with the refusal set. */
@@ -453,6 +454,7 @@ void po__cmd_worker_status(struct po__model *m, const struct po__cmd *cmd)
     if (w->status == PO_WORKER_OFFLINE)
         lose_leases(m, w);
     po__fx(m, PO__FX_WORKER_CHANGED, 0, 0, w->number);
+    po__news_worker(m, PO_WATCH_WORKER_STATUS, w);
 }
 
 void po__cmd_worker_deregister(struct po__model *m, const struct po__cmd *cmd)
@@ -464,5 +466,6 @@ void po__cmd_worker_deregister(struct po__model *m, const struct po__cmd *cmd)
     po__worker_set_status(m, w, PO_WORKER_OFFLINE);
     lose_leases(m, w);
     po__fx(m, PO__FX_WORKER_GONE, 0, 0, w->number);
+    po__news_worker(m, PO_WATCH_WORKER_GONE, w);
     po__worker_free(m, w);
 }

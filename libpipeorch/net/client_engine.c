@@ -455,11 +455,13 @@ int po__net_call_classify(struct po__net_call *c)
     bool member = req.type == PO__REQ_MEMBER;
     c->read_only = req.type != PO__REQ_COMMAND && req.type != PO__REQ_BATCH && !member;
     c->repeatable = po__request_repeatable(&req);
-    c->parks = req.type == PO__REQ_WAIT || req.type == PO__REQ_POLL || member;
+    c->parks = req.type == PO__REQ_WAIT || req.type == PO__REQ_POLL || req.type == PO__REQ_WATCH || member;
     c->busy_is_answer = req.type == PO__REQ_QUERY && req.query.what == PO_QUERY_ROUTE;
     c->try_ms = TRY_MS;
     if (c->parks) {
-        uint32_t parked_ms = req.type == PO__REQ_POLL ? req.poll.wait_ms : req.timeout_ms;
+        uint32_t parked_ms = req.type == PO__REQ_POLL    ? req.poll.wait_ms
+                             : req.type == PO__REQ_WATCH ? req.watch.wait_ms
+                                                         : req.timeout_ms;
         c->try_ms = (parked_ms < PO_TIMEOUT_MAX_MS ? parked_ms : PO_TIMEOUT_MAX_MS) + TRY_GRACE_MS;
         if (member && c->try_ms > TRY_MEMBER_MS)
             c->try_ms = TRY_MEMBER_MS;

@@ -85,6 +85,7 @@ static void detach(struct po__node *n, struct po__call *c)
     po__list_remove(&c->all);
     po__forward_remove(n, c);
     po__wait_remove(n, c);
+    po__watch_remove(n, c);
     n->calls_count--;
 }
 
@@ -259,6 +260,8 @@ static void time_out(struct po__node *n, struct po__call *c)
 {
     if (c->type == PO__REQ_POLL && !c->mutating && n->ready)
         po__session_poll_empty(n, c); /* it was parked */
+    else if (c->watching)
+        po__watch_expired(n, c);
     else if (c->type == PO__REQ_MEMBER && n->ready)
         po__members_timed_out(n, c);
     else if (c->stale_ms)

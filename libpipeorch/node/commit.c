@@ -251,7 +251,6 @@ static void act_on_effects(struct po__node *n)
         else
             po__session_effect(n, fx);
     }
-    n->fx.count = 0;
 }
 
 int po__commit_apply(struct po__node *n, uint64_t index, const void *data, size_t len,
@@ -260,13 +259,15 @@ int po__commit_apply(struct po__node *n, uint64_t index, const void *data, size_
     struct po__entry_reader er;
     int rv = po__entry_open(&er, data, len), more = 0;
     uint32_t i = 0;
-    struct po__effects *fx = n->ready ? &n->fx : NULL;
+    bool leads = n->ready; /* the others only derive events */
+    if (rv == 0)
+        po__watch_entry(n, index, er.now_ms);
     while (rv == 0 && (more = po__entry_next(&er, &n->cmd)) == 1) {
         struct po__cmd_result r = {.message = ""};
         struct po__slot *s = batch && i < batch->count ? &batch->slots[i] : NULL;
         if (n->env.applying)
             n->env.applying(n->env.arg, index, &n->cmd);
-        rv = po__model_apply(n->model, index, er.now_ms, &n->cmd, s && s->call ? &r : NULL, fx);
+        rv = po__model_apply(n->model, index, er.now_ms, &n->cmd, s && s->call ? &r : NULL, &n->fx);
         if (rv)
             break;
         if (n->cmd.type == PO__CMD_TICK)
@@ -284,7 +285,10 @@ int po__commit_apply(struct po__node *n, uint64_t index, const void *data, size_
         po__model_set_index(n->model, index);
         if (n->env.applied)
             n->env.applied(n->env.arg, index);
-        act_on_effects(n);
+        po__watch_applied(n, index);
+        if (leads)
+            act_on_effects(n);
+        n->fx.count = 0;
     } else {
         po__error(&n->log, "node.apply", "entry %llu cannot be applied: %s",
                   (unsigned long long)index, po_strerror(rv));

@@ -7,7 +7,7 @@
 static bool internal_only(const struct po__cmd *cmd)
 {
     return cmd->type == PO__CMD_TICK || cmd->type == PO__CMD_MEMBER ||
-           cmd->type == PO__CMD_MEMBER_WISH;
+           cmd->type == PO__CMD_MEMBER_WISH || cmd->type == PO__CMD_LEADER;
 }
 
 /* Nothing enters the log that a member's program does not know; and what is known everywhere is
@@ -141,6 +141,9 @@ static void serve(struct po__node *n, struct po__call *c, const struct po__reque
         break;
     case PO__REQ_SNAPSHOT:
         po__stream_request(n, c, req);
+        break;
+    case PO__REQ_WATCH:
+        po__watch_request(n, c, req);
         break;
     case PO__REQ_HEARTBEAT:
         po__session_heartbeat(n, c, req);

@@ -9,6 +9,7 @@
 #include "../model/state.h"
 #include "core.h"
 #include "mailbox.h"
+#include "watch_ring.h"
 
 #define PO__CALLS_MAX         131072 /* requests that wait for something on one node */
 #define PO__CALL_DEFAULT_MS   10000  /* timeout of a request that names none */
@@ -66,6 +67,9 @@ struct po__call {
     /* WAIT */
     uint32_t wait_kind;
     uint64_t wait_id;
+    /* WATCH: all up to here was looked at */
+    struct po__watch_pos watch_pos;
+    bool watching; /* it is parked */
     /* QUERY, BARRIER. 0: linearizable; else how stale the state of this node may be (stale.c) */
     uint32_t stale_ms;
     uint64_t stale_round; /* the first confirmation that began after it came */
@@ -186,6 +190,17 @@ struct po__freshness {
     struct po__list waiting; /* stale reads for which the state is too old */
 };
 
+/* Events, and those who wait for more (watch.c). */
+struct po__watching {
+    struct po__watch_ring ring;
+    struct po__watch_pos at; /* of the latest event of the entry that is being applied */
+    uint64_t time_ms;        /* of that entry */
+    bool news;               /* an event was added since the parked ones were looked at */
+    bool announce;           /* this leader has still to say that it leads */
+    struct po__list parked;  /* WATCH calls */
+    uint32_t parked_count;
+};
+
 struct po__node {
     /* set before the first turn */
     struct po__node_env env;
@@ -232,6 +247,7 @@ struct po__node {
     struct po__list batches;
     struct po__tree sessions, deadlines, conns;
     struct po__list dirty;
+    struct po__watching watch;
     struct po__list snapshot_waits; /* SNAPSHOT calls whose snapshot is being written */
     struct po__stream streams[PO__STREAMS_MAX];
     struct po__list polls_ready; /* POLL calls whose outcomes are all in */
@@ -304,6 +320,21 @@ void po__stream_confirmed(struct po__node *n, struct po__call *c); /* as of now:
 void po__streams_tick(struct po__node *n, uint64_t now);
 uint64_t po__streams_deadline(const struct po__node *n); /* UINT64_MAX: none */
 void po__streams_clear(struct po__node *n); /* leadership lost, or stopping: before the store */
+
+/* watch.c */
+void po__watch_init(struct po__node *n);
+void po__watch_fini(struct po__node *n);
+void po__watch_entry(struct po__node *n, uint64_t index, uint64_t time_ms); /* is applied next */
+void po__watch_applied(struct po__node *n, uint64_t index);
+void po__watch_restored(struct po__node *n, uint64_t index); /* the state came from a snapshot */
+void po__watch_tick(struct po__node *n);                     /* leader */
+void po__watch_request(struct po__node *n, struct po__call *c, const struct po__request *req);
+void po__watch_confirmed(struct po__node *n, struct po__call *c); /* this node leads */
+void po__watch_remove(struct po__node *n, struct po__call *c);
+void po__watch_expired(struct po__node *n, struct po__call *c); /* nothing came in time */
+void po__watches_answer(struct po__node *n);                    /* those with news */
+void po__watches_lost(struct po__node *n);                      /* leadership is gone */
+void po__watches_conn_closed(struct po__node *n, uint64_t conn);
 
 /* commit.c */
 bool po__stage_room(const struct po__node *n, uint32_t count,

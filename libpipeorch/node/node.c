@@ -34,6 +34,7 @@ static size_t take_mail(struct po__node *n)
 static void leader_ticks(struct po__node *n, uint64_t now)
 {
     po__sessions_tick(n, now);
+    po__watch_tick(n);
     if (!n->tick_staged && po__model_next_due_ms(n->model) <= po__stamp_ms(n)) {
         n->cmd.type = PO__CMD_TICK;
         n->tick_staged = po__stage_command(n, &n->cmd, NULL, 0) == 0;
@@ -102,8 +103,10 @@ uint64_t po__node_turn(struct po__node *n)
         po__members_tick(n, now);
         run_fault(n);
         po__streams_tick(n, now);
-        if (n->ready)
+        if (n->ready) {
             po__sessions_answer(n);
+            po__watches_answer(n);
+        }
         if (mail == 0 && !n->redispatch && po__mailbox_count(&n->mailbox) == 0)
             break;
     }
@@ -149,6 +152,7 @@ int po__node_core_create(struct po__node **out, const struct po__node_env *env)
     po__list_init(&n->snapshot_waits);
     po__list_init(&n->changes.waiting);
     po__list_init(&n->changes.transferred);
+    po__watch_init(n);
     n->role = PO_ROLE_FOLLOWER;
     *out = n;
     return 0;
@@ -263,6 +267,7 @@ void po__node_core_free(struct po__node *n)
     po__model_close(n->restoring);
     po__model_close(n->model);
     po__effects_fini(&n->fx);
+    po__watch_fini(n);
     po__buf_fini(&n->stage.bytes);
     po__free(n->stage.slots);
     po__buf_fini(&n->out);

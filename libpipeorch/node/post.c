@@ -153,8 +153,10 @@ static void deliver_conn_closed(void *node, struct po__mail *mail)
 {
     struct po__node *n = node;
     struct conn_closed *cc = po__container_of(mail, struct conn_closed, mail);
-    if (!n->stopping)
+    if (!n->stopping) {
         po__sessions_conn_closed(n, cc->conn);
+        po__watches_conn_closed(n, cc->conn);
+    }
     po__free(cc);
 }
 

@@ -129,6 +129,8 @@ static void confirmed(void *arg, int code, uint64_t index)
         confirmed_wait(n, c);
     } else if (c->type == PO__REQ_SNAPSHOT) {
         po__stream_confirmed(n, c);
+    } else if (c->type == PO__REQ_WATCH) {
+        po__watch_confirmed(n, c);
     } else {
         code = po__request_decode(c->data, c->len, &req);
         PO_INVARIANT(code == 0); /* it was decoded when it came */

@@ -55,6 +55,7 @@ static int on_restore_end(void *arg)
     n->model = n->restoring;
     n->restoring = NULL;
     po__model_set_index(n->model, n->restoring_index);
+    po__watch_restored(n, n->restoring_index);
     return 0;
 }
 
@@ -78,6 +79,7 @@ void po__lose_leadership(struct po__node *n)
     po__stage_drop(n);
     po__sessions_clear(n);
     po__streams_clear(n);
+    po__watches_lost(n);
     while ((node = po__tree_first(&n->waits))) {
         struct po__call *c = po__container_of(node, struct po__call, by_wait);
         po__wait_remove(n, c);
@@ -104,6 +106,7 @@ static void on_role(void *arg, int role, uint64_t leader_id, uint64_t term, bool
                      "poll");
         po__members_sync(n);
         po__members_elected(n);
+        n->watch.announce = true;
         po__info(&n->log, "raft.leader", "leader of term %llu", (unsigned long long)term);
     } else if (news && leader_id && role == PO_ROLE_FOLLOWER) {
         po__info(&n->log, "raft.follower", "follows node %llu in term %llu",

@@ -15,6 +15,7 @@
 #define OFFER_FIELDS         8
 #define SNAPSHOT_FIELDS      2
 #define SNAPSHOT_INFO_FIELDS 7
+#define WATCH_FIELDS         9
 #define CLUSTER_ID_MAX_BYTES 64
 
 static struct po__slice name(struct po__mpr *r)
@@ -80,6 +81,8 @@ static uint32_t body_fields(uint32_t type)
         return MEMBER_FIELDS;
     case PO__REQ_SNAPSHOT:
         return SNAPSHOT_FIELDS;
+    case PO__REQ_WATCH:
+        return WATCH_FIELDS;
     default:
         return UINT32_MAX;
     }
@@ -119,6 +122,19 @@ static void decode_member(struct po__mpr *r, struct po__member_request *m)
     m->wish = u32(r);
 }
 
+static void decode_watch(struct po__mpr *r, struct po__request *req)
+{
+    req->watch.after_index = u64(r);
+    req->watch.after_position = u32(r);
+    req->watch.limit = u32(r);
+    req->watch.wait_ms = u32(r);
+    req->watch.kinds = u64(r);
+    req->watch.task_id = u64(r);
+    req->watch.run_id = u64(r);
+    req->watch.worker = name(r);
+    req->watch.pipeline = name(r);
+}
+
 static void decode_body(struct po__mpr *r, struct po__request *req)
 {
     uint32_t count;
@@ -149,6 +165,9 @@ static void decode_body(struct po__mpr *r, struct po__request *req)
     case PO__REQ_SNAPSHOT:
         req->snapshot.stream = u64(r);
         req->snapshot.offset = u64(r);
+        break;
+    case PO__REQ_WATCH:
+        decode_watch(r, req);
         break;
     default:
         break;
@@ -304,6 +323,20 @@ void po__request_poll(struct po__buf *b, const struct po__request *req)
     po__mpw_uint(b, req->poll.wait_ms);
     po__mpw_uint(b, req->poll.tasks_max);
     put_array(b, req->poll.done);
+}
+
+void po__request_watch(struct po__buf *b, const struct po__request *req)
+{
+    po__request_begin(b, PO__REQ_WATCH, req->timeout_ms, WATCH_FIELDS);
+    po__mpw_uint(b, req->watch.after_index);
+    po__mpw_uint(b, req->watch.after_position);
+    po__mpw_uint(b, req->watch.limit);
+    po__mpw_uint(b, req->watch.wait_ms);
+    po__mpw_uint(b, req->watch.kinds);
+    po__mpw_uint(b, req->watch.task_id);
+    po__mpw_uint(b, req->watch.run_id);
+    po__mpw_str(b, req->watch.worker);
+    po__mpw_str(b, req->watch.pipeline);
 }
 
 void po__done_encode(struct po__buf *b, const struct po__done *d)

@@ -7,20 +7,28 @@
  *     key is inside where it has one)
  *   BATCH:   [command, ...]                   up to PO__BATCH_MAX commands, each with its own
  *     result
- *   QUERY:   what, id, name, name2, limit, stale_ms [, placement, token]   see PO_QUERY_*; stale_ms
- * > 0: the node that is asked answers, leader or not, with a state at most so old, or
- * PO_ESTALE_READ WAIT:    kind (1 task, 2 run), id         answers when it is finished, or
- * PO_ETIMEDOUT HEARTBEAT: worker_id, incarnation POLL:    worker_id, incarnation, resync, held,
- * ack_seq, wait_ms, tasks_max, done BARRIER:                                  linearizable no-op:
- * index of a confirmed read MEMBER:  op, node_id, from, name, zone, address, directory_id,
- * feature_level, wish see "Members" below SNAPSHOT: stream, offset                  stream 0:
- * begin; see "Snapshots" below and a response [PO__REQUEST_VERSION, code, message, leader_address,
- * index, body...] COMMAND: id, data            BATCH: [[code, id, message, data], ...] QUERY: term,
- * map, staleness_ms (absent: 0)     WAIT: term, map (as QUERY of the object) POLL: [result code of
- * each `done`], [task, ...], [revoked token, ...] task = [seq, task_id, attempt, token, capability,
- * input, timeout_ms, run_id [, checkpoint]] MEMBER: node_id, cluster_id               cluster_id:
- * ADD and JOIN SNAPSHOT: stream, size_bytes, data, info  info: nil, or of a stream's first answer
+ *   QUERY:   what, id, name, name2, limit, stale_ms [, placement, token]     see PO_QUERY_*;
+ *     stale_ms > 0: the node that is asked answers, leader or not, with a state at most so old, or
+ *     PO_ESTALE_READ
+ *   WAIT:    kind (1 task, 2 run), id         answers when it is finished, or PO_ETIMEDOUT
+ *   HEARTBEAT: worker_id, incarnation
+ *   POLL:    worker_id, incarnation, resync, held, ack_seq, wait_ms, tasks_max, done
+ *   BARRIER:                                  linearizable no-op: index of a confirmed read
+ *   MEMBER:  op, node_id, from, name, zone, address, directory_id, feature_level, wish
+ *     see "Members" below
+ *   SNAPSHOT: stream, offset                  stream 0: begin; see "Snapshots" below
+ *   WATCH:   after_index, after_position, limit, wait_ms, kinds, task_id, run_id, worker, pipeline
+ *     see "Watching" below
+ * and a response
+ *   [PO__REQUEST_VERSION, code, message, leader_address, index, body...]
+ *   COMMAND: id, data            BATCH: [[code, id, message, data], ...]
+ *   QUERY: term, map, staleness_ms (absent: 0)     WAIT: term, map (as QUERY of the object)
+ *   POLL: [result code of each `done`], [task, ...], [revoked token, ...]
+ *     task = [seq, task_id, attempt, token, capability, input, timeout_ms, run_id [, checkpoint]]
+ *   MEMBER: node_id, cluster_id               cluster_id: ADD and JOIN
+ *   SNAPSHOT: stream, size_bytes, data, info  info: nil, or of a stream's first answer
  *     info = [index, term, time_ms, conf_index, conf, cluster_id, node_name]
+ *   WATCH: gone, index, position, [event, ...]     event: po__watch_event_encode (watch_ring.c)
  * With PO_ENOTLEADER, leader_address is the leader's advertised worker address exactly as
  * configured ("" if unknown).
  *
@@ -50,7 +58,14 @@
  * on, as many as it likes but none only at the end. All pieces of a stream are of one snapshot,
  * whatever is committed meanwhile. A stream lives on one node, in one leadership, and ends when
  * nobody asks for PO__STREAM_IDLE_MS: PO_ESTALE then, begin anew. PO_EBUSY: PO__STREAMS_MAX are
- * open. */
+ * open.
+ *
+ * Watching. The answer has the events behind (after_index, after_position) that fit the filters, at
+ * once if there are any, else as soon as there are, or when wait_ms passed; `index` and `position`
+ * say how far was looked, and are what to ask with next. after_index 0: from now on, answered at
+ * once with where that is; UINT64_MAX: from the oldest event kept. gone: the events behind the
+ * position asked for are not kept any more; what is kept goes on behind `index` and `position`.
+ * PO_EBUSY: PO__WATCHES_MAX are waiting. A position ahead of the log is PO_EINVAL. */
 #ifndef PO__REQUEST_H
 #define PO__REQUEST_H
 
@@ -65,6 +80,11 @@
 #define PO__STREAMS_MAX       4          /* snapshots that one node hands out at a time */
 #define PO__STREAM_IDLE_MS    60000
 
+#define PO__WATCHES_MAX           1024 /* watches that wait on one node */
+#define PO__WATCH_LIMIT_DEFAULT   1000 /* events of one answer */
+#define PO__WATCH_LIMIT_MAX       10000
+#define PO__WATCH_REPLY_MAX_BYTES ((size_t)1 << 20) /* an answer takes no further event above this */
+
 enum po__request_type {
     PO__REQ_COMMAND = 1,
     PO__REQ_BATCH = 2,
@@ -75,6 +95,7 @@ enum po__request_type {
     PO__REQ_BARRIER = 7,
     PO__REQ_MEMBER = 8,
     PO__REQ_SNAPSHOT = 12,
+    PO__REQ_WATCH = 13,
 };
 
 enum po__member_op {
@@ -108,6 +129,12 @@ struct po__request {
         struct {
             uint64_t stream, offset;
         } snapshot;
+        struct {
+            uint64_t after_index;
+            uint32_t after_position, limit, wait_ms;
+            uint64_t kinds, task_id, run_id;
+            struct po__slice worker, pipeline;
+        } watch;
         struct {
             struct po__slice worker_id;
             uint64_t incarnation;
@@ -148,6 +175,8 @@ void po__request_heartbeat(struct po__buf *b, uint32_t timeout_ms, struct po__sl
 void po__request_barrier(struct po__buf *b, uint32_t timeout_ms);
 void po__request_member(struct po__buf *b, uint32_t timeout_ms, const struct po__member_request *m);
 void po__request_snapshot(struct po__buf *b, uint32_t timeout_ms, uint64_t stream, uint64_t offset);
+void po__request_watch(struct po__buf *b, const struct po__request *req);
+#define PO__WATCH_ANSWER_FIELDS 4
 void po__done_encode(struct po__buf *b, const struct po__done *d);
 int po__done_decode(struct po__mpr *r, struct po__done *d);
 /* po__request_begin(PO__REQ_POLL) + fields: held and done are encoded arrays. */

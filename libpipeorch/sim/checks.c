@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <pipeorch/error.h>
+#include "../base/crc32c.h"
 #include "../consensus/heap.h"
 
 #define TERMS_MAX       65536
@@ -18,6 +19,8 @@
 
 struct po__checks {
     uint64_t digest_at[PO__SIM_INDEX_MAX]; /* state after this entry, 0: not seen */
+    uint64_t events_at[PO__SIM_INDEX_MAX]; /* those of this entry, 0: not seen */
+    struct po__buf events;                 /* scratch */
     uint8_t leader_of[TERMS_MAX];          /* place + 1 */
     uint64_t acked;                        /* highest index whose caller was told so */
     uint64_t acked_at_election[PO__SIM_NODES_MAX];
@@ -42,6 +45,8 @@ void po__checks_begin(struct po__world *w)
 
 void po__checks_free(struct po__world *w)
 {
+    if (w->checks)
+        po__buf_fini(&w->checks->events);
     free(w->checks);
     w->checks = NULL;
 }
@@ -66,6 +71,26 @@ static bool worth_a_digest(const struct po__model *m, uint64_t index)
     return index % (1 + tasks / 8) == 0;
 }
 
+/* Whoever watches may go on at another node: the events of an entry are the same everywhere. */
+static void check_events(struct po__simnode *n, uint64_t index)
+{
+    struct po__checks *k = n->world->checks;
+    const struct po__watch_ring *r = &n->core->watch.ring;
+    struct po__watch_pos pos = {index, 0};
+    if (po__watch_pos_cmp(pos, r->kept) < 0)
+        return; /* no memory for all of them, by the world's own doing */
+    po__buf_reset(&k->events);
+    uint32_t count = po__watch_ring_read(r, &pos, &(struct po__watch_filter){0}, UINT32_MAX,
+                                         SIZE_MAX, &k->events);
+    if (k->events.err)
+        return;
+    uint64_t seen = (uint64_t)(count + 1) << 32 | po__crc32c(0, k->events.data, k->events.len);
+    if (k->events_at[index] && k->events_at[index] != seen)
+        po__world_fail(n->world, "%s differs from others in the events of index %llu", n->name,
+                       U(index));
+    k->events_at[index] = seen;
+}
+
 void po__checks_applied(struct po__simnode *n, uint64_t index)
 {
     struct po__world *w = n->world;
@@ -83,6 +108,7 @@ void po__checks_applied(struct po__simnode *n, uint64_t index)
     if (n->app.doubled)
         po__world_fail(w, "application command %llu was applied twice on %s", U(n->app.doubled),
                        n->name);
+    check_events(n, index);
     if (!worth_a_digest(n->core->model, index) || po__model_digest(n->core->model, &digest))
         return; /* no memory for it, by the world's own doing */
     digest += digest == 0;

@@ -236,6 +236,11 @@ void po__describe_command(struct po__buf *b, const struct po__cmd *c)
     case PO__CMD_MEMBER_WISH:
         member_wish(b, c);
         break;
+    case PO__CMD_LEADER:
+        begin(b, "leader", 2);
+        po__out_uint(b, "node_id", c->leader.node_id);
+        po__out_uint(b, "term", c->leader.term);
+        break;
     case PO__CMD_WORKER_REGISTER:
     case PO__CMD_WORKER_REGISTER_MORE:
         worker_register(b, c);

@@ -4,7 +4,7 @@
 
 #include "model/command.h"
 
-#define SAMPLES_COUNT 15
+#define SAMPLES_COUNT 16
 
 /* Fills cmd with sample number i; steps holds the bytes of a pipeline's steps and outlives cmd. */
 static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps)
@@ -25,6 +25,7 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
         PO__CMD_RUN_CANCEL,
         PO__CMD_APP,
         PO__CMD_MEMBER_WISH,
+        PO__CMD_LEADER,
     };
     memset(cmd, 0, sizeof *cmd);
     cmd->type = types[i];
@@ -127,6 +128,10 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
     case PO__CMD_MEMBER_WISH:
         cmd->member_wish.node_id = 7;
         cmd->member_wish.wish = PO__WISH_VOTER_NOW;
+        break;
+    case PO__CMD_LEADER:
+        cmd->leader.node_id = 7;
+        cmd->leader.term = 12345678901u;
         break;
     default:
         break;

@@ -93,6 +93,31 @@ static void test_simple_requests(void **state)
     assert_int_equal(req.poll.incarnation, 5);
 
     po__buf_reset(&b);
+    struct po__request watch = {.timeout_ms = 7};
+    watch.watch.after_index = UINT64_MAX - 1;
+    watch.watch.after_position = 3;
+    watch.watch.limit = 4;
+    watch.watch.wait_ms = 5000;
+    watch.watch.kinds = 0x46;
+    watch.watch.task_id = 6;
+    watch.watch.run_id = 8;
+    watch.watch.worker = po__str("w");
+    watch.watch.pipeline = po__str("p");
+    po__request_watch(&b, &watch);
+    check();
+    assert_int_equal(req.type, PO__REQ_WATCH);
+    assert_int_equal(req.timeout_ms, 7);
+    assert_true(req.watch.after_index == UINT64_MAX - 1);
+    assert_int_equal(req.watch.after_position, 3);
+    assert_int_equal(req.watch.limit, 4);
+    assert_int_equal(req.watch.wait_ms, 5000);
+    assert_int_equal(req.watch.kinds, 0x46);
+    assert_int_equal(req.watch.task_id, 6);
+    assert_int_equal(req.watch.run_id, 8);
+    assert_true(po__slice_eq(req.watch.worker, po__str("w")));
+    assert_true(po__slice_eq(req.watch.pipeline, po__str("p")));
+
+    po__buf_reset(&b);
     po__request_barrier(&b, 7);
     check();
     assert_int_equal(req.type, PO__REQ_BARRIER);
