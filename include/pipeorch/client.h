@@ -297,6 +297,8 @@ PO_API int po_run_wait_async(po_client *client, uint64_t run_id, const struct po
 #define PO_QUERY_MEMBERS      11 /* see po_member_list in member.h */
 #define PO_QUERY_EXPLAIN      12 /* id: a task; name: only after this worker id; limit. Since 0.2 */
 #define PO_QUERY_FENCE        13 /* see po_fence_check. Since 0.2 */
+#define PO_QUERY_SCHEDULES    14 /* name: only after this name; limit. Since 0.2 */
+#define PO_QUERY_SCHEDULE     15 /* name. Since 0.2 */
 
 struct po_query {
     size_t size;

@@ -27,7 +27,7 @@
 
 #include "zone.h"
 
-#define PO__CRON_MAX_BYTES 256
+#define PO__CRON_MAX_BYTES PO_CRON_MAX_BYTES
 /* How far ahead a tick is looked for. The rarest is 29 February on one day of the week: 40 years */
 #define PO__CRON_YEARS_MAX 50
 /* Later ones there are none: the end of the year 9999 */

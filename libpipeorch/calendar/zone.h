@@ -11,10 +11,10 @@
 #ifndef PO__ZONE_H
 #define PO__ZONE_H
 
-#include <stdint.h>
+#include <pipeorch/types.h>
 #include "../base/slice.h"
 
-#define PO__ZONE_NAME_MAX_BYTES 64
+#define PO__ZONE_NAME_MAX_BYTES PO_TIME_ZONE_MAX_BYTES
 #define PO__ZONE_FILE_MAX_BYTES (64 * 1024)
 #define PO__ZONE_DIR            "/usr/share/zoneinfo"
 

@@ -40,6 +40,9 @@
 /* Group commit closes an entry at this size; one larger command goes alone */
 #define PO__ENTRY_TARGET_BYTES (128 * 1024)
 
+/* Params of the runs that a schedule starts */
+#define PO__SCHEDULE_PARAMS_MAX_BYTES (64 * 1024)
+
 /* Feature levels (node/levels.c) of commands beyond the first ones. */
 #define PO__LEVEL_WISHES        2
 #define PO__LEVEL_ORCHESTRATION 3
@@ -63,6 +66,9 @@ enum po__cmd_type {
     PO__CMD_PIPELINE_DEFINE = 30,
     PO__CMD_RUN_START = 31,
     PO__CMD_RUN_CANCEL = 32,
+    PO__CMD_SCHEDULE_DEFINE = 36, /* feature level 3, as the next two */
+    PO__CMD_SCHEDULE_DELETE = 37,
+    PO__CMD_SCHEDULE_FIRE = 38, /* the leader's own */
     PO__CMD_APP = 40,
 };
 
@@ -224,6 +230,21 @@ struct po__cmd {
             uint64_t run_id;
         } run_cancel;
         struct {
+            struct po__slice name, pipeline, cron, time_zone, params, zone;
+            uint32_t overlap; /* PO_OVERLAP_ALLOW, PO_OVERLAP_SKIP */
+            uint32_t catch_up_ms;
+            bool paused;
+        } schedule;
+        struct {
+            struct po__slice name;
+        } schedule_delete;
+        struct {
+            struct po__slice name;
+            uint64_t generation, fire_ms;
+            uint32_t late_count; /* 0: it is due; else this many ticks, fire_ms the last of them,
+                                    are too late and passed over */
+        } schedule_fire;
+        struct {
             struct po__slice key, data;
         } app;
     };
@@ -265,6 +286,10 @@ int po__resources_check(const struct po__resource *r, uint32_t count, char *mess
 void po__extra_encode(struct po__buf *b, const struct po__extra *e);
 int po__extra_decode(struct po__slice bytes, struct po__extra *e);
 int po__extra_check(const struct po__extra *e, char *message, size_t message_len);
+
+/* The fields behind the type of SCHEDULE_* (command_schedule.c; for command.c). */
+void po__schedule_cmd_encode(struct po__buf *buf, const struct po__cmd *cmd);
+void po__schedule_cmd_decode(struct po__mpr *r, struct po__cmd *cmd);
 
 void po__step_encode(struct po__buf *buf, const struct po__step *step);
 int po__step_decode(struct po__mpr *r, struct po__step *step);
