@@ -172,9 +172,9 @@ int po__model_check(const struct po__model *m, char *message, size_t message_len
  *
  * SCHEDULES     next, schedules [as SCHEDULE, without params and runs; the first of next_ms]; name:
  *               only after this name
- * SCHEDULE      catch_up_ms, cron, defined_ms, error, error_ms, fired, last_fire_ms, late, name,
+ * SCHEDULE      catch_up_ms, cron, error, error_ms, fired, last_fire_ms, late, name,
  *               next_ms [], overlap, params, paused, pipeline, refused,
- *               runs [{fire_ms, run_id, state}], skipped, time_zone, zone */
+ *               runs [{fire_ms, run_id, state}], since_ms, skipped, time_zone, zone */
 #define PO__QUERY_LIMIT_DEFAULT       100
 #define PO__QUERY_LIMIT_MAX           1000
 #define PO__QUERY_TARGET_BYTES        (1024 * 1024)

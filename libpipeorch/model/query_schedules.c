@@ -37,7 +37,6 @@ static void put_schedule(const struct po__model *m, const struct po__schedule *s
     po__mpw_map(b, 17 + (whole ? 2 : 0));
     po__kv_uint(b, "catch_up_ms", s->catch_up_ms);
     po__kv_text(b, "cron", s->cron);
-    po__kv_time(b, "defined_ms", s->defined_ms);
     po__kv_text(b, "error", s->error);
     po__kv_time(b, "error_ms", s->error_ms);
     po__kv_uint(b, "fired", s->fired);
@@ -53,6 +52,7 @@ static void put_schedule(const struct po__model *m, const struct po__schedule *s
     po__kv_uint(b, "refused", s->refused);
     if (whole)
         put_runs(m, s, b);
+    po__kv_time(b, "since_ms", s->since_ms);
     po__kv_uint(b, "skipped", s->skipped);
     po__kv_text(b, "time_zone", s->time_zone);
     po__kv_text(b, "zone", s->zone);

@@ -188,7 +188,7 @@ static void put_schedule(struct po__buf *b, const struct po__schedule *s)
     po__mpw_array(b, 12);
     po__mpw_uint(b, PO__SECTION_SCHEDULES);
     po__mpw_uint(b, s->generation);
-    po__mpw_uint(b, s->defined_ms);
+    po__mpw_uint(b, s->since_ms);
     po__mpw_uint(b, s->last_fire_ms);
     po__mpw_uint(b, s->fired);
     po__mpw_uint(b, s->skipped);

@@ -366,7 +366,7 @@ static int read_schedule_runs(struct po__mpr *r, struct po__schedule_run *runs, 
 
 static int read_schedule(struct po__model *m, struct po__mpr *r)
 {
-    struct po__schedule h = {.defined_ms = u64(r), .last_fire_ms = 0}; /* its history */
+    struct po__schedule h = {.since_ms = u64(r), .last_fire_ms = 0}; /* its history */
     h.last_fire_ms = u64(r);
     h.fired = u64(r);
     h.skipped = u64(r);
@@ -380,7 +380,7 @@ static int read_schedule(struct po__model *m, struct po__mpr *r)
     struct po__schedule *s = po__schedule_make(m, m->restore->last_key, &m->restore->cmd);
     if (!s)
         return PO_ENOMEM;
-    s->defined_ms = h.defined_ms;
+    s->since_ms = h.since_ms;
     s->last_fire_ms = h.last_fire_ms;
     s->fired = h.fired;
     s->skipped = h.skipped;

@@ -133,7 +133,8 @@ static bool same(const struct po__schedule *s, const struct po__cmd *cmd)
            s->catch_up_ms == cmd->schedule.catch_up_ms && s->paused == cmd->schedule.paused;
 }
 
-/* What happened under the name so far remains its history. */
+/* What happened under the name so far remains its history. A tick that is due and not decided yet
+ * remains due if the times are the same: the change of something else leaves none out. */
 static void inherit(struct po__schedule *s, struct po__schedule *old)
 {
     s->last_fire_ms = old->last_fire_ms;
@@ -146,6 +147,9 @@ static void inherit(struct po__schedule *s, struct po__schedule *old)
     old->error = po__slice(NULL, 0);
     s->runs_count = old->runs_count;
     memcpy(s->runs, old->runs, sizeof s->runs);
+    if (!s->paused && !old->paused && po__slice_eq(s->cron, old->cron) &&
+        po__slice_eq(s->time_zone, old->time_zone))
+        s->since_ms = old->since_ms;
 }
 
 void po__cmd_schedule_define(struct po__model *m, const struct po__cmd *cmd)
@@ -165,7 +169,7 @@ void po__cmd_schedule_define(struct po__model *m, const struct po__cmd *cmd)
     if (!s)
         return;
     m->last_token = generation;
-    s->defined_ms = m->now_ms;
+    s->since_ms = m->now_ms;
     if (old) {
         po__touch_schedule(m, old);
         inherit(s, old);
@@ -193,7 +197,7 @@ void po__cmd_schedule_delete(struct po__model *m, const struct po__cmd *cmd)
 
 uint64_t po__schedule_decided_ms(const struct po__schedule *s)
 {
-    return s->last_fire_ms > s->defined_ms ? s->last_fire_ms : s->defined_ms;
+    return s->last_fire_ms > s->since_ms ? s->last_fire_ms : s->since_ms;
 }
 
 uint64_t po__schedule_late_after_ms(const struct po__schedule *s)
@@ -317,7 +321,7 @@ int po__check_schedules(const struct po__checker *c)
         if (s->generation == 0 || s->generation > m->last_token)
             return po__broken(c, "schedule %s: generation %" PRIu64 " was never given",
                               s->name.data, s->generation);
-        if (s->defined_ms > m->now_ms || s->last_fire_ms > m->now_ms ||
+        if (s->since_ms > m->now_ms || s->last_fire_ms > m->now_ms ||
             s->error_ms > s->last_fire_ms || (s->error.len != 0) != (s->error_ms != 0))
             return po__broken(c, "schedule %s: its times are impossible", s->name.data);
         if ((s->fired || s->skipped || s->late || s->refused) != (s->last_fire_ms != 0) ||

@@ -58,7 +58,7 @@ static void test_schedules(void **state)
     struct po__schedule *s = (struct po__schedule *)po__model_schedule(w.m, po__str("s"));
     FALSIFY(s->generation, w.m->last_token + 1);
     FALSIFY(s->generation, 0);
-    FALSIFY(s->defined_ms, w.now_ms + 1);
+    FALSIFY(s->since_ms, w.now_ms + 1);
     FALSIFY(s->last_fire_ms, w.now_ms + 1);
     FALSIFY(s->last_fire_ms, 0);
     FALSIFY(s->fired, 0);

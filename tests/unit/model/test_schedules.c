@@ -217,6 +217,29 @@ static void test_defining_anew(void **state)
     counts(0, 0, 0, 0);
 }
 
+/* Params are changed while a tick is due: it is fired, with the new ones. Not so if the times are
+ * changed, or if it is paused in between. */
+static void test_defining_anew_at_a_tick(void **state)
+{
+    (void)state;
+    w.now_ms = 11 * MINUTE + 3;
+    w.cmd.type = PO__CMD_SCHEDULE_DEFINE; /* as in setup, but: */
+    w.cmd.schedule.params = po__str("2");
+    assert_int_equal(apply(&w), 0);
+    assert_true(w.result.id > generation);
+    generation = w.result.id;
+    assert_int_equal(do_fire(&w, "s", generation, 11 * MINUTE, 0), 0);
+    assert_non_null(strstr(po__model_task(w.m, 1)->input.data, "\"params\":2"));
+    w.now_ms = 12 * MINUTE + 3;
+    do_schedule(&w, "s", "*/2 * * * *", PO_OVERLAP_ALLOW, MINUTE, false);
+    assert_int_equal(do_fire(&w, "s", w.result.id, 12 * MINUTE, 0), PO_ESTALE);
+    w.now_ms = 13 * MINUTE + 3;
+    do_schedule(&w, "s", "*/2 * * * *", PO_OVERLAP_ALLOW, MINUTE, true);
+    do_schedule(&w, "s", "*/2 * * * *", PO_OVERLAP_ALLOW, MINUTE, false);
+    assert_int_equal(do_fire(&w, "s", w.result.id, 13 * MINUTE, 0), PO_ESTALE);
+    counts(1, 0, 0, 0);
+}
+
 static void test_quota(void **state)
 {
     (void)state;
@@ -473,6 +496,7 @@ int main(void)
         T(test_overlap),
         T(test_a_run_that_cannot_start),
         T(test_defining_anew),
+        T(test_defining_anew_at_a_tick),
         T(test_quota),
         T(test_what_is_refused),
         T(test_queries),
