@@ -17,10 +17,10 @@ static uint32_t fields(uint32_t type)
     case PO__CMD_TASK_CANCEL:
     case PO__CMD_TASK_RETRY:
     case PO__CMD_RUN_CANCEL:
-    case PO__CMD_SCHEDULE_DELETE:
         return 2;
     case PO__CMD_WORKER_DEREGISTER:
     case PO__CMD_MEMBER_WISH:
+    case PO__CMD_SCHEDULE_CHANGE:
     case PO__CMD_APP:
         return 3;
     case PO__CMD_WORKER_STATUS:
@@ -58,7 +58,7 @@ uint32_t po__cmd_level(uint32_t type)
     case PO__CMD_TASK_CHECKPOINT:
     case PO__CMD_TASK_RETRY:
     case PO__CMD_SCHEDULE_DEFINE:
-    case PO__CMD_SCHEDULE_DELETE:
+    case PO__CMD_SCHEDULE_CHANGE:
     case PO__CMD_SCHEDULE_FIRE:
         return PO__LEVEL_ORCHESTRATION;
     default:
@@ -260,7 +260,7 @@ void po__cmd_encode(struct po__buf *buf, const struct po__cmd *cmd)
         po__mpw_bin(buf, cmd->app.data);
         break;
     case PO__CMD_SCHEDULE_DEFINE:
-    case PO__CMD_SCHEDULE_DELETE:
+    case PO__CMD_SCHEDULE_CHANGE:
     case PO__CMD_SCHEDULE_FIRE:
         po__schedule_cmd_encode(buf, cmd);
         break;
@@ -495,7 +495,7 @@ static void decode_fields(struct po__mpr *r, struct po__cmd *cmd, bool strict, b
         cmd->app.data = po__mpr_bin(r, PO_PAYLOAD_MAX_BYTES);
         break;
     case PO__CMD_SCHEDULE_DEFINE:
-    case PO__CMD_SCHEDULE_DELETE:
+    case PO__CMD_SCHEDULE_CHANGE:
     case PO__CMD_SCHEDULE_FIRE:
         po__schedule_cmd_decode(r, cmd);
         break;
@@ -540,7 +540,7 @@ bool po__cmd_repeatable(struct po__slice encoded)
     case PO__CMD_TASK_RETRY: /* it may have failed again meanwhile */
     case PO__CMD_PIPELINE_DEFINE:
     case PO__CMD_SCHEDULE_DEFINE:
-    case PO__CMD_SCHEDULE_DELETE:
+    case PO__CMD_SCHEDULE_CHANGE:
         return false;
     case PO__CMD_TASK_SUBMIT_MORE:
     case PO__CMD_TASK_SUBMIT: /* the key is the first field of these */

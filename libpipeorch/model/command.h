@@ -67,7 +67,7 @@ enum po__cmd_type {
     PO__CMD_RUN_START = 31,
     PO__CMD_RUN_CANCEL = 32,
     PO__CMD_SCHEDULE_DEFINE = 36, /* feature level 3, as the next two */
-    PO__CMD_SCHEDULE_DELETE = 37,
+    PO__CMD_SCHEDULE_CHANGE = 37,
     PO__CMD_SCHEDULE_FIRE = 38, /* the leader's own */
     PO__CMD_APP = 40,
 };
@@ -128,6 +128,13 @@ struct po__extra {
     uint32_t gate_max;               /* tasks of that key that run at a time; 0: any number */
     uint32_t rate_max, rate_ms;      /* at most rate_max starts of that key per rate_ms; 0: any */
     uint64_t keep_ms; /* forget it so long after its end; 0: when others need the room */
+};
+
+/* Frozen numbers. */
+enum po__schedule_change {
+    PO__SCHEDULE_DELETE = 0,
+    PO__SCHEDULE_PAUSE = 1,
+    PO__SCHEDULE_RESUME = 2, /* what would have ticked meanwhile is not made up for */
 };
 
 struct po__cap {
@@ -237,7 +244,8 @@ struct po__cmd {
         } schedule;
         struct {
             struct po__slice name;
-        } schedule_delete;
+            uint32_t change; /* enum po__schedule_change */
+        } schedule_change;
         struct {
             struct po__slice name;
             uint64_t generation, fire_ms;

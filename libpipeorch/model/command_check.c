@@ -402,8 +402,11 @@ int po__cmd_check(const struct po__cmd *cmd, char *message, size_t message_len)
         return in_range(&c, "run_id", cmd->run_cancel.run_id, 1, UINT64_MAX);
     case PO__CMD_SCHEDULE_DEFINE:
         return schedule_define(&c, cmd);
-    case PO__CMD_SCHEDULE_DELETE:
-        return name(&c, "schedule name", cmd->schedule_delete.name);
+    case PO__CMD_SCHEDULE_CHANGE:
+        rv = name(&c, "schedule name", cmd->schedule_change.name);
+        return rv ? rv
+                  : in_range(&c, "change", cmd->schedule_change.change, PO__SCHEDULE_DELETE,
+                             PO__SCHEDULE_RESUME);
     case PO__CMD_SCHEDULE_FIRE:
         return schedule_fire(&c, cmd);
     case PO__CMD_APP:

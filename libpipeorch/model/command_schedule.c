@@ -17,8 +17,9 @@ void po__schedule_cmd_encode(struct po__buf *buf, const struct po__cmd *cmd)
         po__mpw_uint(buf, cmd->schedule.catch_up_ms);
         po__mpw_bool(buf, cmd->schedule.paused);
         break;
-    case PO__CMD_SCHEDULE_DELETE:
-        po__mpw_str(buf, cmd->schedule_delete.name);
+    case PO__CMD_SCHEDULE_CHANGE:
+        po__mpw_str(buf, cmd->schedule_change.name);
+        po__mpw_uint(buf, cmd->schedule_change.change);
         break;
     default:
         PO_PRE(cmd->type == PO__CMD_SCHEDULE_FIRE);
@@ -43,8 +44,9 @@ void po__schedule_cmd_decode(struct po__mpr *r, struct po__cmd *cmd)
         cmd->schedule.catch_up_ms = (uint32_t)po__mpr_uint(r, UINT32_MAX);
         cmd->schedule.paused = po__mpr_bool(r);
         break;
-    case PO__CMD_SCHEDULE_DELETE:
-        cmd->schedule_delete.name = po__mpr_str(r, PO_NAME_MAX_BYTES);
+    case PO__CMD_SCHEDULE_CHANGE:
+        cmd->schedule_change.name = po__mpr_str(r, PO_NAME_MAX_BYTES);
+        cmd->schedule_change.change = (uint32_t)po__mpr_uint(r, UINT32_MAX);
         break;
     default:
         PO_INVARIANT(cmd->type == PO__CMD_SCHEDULE_FIRE);

@@ -486,7 +486,7 @@ bool po__schedule_link(struct po__model *m,
 void po__schedule_free(struct po__model *m, struct po__schedule *s);
 struct po__tree_node *po__schedule_after_generation(const struct po__model *m, uint64_t generation);
 void po__cmd_schedule_define(struct po__model *m, const struct po__cmd *cmd);
-void po__cmd_schedule_delete(struct po__model *m, const struct po__cmd *cmd);
+void po__cmd_schedule_change(struct po__model *m, const struct po__cmd *cmd);
 void po__cmd_schedule_fire(struct po__model *m, const struct po__cmd *cmd);
 int po__check_schedules(const struct po__checker *c);
 

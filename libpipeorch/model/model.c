@@ -177,8 +177,8 @@ static void dispatch(struct po__model *m, const struct po__cmd *cmd)
     case PO__CMD_SCHEDULE_DEFINE:
         po__cmd_schedule_define(m, cmd);
         break;
-    case PO__CMD_SCHEDULE_DELETE:
-        po__cmd_schedule_delete(m, cmd);
+    case PO__CMD_SCHEDULE_CHANGE:
+        po__cmd_schedule_change(m, cmd);
         break;
     case PO__CMD_SCHEDULE_FIRE:
         po__cmd_schedule_fire(m, cmd);

@@ -180,17 +180,30 @@ void po__cmd_schedule_define(struct po__model *m, const struct po__cmd *cmd)
     po__fx(m, PO__FX_SCHEDULE, generation, 0, 0);
 }
 
-void po__cmd_schedule_delete(struct po__model *m, const struct po__cmd *cmd)
+/* What would have ticked during a pause is not made up for. */
+static void set_paused(struct po__model *m, struct po__schedule *s, bool paused)
 {
-    struct po__slice name = cmd->schedule_delete.name;
+    if (s->paused == paused)
+        return;
+    s->paused = paused;
+    s->since_ms = paused ? s->since_ms : m->now_ms;
+}
+
+void po__cmd_schedule_change(struct po__model *m, const struct po__cmd *cmd)
+{
+    struct po__slice name = cmd->schedule_change.name;
     struct po__schedule *s = (struct po__schedule *)po__model_schedule(m, name);
     if (!s) {
         po__refuse(m, PO_ENOTFOUND, "no schedule \"%.*s\" is defined", (int)name.len, name.data);
         return;
     }
+    m->result.id = s->generation;
     po__touch_schedule(m, s);
     po__fx(m, PO__FX_SCHEDULE, s->generation, 0, 0);
-    po__schedule_free(m, s);
+    if (cmd->schedule_change.change == PO__SCHEDULE_DELETE)
+        po__schedule_free(m, s);
+    else
+        set_paused(m, s, cmd->schedule_change.change == PO__SCHEDULE_PAUSE);
 }
 
 /* ---- ticks ---- */

@@ -55,7 +55,7 @@ static int stage_one(struct po__node *n, struct po__call *c, struct po__mpr *r, 
         rv = po__schedule_check(n, &n->cmd, message, message_len);
     if (rv)
         return rv;
-    if (n->cmd.type == PO__CMD_SCHEDULE_DEFINE || n->cmd.type == PO__CMD_SCHEDULE_DELETE)
+    if (n->cmd.type == PO__CMD_SCHEDULE_DEFINE || n->cmd.type == PO__CMD_SCHEDULE_CHANGE)
         po__schedules_tick(n); /* what was due before it comes before it in the log, too */
     rv = po__stage_command(n, &n->cmd, c, sub);
     if (rv)

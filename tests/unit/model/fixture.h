@@ -244,8 +244,17 @@ static inline int do_schedule(struct world *w, const char *name, const char *cro
 
 static inline int do_unschedule(struct world *w, const char *name)
 {
-    w->cmd.type = PO__CMD_SCHEDULE_DELETE;
-    w->cmd.schedule_delete.name = po__str(name);
+    w->cmd.type = PO__CMD_SCHEDULE_CHANGE;
+    w->cmd.schedule_change.name = po__str(name);
+    w->cmd.schedule_change.change = PO__SCHEDULE_DELETE;
+    return apply(w);
+}
+
+static inline int do_pause(struct world *w, const char *name, bool pause)
+{
+    w->cmd.type = PO__CMD_SCHEDULE_CHANGE;
+    w->cmd.schedule_change.name = po__str(name);
+    w->cmd.schedule_change.change = pause ? PO__SCHEDULE_PAUSE : PO__SCHEDULE_RESUME;
     return apply(w);
 }
 

@@ -26,7 +26,7 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
         PO__CMD_APP,
         PO__CMD_MEMBER_WISH,
         PO__CMD_SCHEDULE_DEFINE,
-        PO__CMD_SCHEDULE_DELETE,
+        PO__CMD_SCHEDULE_CHANGE,
         PO__CMD_SCHEDULE_FIRE,
     };
     memset(cmd, 0, sizeof *cmd);
@@ -142,8 +142,9 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
         cmd->schedule.catch_up_ms = PO_CATCH_UP_MAX_MS;
         cmd->schedule.paused = true;
         break;
-    case PO__CMD_SCHEDULE_DELETE:
-        cmd->schedule_delete.name = po__str("nightly");
+    case PO__CMD_SCHEDULE_CHANGE:
+        cmd->schedule_change.name = po__str("nightly");
+        cmd->schedule_change.change = PO__SCHEDULE_RESUME;
         break;
     case PO__CMD_SCHEDULE_FIRE:
         cmd->schedule_fire.name = po__str("nightly");

@@ -138,6 +138,9 @@ static void schedule_command(struct pair *p)
     case 1:
         do_unschedule(&p->a, name);
         break;
+    case 2:
+        do_pause(&p->a, name, pick(2));
+        break;
     default:
         p->a.now_ms += pick(3) ? 0 : PO__SCHEDULE_ON_TIME_MS + pick(300);
         do_fire(&p->a, name, generation ? generation : 1, p->a.now_ms - pick(2) * pick(20000),

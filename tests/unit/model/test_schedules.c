@@ -240,6 +240,26 @@ static void test_defining_anew_at_a_tick(void **state)
     counts(1, 0, 0, 0);
 }
 
+static void test_pause_and_resume(void **state)
+{
+    (void)state;
+    assert_int_equal(do_pause(&w, "t", true), PO_ENOTFOUND);
+    w.now_ms = 11 * MINUTE + 1; /* a tick is due, but not decided yet */
+    assert_int_equal(do_pause(&w, "s", true), 0);
+    assert_int_equal(effect(&w, PO__FX_SCHEDULE)->id, generation);
+    assert_int_equal(do_pause(&w, "s", true), 0);
+    assert_int_equal(do_fire(&w, "s", generation, 11 * MINUTE, 0), PO_ESTATE);
+    w.now_ms = 13 * MINUTE + 1;
+    assert_int_equal(do_pause(&w, "s", false), 0);
+    w.now_ms += 5;
+    assert_int_equal(do_pause(&w, "s", false), 0); /* again is nothing new */
+    assert_int_equal(schedule()->since_ms, 13 * MINUTE + 1);
+    assert_int_equal(do_fire(&w, "s", generation, 13 * MINUTE, 0), PO_ESTALE);
+    w.now_ms = 14 * MINUTE;
+    assert_int_equal(do_fire(&w, "s", generation, 14 * MINUTE, 0), 0);
+    counts(1, 0, 0, 0);
+}
+
 static void test_quota(void **state)
 {
     (void)state;
@@ -292,8 +312,13 @@ static void test_what_is_refused(void **state)
     REFUSED(zone, po__str("/"), PO_EINVAL);
     REFUSED(overlap, 2, PO_EINVAL);
     REFUSED(catch_up_ms, PO_CATCH_UP_MAX_MS + 1, PO_EINVAL);
-    w.cmd = (struct po__cmd){.type = PO__CMD_SCHEDULE_DELETE};
+    w.cmd = (struct po__cmd){.type = PO__CMD_SCHEDULE_CHANGE};
     assert_int_equal(checked(), PO_EINVAL);
+    w.cmd.schedule_change.name = po__str("s");
+    w.cmd.schedule_change.change = PO__SCHEDULE_RESUME + 1;
+    assert_int_equal(checked(), PO_EINVAL);
+    w.cmd.schedule_change.change = PO__SCHEDULE_RESUME;
+    assert_int_equal(checked(), 0);
     w.cmd =
         (struct po__cmd){.type = PO__CMD_SCHEDULE_FIRE, .schedule_fire = {po__str("s"), 1, 0, 0}};
     assert_int_equal(checked(), PO_EINVAL);
@@ -497,6 +522,7 @@ int main(void)
         T(test_a_run_that_cannot_start),
         T(test_defining_anew),
         T(test_defining_anew_at_a_tick),
+        T(test_pause_and_resume),
         T(test_quota),
         T(test_what_is_refused),
         T(test_queries),

@@ -395,14 +395,14 @@ static void test_its_life(void **state)
     struct po__simnode *leader = await_leader();
     uint64_t tick_ms = tick_behind(stamp_of(leader), MINUTE_MS);
     approach(tick_ms, 2000000);
-    struct po__cmd cmd = definition("s", "* * * * *", "UTC");
-    cmd.schedule.paused = true;
+    struct po__cmd cmd = {.type = PO__CMD_SCHEDULE_CHANGE,
+                          .schedule_change = {po__str("s"), PO__SCHEDULE_PAUSE}};
     assert_int_equal(command(&cmd), 0);
     approach(tick_ms + 3 * MINUTE_MS, 2000000);
     const struct po__schedule *s = po__model_schedule(await_leader()->core->model, po__str("s"));
     assert_int_equal(s->fired, 1);
-    assert_true(s->generation > first);
-    uint64_t again = define("s", "* * * * *");
+    cmd.schedule_change.change = PO__SCHEDULE_RESUME;
+    assert_int_equal(command(&cmd), 0);
     pass_us(2000000);
     s = po__model_schedule(await_leader()->core->model, po__str("s"));
     assert_int_equal(s->fired, 1);
@@ -418,10 +418,11 @@ static void test_its_life(void **state)
     }
     pass_us(2000000);
     s = po__model_schedule(await_leader()->core->model, po__str("s"));
-    assert_true(s->generation > again);
+    assert_true(s->generation > first);
     assert_int_equal(s->fired, 2);
     assert_int_equal(s->last_fire_ms, next_ms);
-    struct po__cmd gone = {.type = PO__CMD_SCHEDULE_DELETE, .schedule_delete = {po__str("s")}};
+    struct po__cmd gone = {.type = PO__CMD_SCHEDULE_CHANGE,
+                           .schedule_change = {po__str("s"), PO__SCHEDULE_DELETE}};
     assert_int_equal(command(&gone), 0);
     assert_int_equal(command(&gone), PO_ENOTFOUND);
     approach(next_ms + 2 * MINUTE_MS, 1000000);
