@@ -484,6 +484,10 @@ struct po__schedule *po__schedule_make(struct po__model *m, uint64_t generation,
 bool po__schedule_link(struct po__model *m,
                        struct po__schedule *s); /* false: its name or generation is taken */
 void po__schedule_free(struct po__model *m, struct po__schedule *s);
+void po__schedule_inherit(struct po__schedule *s,
+                          struct po__schedule *old); /* its history, whose error is s's then */
+int po__restore_schedule(struct po__model *m, struct po__mpr *r, uint64_t generation,
+                         struct po__cmd *cmd); /* restore_schedule.c; cmd: for its use */
 struct po__tree_node *po__schedule_after_generation(const struct po__model *m, uint64_t generation);
 void po__cmd_schedule_define(struct po__model *m, const struct po__cmd *cmd);
 void po__cmd_schedule_change(struct po__model *m, const struct po__cmd *cmd);

@@ -352,50 +352,6 @@ static int read_gate(struct po__model *m, struct po__mpr *r)
     return po__gate_make(m, &g) ? 0 : m->err ? m->err : PO_ECORRUPT;
 }
 
-static int read_schedule_runs(struct po__mpr *r, struct po__schedule_run *runs, uint32_t *count)
-{
-    *count = po__mpr_array(r, PO__SCHEDULE_RUNS_KEPT);
-    for (uint32_t i = 0; i < *count && !r->err; i++) {
-        if (po__mpr_array(r, 2) != 2)
-            po__mpr_fail(r);
-        runs[i].fire_ms = u64(r);
-        runs[i].run_id = u64(r);
-    }
-    return r->err ? PO_ECORRUPT : 0;
-}
-
-static int read_schedule(struct po__model *m, struct po__mpr *r)
-{
-    struct po__schedule h = {.since_ms = u64(r), .last_fire_ms = 0}; /* its history */
-    h.last_fire_ms = u64(r);
-    h.fired = u64(r);
-    h.skipped = u64(r);
-    h.late = u64(r);
-    h.refused = u64(r);
-    h.error_ms = u64(r);
-    h.error = error_text(r);
-    if (read_schedule_runs(r, h.runs, &h.runs_count) ||
-        read_command(m, r, PO__CMD_SCHEDULE_DEFINE) || m->schedules.count >= PO__SCHEDULES_MAX)
-        return PO_ECORRUPT;
-    struct po__schedule *s = po__schedule_make(m, m->restore->last_key, &m->restore->cmd);
-    if (!s)
-        return PO_ENOMEM;
-    s->since_ms = h.since_ms;
-    s->last_fire_ms = h.last_fire_ms;
-    s->fired = h.fired;
-    s->skipped = h.skipped;
-    s->late = h.late;
-    s->refused = h.refused;
-    s->error_ms = h.error_ms;
-    s->runs_count = h.runs_count;
-    memcpy(s->runs, h.runs, sizeof s->runs);
-    int rv = own(&s->error, h.error) ? 0 : PO_ENOMEM;
-    if (!rv && po__schedule_link(m, s))
-        return 0;
-    po__schedule_free(m, s);
-    return rv ? rv : PO_ECORRUPT;
-}
-
 static int read_app_key(struct po__model *m, struct po__mpr *r)
 {
     struct po__slice k = key(r), result = po__mpr_bin(r, PO_PAYLOAD_MAX_BYTES);
@@ -471,7 +427,7 @@ static int read_section(struct po__model *m, struct po__mpr *r, uint32_t section
     case PO__SECTION_GATES:
         return read_gate(m, r);
     case PO__SECTION_SCHEDULES:
-        return read_schedule(m, r);
+        return po__restore_schedule(m, r, m->restore->last_key, &m->restore->cmd);
     case PO__SECTION_APP_KEYS:
         return read_app_key(m, r);
     case PO__SECTION_APP:

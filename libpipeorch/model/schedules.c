@@ -133,9 +133,7 @@ static bool same(const struct po__schedule *s, const struct po__cmd *cmd)
            s->catch_up_ms == cmd->schedule.catch_up_ms && s->paused == cmd->schedule.paused;
 }
 
-/* What happened under the name so far remains its history. A tick that is due and not decided yet
- * remains due if the times are the same: the change of something else leaves none out. */
-static void inherit(struct po__schedule *s, struct po__schedule *old)
+void po__schedule_inherit(struct po__schedule *s, struct po__schedule *old)
 {
     s->last_fire_ms = old->last_fire_ms;
     s->fired = old->fired;
@@ -147,9 +145,18 @@ static void inherit(struct po__schedule *s, struct po__schedule *old)
     old->error = po__slice(NULL, 0);
     s->runs_count = old->runs_count;
     memcpy(s->runs, old->runs, sizeof s->runs);
+}
+
+/* What happened under the name so far remains its history. A tick that is due and not decided yet
+ * remains due if the times are the same: the change of something else leaves none out. */
+static void replace(struct po__model *m, struct po__schedule *old, struct po__schedule *s)
+{
+    po__touch_schedule(m, old);
+    po__schedule_inherit(s, old);
     if (!s->paused && !old->paused && po__slice_eq(s->cron, old->cron) &&
         po__slice_eq(s->time_zone, old->time_zone))
         s->since_ms = old->since_ms;
+    po__schedule_free(m, old);
 }
 
 void po__cmd_schedule_define(struct po__model *m, const struct po__cmd *cmd)
@@ -170,11 +177,8 @@ void po__cmd_schedule_define(struct po__model *m, const struct po__cmd *cmd)
         return;
     m->last_token = generation;
     s->since_ms = m->now_ms;
-    if (old) {
-        po__touch_schedule(m, old);
-        inherit(s, old);
-        po__schedule_free(m, old);
-    }
+    if (old)
+        replace(m, old, s);
     PO_INVARIANT(po__schedule_link(m, s));
     m->result.id = generation;
     po__fx(m, PO__FX_SCHEDULE, generation, 0, 0);
