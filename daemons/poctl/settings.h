@@ -15,6 +15,10 @@ struct poctl_settings {
     uint64_t priority, retry_delay, retry_delay_max, concurrency, keep, token;
     uint64_t accept_data_loss, from, to, until, task, run;
     bool wait, force;
+    /* schedule define */
+    const char *cron, *time_zone, *overlap;
+    uint64_t catch_up;
+    bool paused;
 };
 
 #endif

@@ -37,6 +37,8 @@
 #define PO_CRON_MAX_BYTES      256
 #define PO_TIME_ZONE_MAX_BYTES 64
 #define PO_CATCH_UP_MAX_MS     604800000
+#define PO_CATCH_UP_DEFAULT_MS 3600000
+#define PO_CATCH_UP_NONE       UINT32_MAX /* po_schedule_opts.catch_up_ms: not at all */
 
 /* Log levels; an event is delivered if its level is not above the level asked for. */
 #define PO_LOG_ERROR 1
