@@ -283,8 +283,8 @@ PO_API int po_run_wait_async(po_client *client, uint64_t run_id, const struct po
 /* ---- schedules ---- */
 
 /* When a pipeline is run by itself. The cluster starts a run at each tick, exactly once: what
- * leaders, failovers and clocks do in between does not matter. A tick that is due while no leader is
- * there is fired by the next one, in order, if it is not too late by then. */
+ * leaders, failovers and clocks do in between does not matter. A tick that is due while no leader
+ * is there is fired by the next one, in order, if it is not too late by then. */
 struct po_schedule_opts {
     size_t size;
     const char *name;     /* required; unique, [A-Za-z0-9._-]+ */

@@ -18,6 +18,7 @@
 #define TYPE_BYTES   6 /* offset (4), summer time?, name */
 #define TYPES_MAX    256
 #define CHANGES_MAX  8192
+#define TIME_MAX_S   (INT64_C(1) << 60) /* either way: beyond it sums would overflow */
 
 struct head {
     size_t is_ut, is_std, leaps, times, types, chars;
@@ -96,7 +97,8 @@ static int read_changes(struct input *in, struct po__zone *z, const struct head 
     z->rule_from_s = INT64_MIN;
     for (size_t i = 0; i < h->times; i++) {
         int64_t at = (int64_t)big_endian(times + i * 8, 8);
-        if (indexes[i] >= h->types || (i && at <= z->rule_from_s) || at == INT64_MIN)
+        if (indexes[i] >= h->types || (i && at <= z->rule_from_s) || at < -TIME_MAX_S ||
+            at > TIME_MAX_S)
             return corrupt(in, "changes of the offset out of order");
         z->rule_from_s = at;
         if (offsets[indexes[i]] == z->offset_s[z->count])

@@ -82,8 +82,9 @@ struct po__schedule_run {
 
 struct po__schedule {
     struct po__tree_node by_name, by_generation;
-    uint64_t generation;   /* another whenever it is defined anew; never reused */
-    uint64_t since_ms;     /* it has no ticks up to here: when its times were defined, or it was resumed */
+    uint64_t generation; /* another whenever it is defined anew; never reused */
+    uint64_t
+        since_ms; /* it has no ticks up to here: when its times were defined, or it was resumed */
     uint64_t last_fire_ms; /* the latest tick that was decided, whatever became of it; 0: none */
     struct po__slice name, pipeline, cron, time_zone, params, zone; /* NUL-terminated */
     uint32_t overlap;                                               /* PO_OVERLAP_* */

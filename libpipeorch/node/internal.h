@@ -179,9 +179,9 @@ struct po__members_view { /* Raft's configuration, committed or not */
 /* ---- schedules (schedule.c): soft state of the leader; the zones, everybody's ---- */
 
 struct po__schedules {
-    bool look;              /* something happened */
-    uint64_t next_ms;       /* else look at them when the stamp reaches this */
-    uint64_t round;         /* of looking */
+    bool look;               /* something happened */
+    uint64_t next_ms;        /* else look at them when the stamp reaches this */
+    uint64_t round;          /* of looking */
     struct po__tree entries; /* what is known of each */
     struct po__tree zones;   /* those that were read */
     uint64_t zones_ms;       /* when the first of them was, on the monotonic clock */

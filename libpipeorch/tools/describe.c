@@ -188,8 +188,7 @@ static void schedule_define(struct po__buf *b, const struct po__cmd *c)
     po__out_text(b, "time_zone", c->schedule.time_zone);
     po__out_text(b, "params", c->schedule.params);
     po__out_text(b, "zone", c->schedule.zone);
-    po__out_text(b, "overlap",
-                 po__str(c->schedule.overlap == PO_OVERLAP_SKIP ? "skip" : "allow"));
+    po__out_text(b, "overlap", po__str(c->schedule.overlap == PO_OVERLAP_SKIP ? "skip" : "allow"));
     po__out_uint(b, "catch_up_ms", c->schedule.catch_up_ms);
     po__out_bool(b, "paused", c->schedule.paused);
 }

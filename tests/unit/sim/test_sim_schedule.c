@@ -385,6 +385,30 @@ static void test_what_the_leader_refuses(void **state)
     close_world();
 }
 
+/* A leader lacks the file of the zone: the ticks wait, and none is lost. */
+static void test_a_zone_that_is_missing(void **state)
+{
+    (void)state;
+    open_world(2, 1);
+    struct po__cmd cmd = definition("s", "* * * * *", "Europe/Berlin");
+    assert_int_equal(command(&cmd), 0);
+    struct po__node *core = await_leader()->core;
+    const struct po__schedule *s = po__model_schedule(core->model, po__str("s"));
+    uint64_t since_ms = s->since_ms, generation = s->generation;
+    snprintf(core->time_zone_dir, sizeof core->time_zone_dir, "/nowhere");
+    po__schedules_clear(core);        /* as after an election */
+    pass_us(150 * UINT64_C(1000000)); /* two ticks or three */
+    assert_int_equal(s->fired, 0);
+    struct po__ticks ticks = {.wanted = PO__QUERY_TICKS_MAX};
+    po__schedule_ticks(core, s, &ticks);
+    assert_int_equal(ticks.count, 0);
+    core->time_zone_dir[0] = '\0';
+    pass_us(MINUTE_MS * 1000 + 2000000);
+    each_tick_once("s", generation, since_ms,
+                   stamp_of(await_leader()) / (2 * MINUTE_MS) * 2 * MINUTE_MS, 2 * MINUTE_MS);
+    close_world();
+}
+
 /* Paused, it is silent, and nothing of that time is made up for; changed at a tick, it loses none;
  * deleted, it ends. */
 static void test_its_life(void **state)
@@ -439,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_downtime_is_caught_up),
         cmocka_unit_test(test_downtime_that_is_too_long),
         cmocka_unit_test(test_what_the_leader_refuses),
+        cmocka_unit_test(test_a_zone_that_is_missing),
         cmocka_unit_test(test_its_life),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
