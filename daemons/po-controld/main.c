@@ -3,6 +3,7 @@
 #include <pipeorch/node.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -199,6 +200,7 @@ static int run_node(const struct controld_settings *s, const struct members *m)
         .join = s->join,
         .join_standby = s->join && strcmp(s->join_as, "standby") == 0,
         .prefer_zone = s->prefer_zone,
+        .time_zone_dir = getenv("TZDIR"),
     };
     po_node *node = NULL;
     char address[PO_ADDRESS_MAX_BYTES + 1];

@@ -19,7 +19,8 @@ static const struct opt options[] = {
      "linearizable.",
      1, PO_TIMEOUT_MAX_MS, .flags = OPT_FLAG_ONLY},
     {"zone", OPT_NAME, AT(zone), "NAME", NULL,
-     "route, task submit, pipeline run: prefer workers of this zone.", .flags = OPT_FLAG_ONLY},
+     "route, task submit, pipeline run, schedule define: prefer workers of this zone.",
+     .flags = OPT_FLAG_ONLY},
     {"input", OPT_TEXT, AT(input), "JSON", NULL, "task submit: the task's input. Default: null.",
      .flags = OPT_FLAG_ONLY},
     {"input_file", OPT_PATH, AT(input_file), "FILE", NULL,
@@ -78,9 +79,10 @@ static const struct opt options[] = {
     {"token", OPT_UINT, AT(token), "N", NULL, "fence: the fencing token of the attempt.", 1,
      UINT64_MAX, .flags = OPT_FLAG_ONLY},
     {"params", OPT_TEXT, AT(params), "JSON", NULL,
-     "pipeline run, sim: parameters handed to every step. Default: null.", .flags = OPT_FLAG_ONLY},
+     "pipeline run, schedule define, sim: parameters handed to every step. Default: null.",
+     .flags = OPT_FLAG_ONLY},
     {"params_file", OPT_PATH, AT(params_file), "FILE", NULL,
-     "pipeline run, sim: read the parameters from a file; - is standard input.",
+     "pipeline run, schedule define, sim: read the parameters from a file; - is standard input.",
      .flags = OPT_FLAG_ONLY},
     {"key", OPT_NAME, AT(key), "KEY", NULL,
      "task submit, pipeline run: idempotency key of at most 64 bytes; repeated with the same key, "
@@ -98,8 +100,27 @@ static const struct opt options[] = {
      "pipeline show: draw the steps, with their states if it is a run. As text, steps that do not "
      "fit the terminal become an indented list.",
      .flags = OPT_FLAG_ONLY},
-    {"pipeline", OPT_PATH, AT(pipeline), "FILE", NULL,
-     "sim: the pipeline's document. watch: only this pipeline and its runs, by name.",
+    {"cron", OPT_TEXT, AT(cron), "CRON", NULL,
+     "schedule define: \"MINUTE HOUR DAY_OF_MONTH MONTH DAY_OF_WEEK\", each a list of *, values, "
+     "ranges and steps, as in \"30 6 * * MON-FRI\" or \"*/15 * * * *\"; or @hourly, @daily, "
+     "@weekly, @monthly, @yearly.",
+     .flags = OPT_FLAG_ONLY},
+    {"time_zone", OPT_TEXT, AT(time_zone), "NAME", "UTC",
+     "schedule define: IANA time zone of the expression, as Europe/Berlin.",
+     .flags = OPT_FLAG_ONLY},
+    {"overlap", OPT_CHOICE, AT(overlap), "allow|skip", "allow",
+     "schedule define: what to do with a tick while a run of the schedule is under way.",
+     .flags = OPT_FLAG_ONLY},
+    {"catch_up", OPT_DURATION, AT(catch_up), "TIME", "1h",
+     "schedule define: how late a tick may still be fired, after a time without a leader, at most "
+     "168h; 0: not at all.",
+     0, PO_CATCH_UP_MAX_MS, .flags = OPT_FLAG_ONLY},
+    {"paused", OPT_BOOL, AT(paused), NULL, "false", "schedule define: without ticks until resumed.",
+     .flags = OPT_FLAG_ONLY},
+    {"pipeline", OPT_PATH, AT(pipeline), "FILE|NAME", NULL,
+     "sim: the pipeline's document. schedule define: the pipeline's name. watch: only this "
+     "pipeline "
+     "and its runs.",
      .flags = OPT_FLAG_ONLY},
     {"workers", OPT_PATH, AT(workers), "FILE", NULL,
      "sim: the workers, as JSON: [{\"id\": \"gpu-1\", \"zone\": \"aws\", \"capabilities\": "

@@ -16,6 +16,10 @@ struct poctl_settings {
     uint64_t accept_data_loss, from, to, until, task, run;
     const char *kinds, *resume;
     bool wait, force;
+    /* schedule define */
+    const char *cron, *time_zone, *overlap;
+    uint64_t catch_up;
+    bool paused;
 };
 
 #endif

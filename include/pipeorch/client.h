@@ -4,9 +4,9 @@
  * po_node_client() in-process. Both follow redirects to the leader by themselves and retry until
  * the timeout of the call, as long as that is safe: submissions and starts of runs carry an
  * idempotency key, and what cancels may come twice. Registering, deregistering, setting a worker's
- * status and defining carry none: a repetition that arrives late would undo what others did in
- * between. Those are repeated only if it is certain that nothing was done; otherwise they return
- * PO_EUNKNOWN, and the caller decides.
+ * status, defining, and what is done to schedules carry none: a repetition that arrives late would
+ * undo what others did in between. Those are repeated only if it is certain that nothing was done;
+ * otherwise they return PO_EUNKNOWN, and the caller decides.
  *
  * Each blocking call has an _async twin whose callback runs on a thread of the library (the node
  * thread for an in-process client, the client's own thread otherwise) and must not block.
@@ -280,6 +280,58 @@ PO_API int po_run_wait(po_client *client, uint64_t run_id, const struct po_call_
 PO_API int po_run_wait_async(po_client *client, uint64_t run_id, const struct po_call_opts *opts,
                              po_result_cb cb, void *arg);
 
+/* ---- schedules ---- */
+
+/* When a pipeline is run by itself. The cluster starts a run at each tick, exactly once: what
+ * leaders, failovers and clocks do in between does not matter. A tick that is due while no leader
+ * is there is fired by the next one, in order, if it is not too late by then. */
+struct po_schedule_opts {
+    size_t size;
+    const char *name;     /* required; unique, [A-Za-z0-9._-]+ */
+    const char *pipeline; /* required; looked for at each tick, so it may be defined later */
+    /* Required: "MINUTE HOUR DAY_OF_MONTH MONTH DAY_OF_WEEK", each a list of *, values, ranges and
+     * steps (8-18/2); months and days of the week also as JAN, MON; or @hourly, @daily, @weekly,
+     * @monthly, @yearly. If neither day field begins with *, one of them is enough. At most
+     * PO_CRON_MAX_BYTES.
+     *
+     * In the local time of time_zone. A schedule for certain hours fires once for each local time
+     * that matches: at the jump if the clocks skip it, at the first time if they show it twice. One
+     * for all hours goes by the time that really passes. */
+    const char *cron;
+    const char *time_zone; /* IANA name, as "Europe/Berlin"; NULL: "UTC" */
+    const char *params;    /* of the runs; JSON text of at most 64 KiB; NULL: "null" */
+    const char *zone;      /* preferred for the first step, as of po_run_start; may be NULL */
+    int overlap;           /* PO_OVERLAP_*: if one of its last 10 runs is still under way */
+    /* How late a tick may still be fired; later ones are counted and passed over. 0:
+     * PO_CATCH_UP_DEFAULT_MS; 1..PO_CATCH_UP_MAX_MS; PO_CATCH_UP_NONE. Ten seconds more are always
+     * granted: a change of leaders is not late. */
+    uint32_t catch_up_ms;
+    int paused; /* 1: it has no ticks until po_schedule_pause(..., 0, ...) */
+};
+
+/* Define a schedule, or replace the one of that name; its history stays. A tick that is due at this
+ * moment is not lost, unless cron or time_zone change. Returns 0, PO_EINVAL (po_client_error says
+ * which field, what was found, what is expected), PO_ETOOBIG, PO_EQUOTA (1024 schedules),
+ * PO_EVERSION (a control node runs an older program), or as po_apply. Since 0.2. */
+PO_API int po_schedule_define(po_client *client, const struct po_schedule_opts *schedule,
+                              const struct po_call_opts *opts);
+PO_API int po_schedule_define_async(po_client *client, const struct po_schedule_opts *schedule,
+                                    const struct po_call_opts *opts, po_result_cb cb, void *arg);
+
+/* Delete a schedule; runs that it started go on. Returns 0, PO_ENOTFOUND, or as po_apply. Since
+ * 0.2. */
+PO_API int po_schedule_delete(po_client *client, const char *name, const struct po_call_opts *opts);
+PO_API int po_schedule_delete_async(po_client *client, const char *name,
+                                    const struct po_call_opts *opts, po_result_cb cb, void *arg);
+
+/* paused 1: a schedule has no ticks from now on. 0: it has them again, from now on; those of the
+ * pause are not made up for. Returns 0 (also if it was so before), PO_ENOTFOUND, or as po_apply.
+ * Since 0.2. */
+PO_API int po_schedule_pause(po_client *client, const char *name, int paused,
+                             const struct po_call_opts *opts);
+PO_API int po_schedule_pause_async(po_client *client, const char *name, int paused,
+                                   const struct po_call_opts *opts, po_result_cb cb, void *arg);
+
 /* ---- queries ---- */
 
 /* What to ask. All answers are JSON objects; every answer has "index", "term" and "staleness_ms"
@@ -297,6 +349,8 @@ PO_API int po_run_wait_async(po_client *client, uint64_t run_id, const struct po
 #define PO_QUERY_MEMBERS      11 /* see po_member_list in member.h */
 #define PO_QUERY_EXPLAIN      12 /* id: a task; name: only after this worker id; limit. Since 0.2 */
 #define PO_QUERY_FENCE        13 /* see po_fence_check. Since 0.2 */
+#define PO_QUERY_SCHEDULES    14 /* name: only after this name; limit. Since 0.2 */
+#define PO_QUERY_SCHEDULE     15 /* name. Since 0.2 */
 
 struct po_query {
     size_t size;

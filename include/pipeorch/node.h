@@ -93,6 +93,11 @@ struct po_node_opts {
     /* While this node leads and lives in another zone, it hands leadership to a voter of this zone
      * that is connected and has caught up. The same on all nodes; damped. NULL: no preference. */
     const char *prefer_zone;
+    /* Directory of the IANA time zones' files (TZif), in which schedules' zones are looked for; at
+     * most 1023 bytes; NULL: /usr/share/zoneinfo. The library does not read TZDIR; a host that
+     * wants it passes it here. "UTC" needs no file. The same zones should be on all nodes: each may
+     * lead. Since 0.2. */
+    const char *time_zone_dir;
 };
 
 /* Role of a node. */

@@ -32,6 +32,14 @@
 #define PO_TIMEOUT_MAX_MS       3600000      /* every timeout_ms of a call */
 #define PO_MEMBERS_MAX          7            /* control nodes of a cluster */
 
+/* Schedules: bytes of the cron expression and of the time zone's name, and how late a tick may
+ * still be fired. */
+#define PO_CRON_MAX_BYTES      256
+#define PO_TIME_ZONE_MAX_BYTES 64
+#define PO_CATCH_UP_MAX_MS     604800000
+#define PO_CATCH_UP_DEFAULT_MS 3600000
+#define PO_CATCH_UP_NONE       UINT32_MAX /* po_schedule_opts.catch_up_ms: not at all */
+
 /* Log levels; an event is delivered if its level is not above the level asked for. */
 #define PO_LOG_ERROR 1
 #define PO_LOG_WARN  2
@@ -103,6 +111,10 @@ typedef void (*po_result_cb)(void *arg, const struct po_result *result);
 #define PO_RUN_SUCCEEDED 2
 #define PO_RUN_FAILED    3
 #define PO_RUN_CANCELLED 4
+
+/* What a schedule does with a tick while a run that it started is still under way. */
+#define PO_OVERLAP_ALLOW 0 /* start another one */
+#define PO_OVERLAP_SKIP  1 /* none; the tick counts as skipped */
 
 /* One capability that a worker offers. Strings are borrowed for the call. */
 struct po_capability {

@@ -33,7 +33,8 @@ static int prepare_query(struct po__call *call, const struct po_query *query,
     rv = rv ? rv : query_name(&out.name2, q.name2, "name2");
     if (rv)
         return rv;
-    if (q.what < PO_QUERY_STATUS || q.what > PO_QUERY_EXPLAIN)
+    bool schedules = q.what == PO_QUERY_SCHEDULES || q.what == PO_QUERY_SCHEDULE;
+    if ((q.what < PO_QUERY_STATUS || q.what > PO_QUERY_EXPLAIN) && !schedules)
         return po__client_fail(PO_EINVAL, "unknown kind of query %d; expected PO_QUERY_*", q.what);
     if (q.limit > QUERY_LIMIT_MAX)
         return po__client_fail(PO_EINVAL, "limit is %u; expected 1..%d, or 0 for 100", q.limit,

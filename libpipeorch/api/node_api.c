@@ -328,7 +328,8 @@ static int assemble(struct po_node *n, char *error, size_t error_len)
                                .snapshot_bytes = n->opts.snapshot_bytes,
                                .trailing_bytes = n->opts.trailing_bytes,
                                .hint = !n->opts.failover_hint_off,
-                               .prefer_zone = n->opts.prefer_zone};
+                               .prefer_zone = n->opts.prefer_zone,
+                               .time_zone_dir = n->opts.time_zone_dir};
     rv = po__channel_local(&channel, n->core);
     if (rv == 0) {
         rv = po__client_over(&n->client, channel);

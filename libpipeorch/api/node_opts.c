@@ -6,6 +6,7 @@
 #include "../model/command.h"
 #include "../net/address.h"
 #include "../net/peer.h"
+#include "../node/node.h"
 #include "../storage/disk.h"
 
 #define ELECTION_MS_DEFAULT    1000
@@ -114,6 +115,9 @@ int po__node_opts_check(struct po_node_opts *o, char *error, size_t error_len)
     if (o->prefer_zone && !po__name_ok(po__str(o->prefer_zone)))
         return po__refuse_start(error, error_len, PO_EINVAL,
                                 "prefer_zone must be a zone's name: 1 to 128 of A-Z a-z 0-9 . _ -");
+    if (o->time_zone_dir && strlen(o->time_zone_dir) > PO__ZONE_DIR_MAX_BYTES)
+        return po__refuse_start(error, error_len, PO_EINVAL,
+                                "time_zone_dir is too long; at most 1023 bytes are allowed");
     const struct po_state_machine *sm = o->state_machine;
     if (sm && (sm->size < sizeof *sm || !sm->apply || !sm->snapshot || !sm->restore))
         return po__refuse_start(error, error_len, PO_EINVAL,

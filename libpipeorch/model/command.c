@@ -21,6 +21,7 @@ static uint32_t fields(uint32_t type)
     case PO__CMD_WORKER_DEREGISTER:
     case PO__CMD_MEMBER_WISH:
     case PO__CMD_LEADER:
+    case PO__CMD_SCHEDULE_CHANGE:
     case PO__CMD_APP:
         return 3;
     case PO__CMD_WORKER_STATUS:
@@ -29,6 +30,7 @@ static uint32_t fields(uint32_t type)
     case PO__CMD_TASK_COMPLETE:
     case PO__CMD_TASK_EXTEND:
     case PO__CMD_RUN_START:
+    case PO__CMD_SCHEDULE_FIRE:
         return 5;
     case PO__CMD_TASK_FAIL:
         return 6;
@@ -40,6 +42,7 @@ static uint32_t fields(uint32_t type)
     case PO__CMD_TASK_SUBMIT_MORE:
         return 8;
     case PO__CMD_WORKER_REGISTER_MORE:
+    case PO__CMD_SCHEDULE_DEFINE:
         return 10;
     default:
         return 0;
@@ -56,6 +59,9 @@ uint32_t po__cmd_level(uint32_t type)
     case PO__CMD_TASK_SUBMIT_MORE:
     case PO__CMD_TASK_CHECKPOINT:
     case PO__CMD_TASK_RETRY:
+    case PO__CMD_SCHEDULE_DEFINE:
+    case PO__CMD_SCHEDULE_CHANGE:
+    case PO__CMD_SCHEDULE_FIRE:
         return PO__LEVEL_ORCHESTRATION;
     default:
         return 1;
@@ -258,6 +264,11 @@ void po__cmd_encode(struct po__buf *buf, const struct po__cmd *cmd)
     case PO__CMD_APP:
         po__mpw_bin(buf, cmd->app.key);
         po__mpw_bin(buf, cmd->app.data);
+        break;
+    case PO__CMD_SCHEDULE_DEFINE:
+    case PO__CMD_SCHEDULE_CHANGE:
+    case PO__CMD_SCHEDULE_FIRE:
+        po__schedule_cmd_encode(buf, cmd);
         break;
     default:
         encode_task(buf, cmd);
@@ -493,6 +504,11 @@ static void decode_fields(struct po__mpr *r, struct po__cmd *cmd, bool strict, b
         cmd->app.key = po__mpr_bin(r, PO_KEY_MAX_BYTES);
         cmd->app.data = po__mpr_bin(r, PO_PAYLOAD_MAX_BYTES);
         break;
+    case PO__CMD_SCHEDULE_DEFINE:
+    case PO__CMD_SCHEDULE_CHANGE:
+    case PO__CMD_SCHEDULE_FIRE:
+        po__schedule_cmd_decode(r, cmd);
+        break;
     default:
         decode_task(r, cmd);
     }
@@ -533,6 +549,8 @@ bool po__cmd_repeatable(struct po__slice encoded)
     case PO__CMD_WORKER_DEREGISTER:
     case PO__CMD_TASK_RETRY: /* it may have failed again meanwhile */
     case PO__CMD_PIPELINE_DEFINE:
+    case PO__CMD_SCHEDULE_DEFINE:
+    case PO__CMD_SCHEDULE_CHANGE:
         return false;
     case PO__CMD_TASK_SUBMIT_MORE:
     case PO__CMD_TASK_SUBMIT: /* the key is the first field of these */

@@ -40,6 +40,9 @@
 /* Group commit closes an entry at this size; one larger command goes alone */
 #define PO__ENTRY_TARGET_BYTES (128 * 1024)
 
+/* Params of the runs that a schedule starts */
+#define PO__SCHEDULE_PARAMS_MAX_BYTES (64 * 1024)
+
 /* Feature levels (node/levels.c) of commands beyond the first ones. */
 #define PO__LEVEL_WISHES        2
 #define PO__LEVEL_ORCHESTRATION 3
@@ -64,6 +67,9 @@ enum po__cmd_type {
     PO__CMD_PIPELINE_DEFINE = 30,
     PO__CMD_RUN_START = 31,
     PO__CMD_RUN_CANCEL = 32,
+    PO__CMD_SCHEDULE_DEFINE = 36, /* feature level 3, as the next two */
+    PO__CMD_SCHEDULE_CHANGE = 37,
+    PO__CMD_SCHEDULE_FIRE = 38, /* the leader's own */
     PO__CMD_APP = 40,
 };
 
@@ -123,6 +129,13 @@ struct po__extra {
     uint32_t gate_max;               /* tasks of that key that run at a time; 0: any number */
     uint32_t rate_max, rate_ms;      /* at most rate_max starts of that key per rate_ms; 0: any */
     uint64_t keep_ms; /* forget it so long after its end; 0: when others need the room */
+};
+
+/* Frozen numbers. */
+enum po__schedule_change {
+    PO__SCHEDULE_DELETE = 0,
+    PO__SCHEDULE_PAUSE = 1,
+    PO__SCHEDULE_RESUME = 2, /* what would have ticked meanwhile is not made up for */
 };
 
 struct po__cap {
@@ -228,6 +241,22 @@ struct po__cmd {
             uint64_t run_id;
         } run_cancel;
         struct {
+            struct po__slice name, pipeline, cron, time_zone, params, zone;
+            uint32_t overlap; /* PO_OVERLAP_ALLOW, PO_OVERLAP_SKIP */
+            uint32_t catch_up_ms;
+            bool paused;
+        } schedule;
+        struct {
+            struct po__slice name;
+            uint32_t change; /* enum po__schedule_change */
+        } schedule_change;
+        struct {
+            struct po__slice name;
+            uint64_t generation, fire_ms;
+            uint32_t late_count; /* 0: it is due; else this many ticks, fire_ms the last of them,
+                                    are too late and passed over */
+        } schedule_fire;
+        struct {
             struct po__slice key, data;
         } app;
     };
@@ -269,6 +298,10 @@ int po__resources_check(const struct po__resource *r, uint32_t count, char *mess
 void po__extra_encode(struct po__buf *b, const struct po__extra *e);
 int po__extra_decode(struct po__slice bytes, struct po__extra *e);
 int po__extra_check(const struct po__extra *e, char *message, size_t message_len);
+
+/* The fields behind the type of SCHEDULE_* (command_schedule.c; for command.c). */
+void po__schedule_cmd_encode(struct po__buf *buf, const struct po__cmd *cmd);
+void po__schedule_cmd_decode(struct po__mpr *r, struct po__cmd *cmd);
 
 void po__step_encode(struct po__buf *buf, const struct po__step *step);
 int po__step_decode(struct po__mpr *r, struct po__step *step);

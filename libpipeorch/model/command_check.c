@@ -303,6 +303,39 @@ static int run_start(const struct check *c, const struct po__cmd *cmd)
     return rv ? rv : json(c, "params", cmd->run_start.params, PO_PAYLOAD_MAX_BYTES);
 }
 
+/* Whether the expression and the time zone mean anything is the leader's to say, who has the zones'
+ * files; here they are texts that can be stored and shown. */
+static int shown_text(const struct check *c, const char *field, struct po__slice s, size_t max)
+{
+    if (s.len == 0)
+        return refuse(c, PO_EINVAL, "%s is empty", field);
+    int rv = at_most(c, field, s, max);
+    for (size_t i = 0; !rv && i < s.len; i++)
+        if ((s.data[i] < ' ' && s.data[i] != '\t') || s.data[i] > '~')
+            rv = refuse(c, PO_EINVAL,
+                        "%s holds a character that is not printable ASCII at byte %zu", field, i);
+    return rv;
+}
+
+static int schedule_define(const struct check *c, const struct po__cmd *cmd)
+{
+    int rv = name(c, "schedule name", cmd->schedule.name);
+    rv = rv ? rv : name(c, "pipeline name", cmd->schedule.pipeline);
+    rv = rv ? rv : shown_text(c, "cron", cmd->schedule.cron, PO_CRON_MAX_BYTES);
+    rv = rv ? rv : shown_text(c, "time zone", cmd->schedule.time_zone, PO_TIME_ZONE_MAX_BYTES);
+    rv = rv ? rv : name_or_empty(c, "zone", cmd->schedule.zone);
+    rv = rv ? rv : json(c, "params", cmd->schedule.params, PO__SCHEDULE_PARAMS_MAX_BYTES);
+    rv = rv ? rv : in_range(c, "overlap", cmd->schedule.overlap, PO_OVERLAP_ALLOW, PO_OVERLAP_SKIP);
+    return rv ? rv : in_range(c, "catch_up_ms", cmd->schedule.catch_up_ms, 0, PO_CATCH_UP_MAX_MS);
+}
+
+static int schedule_fire(const struct check *c, const struct po__cmd *cmd)
+{
+    int rv = name(c, "schedule name", cmd->schedule_fire.name);
+    rv = rv ? rv : in_range(c, "generation", cmd->schedule_fire.generation, 1, UINT64_MAX);
+    return rv ? rv : in_range(c, "fire_ms", cmd->schedule_fire.fire_ms, 1, UINT64_MAX);
+}
+
 static int worker_status(const struct check *c, const struct po__cmd *cmd)
 {
     int rv = name(c, "worker id", cmd->worker_status.id);
@@ -370,6 +403,15 @@ int po__cmd_check(const struct po__cmd *cmd, char *message, size_t message_len)
         return run_start(&c, cmd);
     case PO__CMD_RUN_CANCEL:
         return in_range(&c, "run_id", cmd->run_cancel.run_id, 1, UINT64_MAX);
+    case PO__CMD_SCHEDULE_DEFINE:
+        return schedule_define(&c, cmd);
+    case PO__CMD_SCHEDULE_CHANGE:
+        rv = name(&c, "schedule name", cmd->schedule_change.name);
+        return rv ? rv
+                  : in_range(&c, "change", cmd->schedule_change.change, PO__SCHEDULE_DELETE,
+                             PO__SCHEDULE_RESUME);
+    case PO__CMD_SCHEDULE_FIRE:
+        return schedule_fire(&c, cmd);
     case PO__CMD_APP:
         return app(&c, cmd);
     default:

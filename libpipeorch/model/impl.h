@@ -232,6 +232,7 @@ struct po__snap {
 };
 
 struct po__restore; /* restore.c */
+struct po__checker; /* check.c */
 
 /* ---- the model ---- */
 
@@ -251,6 +252,7 @@ struct po__model {
     struct po__tree defs, pipelines;
     struct po__tree runs, run_keys, runs_finished;
     struct po__tree members;
+    struct po__tree schedules, schedules_by_generation;
     struct po__app_keys app_keys;
     struct po__list dirty; /* capabilities to assign at the end of the command */
 
@@ -486,6 +488,22 @@ struct po__member *po__member_find(const struct po__model *m, uint64_t node_id);
 void po__cmd_member(struct po__model *m, const struct po__cmd *cmd);
 void po__cmd_member_wish(struct po__model *m, const struct po__cmd *cmd);
 
+/* schedules.c */
+struct po__schedule *po__schedule_make(struct po__model *m, uint64_t generation,
+                                       const struct po__cmd *cmd); /* unlinked */
+bool po__schedule_link(struct po__model *m,
+                       struct po__schedule *s); /* false: its name or generation is taken */
+void po__schedule_free(struct po__model *m, struct po__schedule *s);
+void po__schedule_inherit(struct po__schedule *s,
+                          struct po__schedule *old); /* its history, whose error is s's then */
+int po__restore_schedule(struct po__model *m, struct po__mpr *r, uint64_t generation,
+                         struct po__cmd *cmd); /* restore_schedule.c; cmd: for its use */
+struct po__tree_node *po__schedule_after_generation(const struct po__model *m, uint64_t generation);
+void po__cmd_schedule_define(struct po__model *m, const struct po__cmd *cmd);
+void po__cmd_schedule_change(struct po__model *m, const struct po__cmd *cmd);
+void po__cmd_schedule_fire(struct po__model *m, const struct po__cmd *cmd);
+int po__check_schedules(const struct po__checker *c);
+
 /* app.c */
 void po__cmd_app(struct po__model *m, const struct po__cmd *cmd);
 struct po__app_key *po__app_key_at(const struct po__app_keys *k,
@@ -528,6 +546,11 @@ static inline void po__touch_member(struct po__model *m, struct po__member *mb)
 {
     if (m->snap.active && mb->epoch != m->snap.epoch)
         po__touch(m, PO__SECTION_MEMBERS, mb->info.node_id, &mb->epoch, mb);
+}
+static inline void po__touch_schedule(struct po__model *m, struct po__schedule *s)
+{
+    if (m->snap.active && s->epoch != m->snap.epoch)
+        po__touch(m, PO__SECTION_SCHEDULES, s->generation, &s->epoch, s);
 }
 void po__touch_app_key(struct po__model *m, const struct po__app_key *k); /* before it is dropped */
 

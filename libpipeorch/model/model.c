@@ -39,6 +39,8 @@ void po__model_close(struct po__model *m)
         po__def_free(m, po__container_of(n, struct po__def, by_number));
     while ((n = first(&m->gates)))
         po__gate_free(m, po__container_of(n, struct po__gate, by_name));
+    while ((n = first(&m->schedules)))
+        po__schedule_free(m, po__container_of(n, struct po__schedule, by_name));
     while ((n = first(&m->members))) {
         po__tree_remove(&m->members, n);
         po__free(po__container_of(n, struct po__member, by_id));
@@ -174,6 +176,15 @@ static void dispatch(struct po__model *m, const struct po__cmd *cmd)
         break;
     case PO__CMD_RUN_CANCEL:
         po__cmd_run_cancel(m, cmd);
+        break;
+    case PO__CMD_SCHEDULE_DEFINE:
+        po__cmd_schedule_define(m, cmd);
+        break;
+    case PO__CMD_SCHEDULE_CHANGE:
+        po__cmd_schedule_change(m, cmd);
+        break;
+    case PO__CMD_SCHEDULE_FIRE:
+        po__cmd_schedule_fire(m, cmd);
         break;
     case PO__CMD_APP:
         po__cmd_app(m, cmd);

@@ -46,6 +46,11 @@
 /* Result bytes of those, likewise; the oldest go first */
 #define PO__APP_KEYS_MAX_BYTES (16u * 1024 * 1024)
 
+#define PO__SCHEDULES_MAX      1024
+#define PO__SCHEDULE_RUNS_KEPT 10 /* runs of one schedule that it remembers */
+/* A tick decided so much later is still on time: as long as a change of leaders may take */
+#define PO__SCHEDULE_ON_TIME_MS 10000
+
 #define PO__TASK_ATTEMPTS_DEFAULT   3
 #define PO__TASK_TIMEOUT_DEFAULT_MS 600000
 #define PO__RETRY_DELAY_MIN_MS      500 /* before attempt 2; doubles for each further attempt */
@@ -68,6 +73,7 @@ enum po__fx_type {
     PO__FX_WORKER_CHANGED, /* registered, status changed, new incarnation */
     PO__FX_WORKER_GONE,    /* deregistered */
     PO__FX_MEMBER,         /* member information changed */
+    PO__FX_SCHEDULE,       /* id: generation of one that was defined, deleted, or ticked */
 };
 
 struct po__fx {
@@ -180,12 +186,24 @@ int po__model_check(const struct po__model *m, char *message, size_t message_len
  * FENCE         attempt, deadline_ms, token, worker_id; PO_ESTALE if the token is not the lease
  * RUNS          next, runs [as RUN, without params, result and steps] Lists hold at most `limit`
  * elements and about PO__QUERY_TARGET_BYTES; `next` is what to pass as id (TASKS, RUNS) or name
- * to go on, nil at the end. A list may be shorter than its limit and still have a next. */
+ * to go on, nil at the end. A list may be shorter than its limit and still have a next.
+ *
+ * SCHEDULES     next, schedules [as SCHEDULE, without params and runs; the first of next_ms]; name:
+ *               only after this name
+ * SCHEDULE      catch_up_ms, cron, error, error_ms, fired, last_fire_ms, late, name,
+ *               next_ms [], overlap, params, paused, pipeline, refused,
+ *               runs [{fire_ms, run_id, state}], since_ms, skipped, time_zone, zone */
 #define PO__QUERY_LIMIT_DEFAULT       100
 #define PO__QUERY_LIMIT_MAX           1000
 #define PO__QUERY_TARGET_BYTES        (1024 * 1024)
 #define PO__QUERY_SCAN_MAX            100000 /* objects looked at for one answer */
 #define PO__QUERY_PLACEMENT_MAX_BYTES (16 * 1024)
+#define PO__QUERY_TICKS_MAX           5
+struct po__schedule;
+struct po__ticks { /* of a schedule, to come; `wanted` of them at most */
+    uint64_t at_ms[PO__QUERY_TICKS_MAX];
+    uint32_t count, wanted;
+};
 struct po__query {
     int what;
     uint64_t id;
@@ -194,6 +212,9 @@ struct po__query {
     uint32_t stale_ms; /* 0: linearizable. The node's matter (node/stale.c), not the model's */
     struct po__slice placement; /* ROUTE: encoded demands; empty: none */
     uint64_t token;             /* FENCE */
+    /* Fills in when a schedule ticks next, which the model cannot know; NULL: left out. */
+    void (*ticks)(void *arg, const struct po__schedule *s, struct po__ticks *ticks);
+    void *ticks_arg;
 };
 /* Returns 0, PO_EINVAL, PO_ENOTFOUND, PO_ENOCAPABILITY, PO_EBUSY (ROUTE: all offers are full),
  * PO_ENOMEM. *message: static. */

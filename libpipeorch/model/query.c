@@ -323,6 +323,12 @@ int po__model_query(const struct po__model *m, const struct po__query *q, struct
     case PO_QUERY_RUNS:
         rv = po__query_runs(m, q, out);
         break;
+    case PO_QUERY_SCHEDULES:
+        rv = po__query_schedules(m, q, out);
+        break;
+    case PO_QUERY_SCHEDULE:
+        rv = po__query_schedule(m, q, out, message);
+        break;
     default:
         *message = "unknown kind of query";
         rv = PO_EINVAL;

@@ -50,4 +50,9 @@ int po__query_run(const struct po__model *m, const struct po__query *q, struct p
                   const char **message);
 int po__query_runs(const struct po__model *m, const struct po__query *q, struct po__buf *b);
 
+/* query_schedules.c */
+int po__query_schedules(const struct po__model *m, const struct po__query *q, struct po__buf *b);
+int po__query_schedule(const struct po__model *m, const struct po__query *q, struct po__buf *b,
+                       const char **message);
+
 #endif

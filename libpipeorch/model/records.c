@@ -183,6 +183,37 @@ static void put_gate(struct po__buf *b, const struct po__gate *g)
     po__mpw_bool(b, g->open);
 }
 
+static void put_schedule(struct po__buf *b, const struct po__schedule *s)
+{
+    po__mpw_array(b, 12);
+    po__mpw_uint(b, PO__SECTION_SCHEDULES);
+    po__mpw_uint(b, s->generation);
+    po__mpw_uint(b, s->since_ms);
+    po__mpw_uint(b, s->last_fire_ms);
+    po__mpw_uint(b, s->fired);
+    po__mpw_uint(b, s->skipped);
+    po__mpw_uint(b, s->late);
+    po__mpw_uint(b, s->refused);
+    po__mpw_uint(b, s->error_ms);
+    po__mpw_str(b, s->error);
+    po__mpw_array(b, s->runs_count);
+    for (uint32_t i = 0; i < s->runs_count; i++) {
+        po__mpw_array(b, 2);
+        po__mpw_uint(b, s->runs[i].fire_ms);
+        po__mpw_uint(b, s->runs[i].run_id);
+    }
+    po__cmd_encode(b, &(struct po__cmd){.type = PO__CMD_SCHEDULE_DEFINE,
+                                        .schedule = {.name = s->name,
+                                                     .pipeline = s->pipeline,
+                                                     .cron = s->cron,
+                                                     .time_zone = s->time_zone,
+                                                     .params = s->params,
+                                                     .zone = s->zone,
+                                                     .overlap = s->overlap,
+                                                     .catch_up_ms = s->catch_up_ms,
+                                                     .paused = s->paused}});
+}
+
 static void put_app_key(struct po__buf *b, const struct po__app_key *k)
 {
     po__mpw_array(b, 4);
@@ -212,6 +243,9 @@ void po__record(struct po__buf *b, enum po__section section, const void *object)
         break;
     case PO__SECTION_GATES:
         put_gate(b, object);
+        break;
+    case PO__SECTION_SCHEDULES:
+        put_schedule(b, object);
         break;
     default:
         PO_INVARIANT(section == PO__SECTION_APP_KEYS);

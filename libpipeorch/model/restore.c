@@ -376,10 +376,10 @@ static int read_app(struct po__model *m, struct po__mpr *r)
 
 /* Number of fields of a record, the section included. */
 static const uint8_t fields[PO__SECTIONS_COUNT] = {
-    [PO__SECTION_HEADER] = 11,  [PO__SECTION_MEMBERS] = 8, [PO__SECTION_WORKERS] = 5,
-    [PO__SECTION_DEFS] = 5,     [PO__SECTION_RUNS] = 11,   [PO__SECTION_TASKS] = TASK_FIELDS,
-    [PO__SECTION_APP_KEYS] = 4, [PO__SECTION_APP] = 2,     [PO__SECTION_END] = 2,
-    [PO__SECTION_GATES] = 9,
+    [PO__SECTION_HEADER] = 11,  [PO__SECTION_MEMBERS] = 8,    [PO__SECTION_WORKERS] = 5,
+    [PO__SECTION_DEFS] = 5,     [PO__SECTION_RUNS] = 11,      [PO__SECTION_TASKS] = TASK_FIELDS,
+    [PO__SECTION_APP_KEYS] = 4, [PO__SECTION_APP] = 2,        [PO__SECTION_END] = 2,
+    [PO__SECTION_GATES] = 9,    [PO__SECTION_SCHEDULES] = 12,
 };
 
 /* Trailing fields that are only there when they say something: what came after the first release.
@@ -426,6 +426,8 @@ static int read_section(struct po__model *m, struct po__mpr *r, uint32_t section
         return read_task(m, r, more);
     case PO__SECTION_GATES:
         return read_gate(m, r);
+    case PO__SECTION_SCHEDULES:
+        return po__restore_schedule(m, r, m->restore->last_key, &m->restore->cmd);
     case PO__SECTION_APP_KEYS:
         return read_app_key(m, r);
     case PO__SECTION_APP:

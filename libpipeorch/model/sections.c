@@ -2,10 +2,10 @@
 #include "impl.h"
 
 /* In the order of the stream. */
-static const uint8_t order[] = {PO__SECTION_HEADER, PO__SECTION_MEMBERS,  PO__SECTION_WORKERS,
-                                PO__SECTION_DEFS,   PO__SECTION_RUNS,     PO__SECTION_GATES,
-                                PO__SECTION_TASKS,  PO__SECTION_APP_KEYS, PO__SECTION_APP,
-                                PO__SECTION_END};
+static const uint8_t order[] = {PO__SECTION_HEADER, PO__SECTION_MEMBERS,   PO__SECTION_WORKERS,
+                                PO__SECTION_DEFS,   PO__SECTION_RUNS,      PO__SECTION_GATES,
+                                PO__SECTION_TASKS,  PO__SECTION_SCHEDULES, PO__SECTION_APP_KEYS,
+                                PO__SECTION_APP,    PO__SECTION_END};
 
 uint32_t po__section_rank(uint32_t section)
 {
@@ -45,6 +45,8 @@ struct po__tree_node *po__section_after(const struct po__model *m, enum po__sect
         return r ? &r->by_id : NULL;
     case PO__SECTION_GATES:
         return po__gate_after(m, key);
+    case PO__SECTION_SCHEDULES:
+        return po__schedule_after_generation(m, key);
     default:
         PO_INVARIANT(section == PO__SECTION_TASKS);
         t = po__task_after(m, key);
@@ -60,6 +62,7 @@ void *po__section_object(enum po__section section, struct po__tree_node *n, uint
     struct po__def *d;
     struct po__run *r;
     struct po__gate *g;
+    struct po__schedule *s;
     struct po__task *t;
     switch (section) {
     case PO__SECTION_MEMBERS:
@@ -87,6 +90,11 @@ void *po__section_object(enum po__section section, struct po__tree_node *n, uint
         *key = g->number;
         *epoch = &g->epoch;
         return g;
+    case PO__SECTION_SCHEDULES:
+        s = po__container_of(n, struct po__schedule, by_generation);
+        *key = s->generation;
+        *epoch = &s->epoch;
+        return s;
     default:
         PO_INVARIANT(section == PO__SECTION_TASKS);
         t = po__container_of(n, struct po__task, by_id);
@@ -109,6 +117,8 @@ struct po__tree_node *po__section_node(enum po__section section, void *object)
         return &((struct po__run *)object)->by_id;
     case PO__SECTION_GATES:
         return &((struct po__gate *)object)->by_number;
+    case PO__SECTION_SCHEDULES:
+        return &((struct po__schedule *)object)->by_generation;
     default:
         PO_INVARIANT(section == PO__SECTION_TASKS);
         return &((struct po__task *)object)->by_id;

@@ -76,6 +76,36 @@ struct po__origin {
     char text[];
 };
 
+struct po__schedule_run {
+    uint64_t fire_ms, run_id;
+};
+
+struct po__schedule {
+    struct po__tree_node by_name, by_generation;
+    uint64_t generation; /* another whenever it is defined anew; never reused */
+    uint64_t
+        since_ms; /* it has no ticks up to here: when its times were defined, or it was resumed */
+    uint64_t last_fire_ms; /* the latest tick that was decided, whatever became of it; 0: none */
+    struct po__slice name, pipeline, cron, time_zone, params, zone; /* NUL-terminated */
+    uint32_t overlap;                                               /* PO_OVERLAP_* */
+    uint32_t catch_up_ms;
+    bool paused;
+
+    /* What became of its ticks, over all generations of the name. */
+    uint64_t fired;   /* a run was started */
+    uint64_t skipped; /* an earlier run was still under way */
+    uint64_t late;    /* too late to be caught up */
+    uint64_t refused; /* the run could not be started: error says why, the last time */
+    struct po__slice error;
+    uint64_t error_ms; /* the tick of error; 0: none */
+    uint32_t runs_count;
+    struct po__schedule_run runs[PO__SCHEDULE_RUNS_KEPT]; /* started by it, the latest last */
+
+    /* model/ only */
+    uint32_t epoch;
+    char text[];
+};
+
 struct po__member_info {
     uint64_t node_id;
     struct po__slice name, zone, peer_address, worker_address, directory_id;
@@ -99,6 +129,14 @@ int po__model_member_next(const struct po__model *m, uint64_t node_id,
                           struct po__member_info *info);
 /* What an attempt of the task left for the next one; may be empty. */
 struct po__slice po__model_checkpoint(const struct po__task *t);
+const struct po__schedule *po__model_schedule(const struct po__model *m, struct po__slice name);
+/* The first behind name; "": the first. */
+const struct po__schedule *po__model_schedule_after(const struct po__model *m,
+                                                    struct po__slice name);
+/* Up to here its ticks are decided. */
+uint64_t po__schedule_decided_ms(const struct po__schedule *s);
+/* A tick that is decided so long after its time is too late. */
+uint64_t po__schedule_late_after_ms(const struct po__schedule *s);
 /* PO_RUN_* of a run, 0 if unknown. */
 int po__model_run_state(const struct po__model *m, uint64_t run_id);
 struct po__run_info {

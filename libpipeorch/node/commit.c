@@ -248,6 +248,8 @@ static void act_on_effects(struct po__node *n)
             po__read_finished(n, 2, fx->id);
         else if (fx->type == PO__FX_MEMBER)
             po__members_recorded(n);
+        else if (fx->type == PO__FX_SCHEDULE)
+            po__schedules_effect(n, fx->id);
         else
             po__session_effect(n, fx);
     }

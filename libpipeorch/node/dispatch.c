@@ -7,7 +7,8 @@
 static bool internal_only(const struct po__cmd *cmd)
 {
     return cmd->type == PO__CMD_TICK || cmd->type == PO__CMD_MEMBER ||
-           cmd->type == PO__CMD_MEMBER_WISH || cmd->type == PO__CMD_LEADER;
+           cmd->type == PO__CMD_MEMBER_WISH || cmd->type == PO__CMD_LEADER ||
+           cmd->type == PO__CMD_SCHEDULE_FIRE;
 }
 
 /* Nothing enters the log that a member's program does not know; and what is known everywhere is
@@ -51,8 +52,12 @@ static int stage_one(struct po__node *n, struct po__call *c, struct po__mpr *r, 
         return PO_EREFUSED;
     }
     rv = fit_level(n, &n->cmd, message, message_len);
+    if (!rv && n->cmd.type == PO__CMD_SCHEDULE_DEFINE)
+        rv = po__schedule_check(n, &n->cmd, message, message_len);
     if (rv)
         return rv;
+    if (n->cmd.type == PO__CMD_SCHEDULE_DEFINE || n->cmd.type == PO__CMD_SCHEDULE_CHANGE)
+        po__schedules_tick(n); /* what was due before it comes before it in the log, too */
     rv = po__stage_command(n, &n->cmd, c, sub);
     if (rv)
         snprintf(message, message_len, "%s", po_strerror(rv));

@@ -180,6 +180,17 @@ struct po__members_view { /* Raft's configuration, committed or not */
     unsigned count, voters;
 };
 
+/* ---- schedules (schedule.c): soft state of the leader; the zones, everybody's ---- */
+
+struct po__schedules {
+    bool look;               /* something happened */
+    uint64_t next_ms;        /* else look at them when the stamp reaches this */
+    uint64_t round;          /* of looking */
+    struct po__tree entries; /* what is known of each */
+    struct po__tree zones;   /* those that were read */
+    uint64_t zones_ms;       /* when the first of them was, on the monotonic clock */
+};
+
 /* What is known of the age of the state here (stale.c). */
 struct po__freshness {
     bool known;
@@ -258,6 +269,8 @@ struct po__node {
     unsigned peers_count;
     struct po__changes changes;
     struct po__handover handover;
+    struct po__schedules schedules;
+    char time_zone_dir[PO__ZONE_DIR_MAX_BYTES + 1]; /* "": the default */
     char prefer_zone[PO_NAME_MAX_BYTES + 1];
     char leader_address[PO_ADDRESS_MAX_BYTES + 1];
 
@@ -377,6 +390,18 @@ uint64_t po__sessions_deadline(const struct po__node *n);
 void po__sessions_conn_closed(struct po__node *n, uint64_t conn);
 int po__sessions_start(struct po__node *n); /* new leader: a fresh grace period for every worker */
 void po__sessions_clear(struct po__node *n);
+
+/* schedule.c */
+/* Is the definition's cron expression one, and its time zone known here? 0, PO_EINVAL, PO_E* with a
+ * sentence. */
+int po__schedule_check(struct po__node *n, const struct po__cmd *cmd, char *message,
+                       size_t message_len);
+/* po__query.ticks; node: struct po__node. */
+void po__schedule_ticks(void *node, const struct po__schedule *s, struct po__ticks *t);
+void po__schedules_tick(struct po__node *n); /* leader: stage the ticks that are due */
+uint64_t po__schedules_deadline(struct po__node *n, uint64_t now);
+void po__schedules_effect(struct po__node *n, uint64_t generation);
+void po__schedules_clear(struct po__node *n); /* leadership lost, or stopping */
 
 /* read.c */
 /* Answer in the state of this node, which is linearizable or staleness_ms old. */

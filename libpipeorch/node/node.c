@@ -35,6 +35,7 @@ static void leader_ticks(struct po__node *n, uint64_t now)
 {
     po__sessions_tick(n, now);
     po__watch_tick(n);
+    po__schedules_tick(n);
     if (!n->tick_staged && po__model_next_due_ms(n->model) <= po__stamp_ms(n)) {
         n->cmd.type = PO__CMD_TICK;
         n->tick_staged = po__stage_command(n, &n->cmd, NULL, 0) == 0;
@@ -75,6 +76,7 @@ static uint64_t next_turn(struct po__node *n, uint64_t now)
     at = min_u64(at, po__members_deadline(n));
     if (n->ready) {
         at = min_u64(at, min_u64(po__sessions_deadline(n), po__streams_deadline(n)));
+        at = min_u64(at, po__schedules_deadline(n, now));
         uint64_t due = po__model_next_due_ms(n->model), stamp = po__stamp_ms(n);
         if (due != UINT64_MAX && !n->tick_staged)
             at = min_u64(at, due > stamp ? now + (due - stamp) : now);
@@ -209,6 +211,8 @@ int po__node_core_open(struct po__node *n, const struct po__node_opts *opts, uv_
     snprintf(n->worker_address, sizeof n->worker_address, "%s", opts->worker_address);
     snprintf(n->prefer_zone, sizeof n->prefer_zone, "%s",
              opts->prefer_zone ? opts->prefer_zone : "");
+    snprintf(n->time_zone_dir, sizeof n->time_zone_dir, "%s",
+             opts->time_zone_dir ? opts->time_zone_dir : "");
     int rv = po__model_open(&n->model, &n->app);
     if (rv == 0 && n->net)
         rv = n->net->open(n->net->arg, loop, n, error, error_len);
@@ -240,6 +244,7 @@ void po__node_core_stop(struct po__node *n)
     n->ready = false;
     po__stage_drop(n);
     po__sessions_clear(n);
+    po__schedules_clear(n);
     po__streams_clear(n);
     po__calls_fail_all(n, PO_ECLOSED, PO_EUNKNOWN, "the node is stopping");
     po__replica_stop(n->replica); /* drops the proposals in flight; their calls are answered */

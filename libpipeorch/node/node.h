@@ -23,6 +23,8 @@ struct po__node;
 /* What this program knows: the levels of model/command.h. */
 #define PO__FEATURE_LEVEL PO__LEVEL_ORCHESTRATION
 
+#define PO__ZONE_DIR_MAX_BYTES 1023
+
 /* What the node needs from the network. All on the node thread (open: before it starts). NULL
  * functions are not allowed; a node that nobody connects to is given no `struct po__node_net` at
  * all. flush: what was sent and answered in this turn leaves. close: answers still do; every
@@ -54,6 +56,8 @@ struct po__node_opts {
     bool hint;               /* of po__replica_opts */
     uint32_t feature_level;  /* what it announces and behaves as; 0: PO__FEATURE_LEVEL */
     const char *prefer_zone; /* leaders elsewhere hand over to a voter there; NULL: none; copied */
+    const char *time_zone_dir; /* of TZif files, at most PO__ZONE_DIR_MAX_BYTES; NULL: the
+                                  system's; copied */
 };
 
 /* Recover, open the network, start the thread. The store's disk must wake the node with

@@ -4,6 +4,14 @@
 
 #include <pipeorch/client.h>
 
+static int query_model(struct po__node *n, const struct po__query *q, const char **message)
+{
+    struct po__query with_ticks = *q;
+    with_ticks.ticks = po__schedule_ticks;
+    with_ticks.ticks_arg = n;
+    return po__model_query(n->model, &with_ticks, &n->body, message);
+}
+
 void po__read_answer(struct po__node *n, struct po__call *c, const struct po__query *q,
                      uint64_t index, uint32_t staleness_ms)
 {
@@ -16,7 +24,7 @@ void po__read_answer(struct po__node *n, struct po__call *c, const struct po__qu
     else if (q->what == PO_QUERY_MEMBERS)
         po__members_encode(n, &n->body);
     else
-        rv = po__model_query(n->model, q, &n->body, &message);
+        rv = query_model(n, q, &message);
     po__mpw_uint(&n->body, staleness_ms);
     if (rv == 0)
         rv = n->body.err;

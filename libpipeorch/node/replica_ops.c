@@ -78,6 +78,7 @@ void po__lose_leadership(struct po__node *n)
     po__members_lost(n);
     po__stage_drop(n);
     po__sessions_clear(n);
+    po__schedules_clear(n);
     po__streams_clear(n);
     po__watches_lost(n);
     while ((node = po__tree_first(&n->waits))) {

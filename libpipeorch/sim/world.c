@@ -130,7 +130,7 @@ static void dispatch(struct po__world *w, struct po__event *e)
     }
 }
 
-static void run_until(struct po__world *w, uint64_t us)
+void po__world_run_until(struct po__world *w, uint64_t us)
 {
     while (!w->failed && po__events_next_us(&w->events) <= us) {
         struct po__event e = po__events_pop(&w->events);
@@ -180,7 +180,7 @@ struct po__world *po__world_new(const struct po__world_opts *opts)
     return w;
 }
 
-static void begin(struct po__world *w)
+void po__world_begin(struct po__world *w)
 {
     for (unsigned i = 0; i < w->nodes_count; i++)
         po__control_start(&w->nodes[i]);
@@ -207,7 +207,7 @@ static void await_leader(struct po__world *w)
     uint64_t healed = w->now_us, bound = LEADER_TIMEOUTS * 1000 * w->opts.preset->election_ms;
     bound = (uint64_t)((double)bound * (1 + w->opts.preset->drift_percent / 100));
     while (!w->failed && !po__world_leader(w) && w->now_us < healed + bound)
-        run_until(w, w->now_us + STEP_US);
+        po__world_run_until(w, w->now_us + STEP_US);
     if (!po__world_leader(w))
         po__world_fail(w, "liveness: no leader %llu ms after all was healed",
                        (unsigned long long)bound / 1000);
@@ -228,7 +228,7 @@ static void note_unfinished(struct po__world *w, const struct po__model *m)
 static void drain(struct po__world *w)
 {
     while (!w->failed && !(done(w) && po__joiners_vote(w)) && w->now_us < w->opts.limit_us)
-        run_until(w, w->now_us + STEP_US);
+        po__world_run_until(w, w->now_us + STEP_US);
     if (!w->failed && !done(w)) {
         struct po__simnode *leader = po__world_leader(w);
         struct po__model_counts c = {0};
@@ -250,9 +250,9 @@ static void drain(struct po__world *w)
 
 void po__world_run(struct po__world *w)
 {
-    begin(w);
+    po__world_begin(w);
     while (!w->failed && w->now_us < w->opts.chaos_us && !(w->opts.pipeline && done(w)))
-        run_until(w, w->now_us + STEP_US);
+        po__world_run_until(w, w->now_us + STEP_US);
     w->stats.virtual_ms = w->now_us / 1000;
     bool pipeline_done = w->opts.pipeline && done(w);
     po__world_trace(w, "is healed", "world", 0);
@@ -263,7 +263,7 @@ void po__world_run(struct po__world *w)
     if (!pipeline_done)
         w->stats.virtual_ms = w->now_us / 1000;
     if (!w->failed)
-        run_until(w, w->now_us + SETTLE_US);
+        po__world_run_until(w, w->now_us + SETTLE_US);
     if (!w->failed)
         po__checks_end(w);
     w->draining = true;

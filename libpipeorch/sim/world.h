@@ -253,7 +253,10 @@ struct po__world {
 
 /* world.c */
 struct po__world *po__world_new(const struct po__world_opts *opts);
-void po__world_run(struct po__world *w);                  /* to its end, or to its failure */
+void po__world_run(struct po__world *w); /* to its end, or to its failure */
+/* For who steers a world by hand instead: start everybody; let time pass until then. */
+void po__world_begin(struct po__world *w);
+void po__world_run_until(struct po__world *w, uint64_t us);
 const char *po__world_failure(const struct po__world *w); /* NULL: every promise was kept */
 void po__world_free(struct po__world *w);
 void po__world_fail(struct po__world *w, const char *fmt, ...)

@@ -179,6 +179,40 @@ static void run_start(struct po__buf *b, const struct po__cmd *c)
     po__out_text(b, "zone", c->run_start.zone);
 }
 
+static void schedule_define(struct po__buf *b, const struct po__cmd *c)
+{
+    begin(b, "schedule_define", 9);
+    po__out_text(b, "schedule", c->schedule.name);
+    po__out_text(b, "pipeline", c->schedule.pipeline);
+    po__out_text(b, "cron", c->schedule.cron);
+    po__out_text(b, "time_zone", c->schedule.time_zone);
+    po__out_text(b, "params", c->schedule.params);
+    po__out_text(b, "zone", c->schedule.zone);
+    po__out_text(b, "overlap", po__str(c->schedule.overlap == PO_OVERLAP_SKIP ? "skip" : "allow"));
+    po__out_uint(b, "catch_up_ms", c->schedule.catch_up_ms);
+    po__out_bool(b, "paused", c->schedule.paused);
+}
+
+static void about_schedule(struct po__buf *b, const struct po__cmd *c)
+{
+    static const char *const changes[] = {"schedule_delete", "schedule_pause", "schedule_resume"};
+    switch (c->type) {
+    case PO__CMD_SCHEDULE_DEFINE:
+        schedule_define(b, c);
+        break;
+    case PO__CMD_SCHEDULE_CHANGE:
+        begin(b, changes[c->schedule_change.change % 3], 1);
+        po__out_text(b, "schedule", c->schedule_change.name);
+        break;
+    default:
+        begin(b, "schedule_fire", 4);
+        po__out_text(b, "schedule", c->schedule_fire.name);
+        po__out_uint(b, "generation", c->schedule_fire.generation);
+        po__out_uint(b, "fire_ms", c->schedule_fire.fire_ms);
+        po__out_uint(b, "late_count", c->schedule_fire.late_count);
+    }
+}
+
 /* An application's bytes are its own: the first of them, and how many there are. */
 static void app(struct po__buf *b, const struct po__cmd *c)
 {
@@ -272,6 +306,11 @@ void po__describe_command(struct po__buf *b, const struct po__cmd *c)
     case PO__CMD_RUN_CANCEL:
         begin(b, "run_cancel", 1);
         po__out_uint(b, "run_id", c->run_cancel.run_id);
+        break;
+    case PO__CMD_SCHEDULE_DEFINE:
+    case PO__CMD_SCHEDULE_CHANGE:
+    case PO__CMD_SCHEDULE_FIRE:
+        about_schedule(b, c);
         break;
     case PO__CMD_APP:
         app(b, c);

@@ -12,10 +12,12 @@ import tree
 ALLOWED = {
     "base": [],
     "codec": ["base"],
+    # Cron and time zones: when schedules fire. Apart from the model, which must not depend on the zones' files of a machine.
+    "calendar": ["base"],
     "model": ["base", "codec"],
     "storage": ["base"],
     "consensus": ["base", "codec", "model", "storage"],
-    "node": ["base", "codec", "model", "storage", "consensus"],
+    "node": ["base", "codec", "calendar", "model", "storage", "consensus"],  # calendar: the leader decides when a tick is due
     "net": ["base", "codec", "model", "consensus", "node"],
     "spec": ["base", "codec", "model"],
     "tools": ["base", "codec", "model", "storage", "consensus", "spec"],  # backups and the directories of stopped nodes

@@ -225,6 +225,50 @@ static inline int do_run(struct world *w, const char *key, const char *pipeline,
     return apply(w);
 }
 
+/* Of pipeline "p", every minute as far as the texts go. */
+static inline int do_schedule(struct world *w, const char *name, const char *cron, uint32_t overlap,
+                              uint32_t catch_up_ms, bool paused)
+{
+    w->cmd.type = PO__CMD_SCHEDULE_DEFINE;
+    w->cmd.schedule.name = po__str(name);
+    w->cmd.schedule.pipeline = po__str("p");
+    w->cmd.schedule.cron = po__str(cron);
+    w->cmd.schedule.time_zone = po__str("Europe/Berlin");
+    w->cmd.schedule.params = po__str("{\"n\":1}");
+    w->cmd.schedule.zone = po__str("aws");
+    w->cmd.schedule.overlap = overlap;
+    w->cmd.schedule.catch_up_ms = catch_up_ms;
+    w->cmd.schedule.paused = paused;
+    return apply(w);
+}
+
+static inline int do_unschedule(struct world *w, const char *name)
+{
+    w->cmd.type = PO__CMD_SCHEDULE_CHANGE;
+    w->cmd.schedule_change.name = po__str(name);
+    w->cmd.schedule_change.change = PO__SCHEDULE_DELETE;
+    return apply(w);
+}
+
+static inline int do_pause(struct world *w, const char *name, bool pause)
+{
+    w->cmd.type = PO__CMD_SCHEDULE_CHANGE;
+    w->cmd.schedule_change.name = po__str(name);
+    w->cmd.schedule_change.change = pause ? PO__SCHEDULE_PAUSE : PO__SCHEDULE_RESUME;
+    return apply(w);
+}
+
+static inline int do_fire(struct world *w, const char *name, uint64_t generation, uint64_t fire_ms,
+                          uint32_t late_count)
+{
+    w->cmd.type = PO__CMD_SCHEDULE_FIRE;
+    w->cmd.schedule_fire.name = po__str(name);
+    w->cmd.schedule_fire.generation = generation;
+    w->cmd.schedule_fire.fire_ms = fire_ms;
+    w->cmd.schedule_fire.late_count = late_count;
+    return apply(w);
+}
+
 static inline int do_run_cancel(struct world *w, uint64_t id)
 {
     w->cmd.type = PO__CMD_RUN_CANCEL;

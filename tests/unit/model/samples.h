@@ -4,7 +4,7 @@
 
 #include "model/command.h"
 
-#define SAMPLES_COUNT 16
+#define SAMPLES_COUNT 19
 
 /* Fills cmd with sample number i; steps holds the bytes of a pipeline's steps and outlives cmd. */
 static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps)
@@ -26,6 +26,9 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
         PO__CMD_APP,
         PO__CMD_MEMBER_WISH,
         PO__CMD_LEADER,
+        PO__CMD_SCHEDULE_DEFINE,
+        PO__CMD_SCHEDULE_CHANGE,
+        PO__CMD_SCHEDULE_FIRE,
     };
     memset(cmd, 0, sizeof *cmd);
     cmd->type = types[i];
@@ -132,6 +135,27 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
     case PO__CMD_LEADER:
         cmd->leader.node_id = 7;
         cmd->leader.term = 12345678901u;
+        break;
+    case PO__CMD_SCHEDULE_DEFINE:
+        cmd->schedule.name = po__str("nightly");
+        cmd->schedule.pipeline = po__str("energy");
+        cmd->schedule.cron = po__str("30 2 * * MON-FRI");
+        cmd->schedule.time_zone = po__str("Europe/Berlin");
+        cmd->schedule.params = po__str("{\"year\":2018}");
+        cmd->schedule.zone = po__str("aws");
+        cmd->schedule.overlap = PO_OVERLAP_SKIP;
+        cmd->schedule.catch_up_ms = PO_CATCH_UP_MAX_MS;
+        cmd->schedule.paused = true;
+        break;
+    case PO__CMD_SCHEDULE_CHANGE:
+        cmd->schedule_change.name = po__str("nightly");
+        cmd->schedule_change.change = PO__SCHEDULE_RESUME;
+        break;
+    case PO__CMD_SCHEDULE_FIRE:
+        cmd->schedule_fire.name = po__str("nightly");
+        cmd->schedule_fire.generation = 17;
+        cmd->schedule_fire.fire_ms = UINT64_C(1760000040000);
+        cmd->schedule_fire.late_count = 3;
         break;
     default:
         break;

@@ -48,6 +48,31 @@ static void expect_broken(const char *what)
         world_check(&w);                                                                           \
     } while (0)
 
+static void test_schedules(void **state)
+{
+    (void)state;
+    do_schedule(&w, "t", "@daily", PO_OVERLAP_ALLOW, 0, false);
+    do_schedule(&w, "s", "* * * * *", PO_OVERLAP_ALLOW, 0, false);
+    w.now_ms += 1000;
+    do_fire(&w, "s", w.result.id, w.now_ms, 0);
+    struct po__schedule *s = (struct po__schedule *)po__model_schedule(w.m, po__str("s"));
+    FALSIFY(s->generation, w.m->last_token + 1);
+    FALSIFY(s->generation, 0);
+    FALSIFY(s->since_ms, w.now_ms + 1);
+    FALSIFY(s->last_fire_ms, w.now_ms + 1);
+    FALSIFY(s->last_fire_ms, 0);
+    FALSIFY(s->fired, 0);
+    FALSIFY(s->error_ms, 1);
+    FALSIFY(s->error, po__str("it did not"));
+    FALSIFY(s->runs_count, 2);
+    FALSIFY(s->runs_count, PO__SCHEDULE_RUNS_KEPT + 1);
+    FALSIFY(s->runs[0].run_id, w.m->next_run);
+    FALSIFY(s->runs[0].run_id, 0);
+    FALSIFY(s->runs[0].fire_ms, s->last_fire_ms + 1);
+    FALSIFY(s->name, po__str("t"));
+    FALSIFY(w.m->schedules.count, 3);
+}
+
 static void test_tasks(void **state)
 {
     (void)state;
@@ -146,6 +171,7 @@ static void test_workers_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_schedules),
         TEST(test_tasks),
         TEST(test_workers),
         TEST(test_runs),

@@ -313,8 +313,9 @@ static void test_check_pipelines(void **state)
 /* What may be sent twice has a key or a token, or ends something for good. */
 static void test_repeatable(void **state)
 {
-    static const uint32_t no[] = {PO__CMD_WORKER_REGISTER, PO__CMD_WORKER_STATUS,
-                                  PO__CMD_WORKER_DEREGISTER, PO__CMD_PIPELINE_DEFINE};
+    static const uint32_t no[] = {PO__CMD_WORKER_REGISTER,   PO__CMD_WORKER_STATUS,
+                                  PO__CMD_WORKER_DEREGISTER, PO__CMD_PIPELINE_DEFINE,
+                                  PO__CMD_SCHEDULE_DEFINE,   PO__CMD_SCHEDULE_CHANGE};
     static const uint32_t keyed[] = {PO__CMD_TASK_SUBMIT, PO__CMD_RUN_START, PO__CMD_APP};
     (void)state;
     struct po__buf b = {0}, steps = {0};

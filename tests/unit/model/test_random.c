@@ -108,7 +108,7 @@ static void worker_command(struct pair *p)
 
 static void pipeline_command(struct pair *p)
 {
-    static const char *const names[] = {"p1", "p2"};
+    static const char *const names[] = {"p", "p2"};
     const char *chain[3] = {caps[pick(3)], caps[pick(3)], caps[pick(3)]};
     char key[8];
     switch (pick(6)) {
@@ -121,6 +121,30 @@ static void pipeline_command(struct pair *p)
     default:
         snprintf(key, sizeof key, "r%u", pick(30));
         do_run(&p->a, pick(2) ? key : "", names[pick(2)], "{\"p\":2}", zones[pick(3)]);
+    }
+}
+
+static void schedule_command(struct pair *p)
+{
+    static const char *const names[] = {"s1", "s2", "s3"};
+    const char *name = names[pick(3)];
+    const struct po__schedule *s = po__model_schedule(p->a.m, po__str(name));
+    uint64_t generation = s ? s->generation - (pick(8) == 0) : 1;
+    switch (pick(8)) {
+    case 0:
+        do_schedule(&p->a, name, pick(2) ? "* * * * *" : "@hourly", pick(2), pick(3) * 100,
+                    pick(6) == 0);
+        break;
+    case 1:
+        do_unschedule(&p->a, name);
+        break;
+    case 2:
+        do_pause(&p->a, name, pick(2));
+        break;
+    default:
+        p->a.now_ms += pick(3) ? 0 : PO__SCHEDULE_ON_TIME_MS + pick(300);
+        do_fire(&p->a, name, generation ? generation : 1, p->a.now_ms - pick(2) * pick(20000),
+                pick(3) ? 0 : 1 + pick(5));
     }
 }
 
@@ -164,6 +188,9 @@ static void any_command(struct pair *p)
                       pick(9) ? "0123456789abcdef" : "fedcba9876543210");
         else
             do_wish(&p->a, 1 + pick(4), pick(PO__WISH_GONE + 1));
+        break;
+    case 11:
+        schedule_command(p);
         break;
     default:
         answer(p);
