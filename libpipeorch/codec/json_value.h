@@ -3,8 +3,9 @@
  * A value is the slice of its text inside a text that po__json_ok accepted: no white space around
  * it, and it lives as long as the text. po__json_root() gives the outermost one, everything else is
  * reached from there. All functions are pure, allocate nothing (but for what they append to a
- * buffer) and look at each byte of what they are given a constant number of times; comparing
- * objects is the exception and is bounded by `work`.
+ * buffer, and for objects whose members are in another order) and look at each byte of what they
+ * are given a constant number of times; comparing whole values looks at each as often as it is deep
+ * and is bounded by `work`.
  *
  * A function that wants a type (an object, a number) is given a value of that type; callers ask
  * po__json_type() first. Strings are compared as decoded: "\u0061" is "a". */
@@ -13,9 +14,9 @@
 
 #include "json.h"
 
-/* Bytes that one comparison of two values may look at before it gives up. Two texts of 1 MiB with
- * their members in the same order need a hundredth of it. */
-#define PO__JSON_WORK_MAX ((uint64_t)256 * 1024 * 1024)
+/* Bytes that comparing values may look at before it gives up: 64 MiB, which is two texts of 1 MiB,
+ * both 32 arrays and objects deep. */
+#define PO__JSON_WORK_MAX ((uint64_t)64 * 1024 * 1024)
 
 enum po__json_type {
     PO__JSON_NULL,
@@ -57,15 +58,19 @@ size_t po__json_count(struct po__slice value); /* members or elements */
 
 /* Append what the token means, as UTF-8. 0 or the buffer's error. */
 int po__json_decode(struct po__buf *b, struct po__slice string);
+/* Where in the token the byte is written that is at `decoded` in what it means. */
+size_t po__json_token_offset(struct po__slice string, size_t decoded);
 bool po__json_string_is(struct po__slice string, struct po__slice text);
 int po__json_string_cmp(struct po__slice a, struct po__slice b); /* bytes of the decoded strings */
 size_t po__json_string_length(struct po__slice string);          /* in code points */
+uint64_t po__json_string_hash(struct po__slice string);          /* of the decoded string */
 
 /* ---- numbers: their exact decimal value, whatever their length and exponent ---- */
 
 int po__json_number_cmp(struct po__slice a, struct po__slice b); /* <0, 0, >0; -0 is 0 */
 bool po__json_is_integer(struct po__slice number);               /* 1, 1.0, 10e-1 and 1e400 are */
 bool po__json_is_negative(struct po__slice number);              /* less than 0 */
+uint64_t po__json_number_hash(struct po__slice number);          /* the same for equal values */
 /* The value of a whole number in 0..UINT64_MAX; false: it is none of these. */
 bool po__json_u64(struct po__slice number, uint64_t *v);
 /* Whether number / divisor is a whole number. The divisor is above 0 and has at most
@@ -77,11 +82,14 @@ bool po__json_is_multiple(struct po__slice number, struct po__slice divisor);
 /* ---- any ---- */
 
 /* 1 if a and b mean the same: the same type; numbers of the same value; the same strings; arrays of
- * equal elements in the same order; objects of as many members each, every member of one having its
- * equal in the other whatever the order (of a key that is there twice, the first counts).
- * 0 if not. *work is the number of bytes that may be looked at and is taken from;
- * PO_ETOOBIG: it was used up, and nothing is known. */
+ * equal elements in the same order; objects with equal members, whatever their order (an object in
+ * which a key stands twice is equal only to one with the same keys in the same order).
+ * 0 if not. *work is the number of bytes that may be looked at and is taken from; PO_ETOOBIG: it
+ * was used up, and nothing is known. PO_ENOMEM. */
 int po__json_equal(struct po__slice a, struct po__slice b, uint64_t *work);
+
+/* A number that is the same for equal values. *work as above; used up, the hash is of a part. */
+uint64_t po__json_hash(struct po__slice value, uint64_t *work);
 
 /* Append the value without the white space between its tokens; every token as it is.
  * Returns how many arrays and objects deep it is (a scalar: 0); an error is in b->err. */

@@ -7,8 +7,8 @@
  *   - In any other string the value becomes part of the text: a string as it is, every other value
  *     as its JSON text without white space.
  *   - Of dollars before a `{`, each two are one dollar; if one is left, it begins a reference.
- *     So `$${a}` is the text `${a}`, and `$$${a}` is a dollar and then the value. All other dollars,
- *     and all other braces, stand for themselves.
+ *     So `$${a}` is the text `${a}`, and `$$${a}` is a dollar and then the value. All other
+ * dollars, and all other braces, stand for themselves.
  *   - Keys of objects are not templates. Values that were put in are not looked at again.
  * The rendered text has no white space outside of strings. A string without a reference or `$${` is
  * copied byte for byte, as are numbers; a string with one is written anew with po__json_string().
@@ -34,15 +34,18 @@
  * Blanks, tabs and line breaks may stand between tokens. Strings and numbers are JSON's.
  *   - "==" and "!=" compare any two values: of different types they are not equal; otherwise as
  *     po__json_equal() has it (numbers by exact decimal value).
- *   - "<", "<=", ">", ">=" compare two numbers, or two strings byte by byte. Other types are an error.
- *   - "&&", "||", "!" and the whole want booleans; any other type is an error. The right side of "&&"
- *     and "||" is evaluated only if the left one does not decide.
+ *   - "<", "<=", ">", ">=" compare two numbers, or two strings byte by byte. Other types are an
+ * error.
+ *   - "&&", "||", "!" and the whole want booleans; any other type is an error. The right side of
+ * "&&" and "||" is evaluated only if the left one does not decide.
  *   - exists(path): true if every part of the path is there, false if one is not (the resolver said
  *     PO_ENOTFOUND, no such member or element, or a part of something that has no parts).
  *   - len(path): the number of an array's elements, an object's members or a string's code points.
  *     Other types are an error.
- *   - true, false, null, and exists and len before a `(`, are these words; written in `${}` they are
- *     paths.
+ *   - true, false, null, and exists and len before a `(`, are these words; written in `${}` they
+ * are paths.
+ *   - A wrong type that the text alone tells (`5 && a`, `len(a) < "x"`) is an error wherever it
+ * stands, also on a right side that is not evaluated.
  *
  * Everything is pure and deterministic, and takes time proportional to the text and to the values
  * that it names (but for comparing objects, which is bounded, see po__json_equal()). */
@@ -54,9 +57,10 @@
 #define PO__PATH_MAX_BYTES           512 /* one path as written */
 #define PO__PATH_PARTS_MAX           32  /* names, keys and indexes of one path */
 #define PO__PATH_INDEX_MAX           999999999
-#define PO__TEMPLATE_ERROR_MAX_BYTES 384  /* of a sentence, the NUL included; longer ones are cut */
-#define PO__CONDITION_MAX_BYTES      4096 /* of one condition */
-#define PO__CONDITION_DEPTH_MAX      32   /* parentheses and "!" inside of each other */
+#define PO__TEMPLATE_ERROR_MAX_BYTES 384 /* of a sentence, the NUL included; longer ones are cut   \
+                                          */
+#define PO__CONDITION_MAX_BYTES 4096     /* of one condition */
+#define PO__CONDITION_DEPTH_MAX 32       /* parentheses and "!" inside of each other */
 
 /* What was wrong. text is a sentence for people; offset counts bytes from the start of the template
  * or of the condition to where it was found. */
@@ -80,9 +84,11 @@ struct po__path {
     char names[PO__PATH_MAX_BYTES]; /* the decoded keys */
 };
 
-/* Parse text, all of it, as a path (no braces). 0 or PO_EINVAL with e (offset counts from
- * text.data). The path borrows from text. */
-int po__path_parse(struct po__path *path, struct po__slice text, struct po__template_error *e);
+/* Parse the path that text begins with. *used is its length; used NULL: text must be a path and
+ * nothing else. 0 or PO_EINVAL with e (offset counts from text.data). The path borrows from text,
+ * which is any bytes. */
+int po__path_parse(struct po__path *path, struct po__slice text, size_t *used,
+                   struct po__template_error *e);
 bool po__path_part_is(const struct po__path *path, unsigned part, const char *name);
 /* `parts` first parts of the path, as written. */
 struct po__slice po__path_head(const struct po__path *path, unsigned parts);
@@ -90,23 +96,24 @@ struct po__slice po__path_head(const struct po__path *path, unsigned parts);
 /* Where the values are. resolve gives the value that the first parts of a path name, and in *taken
  * how many parts (1..path->count) that were; the rest is walked by the caller of it. *value points
  * into a text that po__json_ok accepted, which must stay until the call that resolves has returned.
- * It returns 0; PO_ENOTFOUND: nothing is there (exists() is false, all else fails with PO_ENOTFOUND); any
- * other code: everything stops and returns it. On failure it may say why with po__template_fail;
- * if it does not, a sentence is made of the path. */
+ * It returns 0; PO_ENOTFOUND: nothing is there (exists() is false, all else fails with
+ * PO_ENOTFOUND); any other code: everything stops and returns it. On failure it may say why with
+ * po__template_fail; if it does not, a sentence is made of the path. */
 struct po__scope {
-    int (*resolve)(void *arg, const struct po__path *path, unsigned *taken,
-                   struct po__slice *value, struct po__template_error *e);
+    int (*resolve)(void *arg, const struct po__path *path, unsigned *taken, struct po__slice *value,
+                   struct po__template_error *e);
     void *arg;
 };
 
-/* The value that a path names. 0, PO_ENOTFOUND (e: the first part that is not there, and what is),
- * or the resolver's code. */
+/* The value that a path names. 0, PO_ENOTFOUND (e: the first part that is not there, and what is;
+ * offset counts from path->text), or the resolver's code. */
 int po__path_value(struct po__slice *value, const struct po__path *path,
                    const struct po__scope *scope, struct po__template_error *e);
 
-/* Append the rendered template to out (out->max_bytes bounds it). The appended text is one that po__json_ok
- * accepts. On failure out holds a part of it. 0, PO_EINVAL (syntax), PO_ENOTFOUND, PO_ETOOBIG (too long, or
- * with a value in its place deeper than PO__JSON_DEPTH_MAX), PO_ENOMEM, or the resolver's code. */
+/* Append the rendered template to out (out->max_bytes bounds it). The appended text is one that
+ * po__json_ok accepts. On failure out holds a part of it. 0, PO_EINVAL (syntax), PO_ENOTFOUND,
+ * PO_ETOOBIG (too long, or with a value in its place deeper than PO__JSON_DEPTH_MAX), PO_ENOMEM, or
+ * the resolver's code. */
 int po__template_render(struct po__buf *out, struct po__slice text, const struct po__scope *scope,
                         struct po__template_error *e);
 
@@ -115,16 +122,18 @@ int po__template_render(struct po__buf *out, struct po__slice text, const struct
  * may have said why with po__template_fail. */
 typedef int (*po__ref_fn)(void *arg, const struct po__path *path, size_t offset,
                           struct po__template_error *e);
-/* 0, PO_EINVAL (syntax), PO_ENOMEM, or the callback's code. ref may be NULL: only the syntax is checked. */
+/* 0, PO_EINVAL (syntax), PO_ENOMEM, or the callback's code. ref may be NULL: only the syntax is
+ * checked. */
 int po__template_refs(struct po__slice text, po__ref_fn ref, void *arg,
                       struct po__template_error *e);
 
-/* The syntax of a condition, and its references. 0, PO_EINVAL, PO_ETOOBIG (PO__CONDITION_MAX_BYTES), or the
- * callback's code. text is any bytes. */
+/* The syntax of a condition, and its references. 0, PO_EINVAL, PO_ETOOBIG
+ * (PO__CONDITION_MAX_BYTES), or the callback's code. text is any bytes. */
 int po__condition_check(struct po__slice text, po__ref_fn ref, void *arg,
                         struct po__template_error *e);
-/* 0 and *result; PO_EINVAL (syntax, or a type that the operator does not take); PO_ENOTFOUND; PO_ETOOBIG (the
- * condition is too long, or comparing took more than PO__JSON_WORK_MAX); or the resolver's code. */
+/* 0 and *result; PO_EINVAL (syntax, or a type that the operator does not take); PO_ENOTFOUND;
+ * PO_ETOOBIG (the condition is too long, or comparing took more than PO__JSON_WORK_MAX); or the
+ * resolver's code. */
 int po__condition_eval(bool *result, struct po__slice text, const struct po__scope *scope,
                        struct po__template_error *e);
 
