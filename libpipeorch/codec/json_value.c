@@ -16,13 +16,21 @@ static const char *skip_blanks(const char *p, const char *end)
     return p;
 }
 
-/* p is at the opening quote; behind the closing one. */
+/* p is at the opening quote; behind the closing one, which is the first with an even number of
+ * backslashes before it. */
 static const char *skip_string(const char *p, const char *end)
 {
-    for (p++; p < end && *p != '"'; p++)
-        if (*p == '\\')
-            p++;
-    return p < end ? p + 1 : end;
+    const char *from = ++p, *quote;
+    while (p < end && (quote = memchr(p, '"', (size_t)(end - p))) != NULL) {
+        size_t backslashes = 0;
+        while (quote - backslashes > from && quote[-(ptrdiff_t)backslashes - 1] == '\\')
+            backslashes++;
+        p = quote + 1;
+        if (backslashes % 2 == 0)
+            return p;
+        from = p;
+    }
+    return end;
 }
 
 static const char *skip_nested(const char *p, const char *end)
@@ -284,6 +292,8 @@ bool po__json_string_is(struct po__slice string, struct po__slice text)
 int po__json_string_cmp(struct po__slice a, struct po__slice b)
 {
     struct runs x, y;
+    if (po__slice_eq(a, b))
+        return 0;
     runs_init(&x, a);
     runs_init(&y, b);
     for (;;) {

@@ -54,13 +54,14 @@
 
 #include "json_value.h"
 
-#define PO__PATH_MAX_BYTES           512 /* one path as written */
-#define PO__PATH_PARTS_MAX           32  /* names, keys and indexes of one path */
-#define PO__PATH_INDEX_MAX           999999999
-#define PO__TEMPLATE_ERROR_MAX_BYTES 384 /* of a sentence, the NUL included; longer ones are cut   \
-                                          */
-#define PO__CONDITION_MAX_BYTES 4096     /* of one condition */
-#define PO__CONDITION_DEPTH_MAX 32       /* parentheses and "!" inside of each other */
+#define PO__PATH_MAX_BYTES 512 /* one path as written */
+#define PO__PATH_PARTS_MAX 32  /* names, keys and indexes of one path */
+#define PO__PATH_INDEX_MAX 999999999
+#define PO__TEMPLATE_ERROR_MAX_BYTES                                                               \
+    384                              /* of a sentence, the NUL included; longer ones are cut       \
+                                      */
+#define PO__CONDITION_MAX_BYTES 4096 /* of one condition */
+#define PO__CONDITION_DEPTH_MAX 32   /* parentheses and "!" inside of each other */
 
 /* What was wrong. text is a sentence for people; offset counts bytes from the start of the template
  * or of the condition to where it was found. */
