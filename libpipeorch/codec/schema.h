@@ -29,7 +29,7 @@
 #define PO__SCHEMA_DEPTH_MAX 256
 /* Bytes of schema and value that one validation may look at. A flat value of 1 MiB needs a few
  * times its own size; what needs more is refused, with an error of its own. */
-#define PO__SCHEMA_WORK_MAX ((uint64_t)32 * 1024 * 1024)
+#define PO__SCHEMA_WORK_MAX ((uint64_t)64 * 1024 * 1024)
 #define PO__SCHEMA_POINTER_MAX_BYTES                                                               \
     256                               /* of a JSON pointer, the NUL included; longer ones are cut */
 #define PO__SCHEMA_TEXT_MAX_BYTES 256 /* of a sentence, likewise */
@@ -42,6 +42,11 @@ struct po__schema_error {
 };
 /* The pointer for a sentence: "/age", or "the top level". */
 const char *po__schema_place(const struct po__schema_error *e);
+
+/* "input of classify:image 1.2.0 breaks its schema at /age: 200 is above the maximum 150 (maximum)"
+ */
+void po__schema_say(char *out, size_t len, const char *what, struct po__slice capability,
+                    struct po__slice version, const struct po__schema_error *e);
 
 /* Whether the schema is one of the subset. 0; PO_EINVAL: e names the keyword, what is wrong with
  * it, and the nearest supported one; PO_ENOMEM. */

@@ -184,6 +184,15 @@ const char *po__schema_place(const struct po__schema_error *e)
     return e->pointer[0] ? e->pointer : "the top level";
 }
 
+void po__schema_say(char *out, size_t len, const char *what, struct po__slice capability,
+                    struct po__slice version, const struct po__schema_error *e)
+{
+    snprintf(out, len, "%s of %.*s %.*s %s at %s: %s%s%s%s", what, (int)capability.len,
+             capability.data, (int)version.len, version.data,
+             e->rule[0] ? "breaks its schema" : "cannot be validated", po__schema_place(e), e->text,
+             e->rule[0] ? " (" : "", e->rule, e->rule[0] ? ")" : "");
+}
+
 /* Room for `len` more bytes of a pointer, or none left at all. */
 static void pointer_put(char *out, size_t *len, struct po__slice text)
 {
@@ -293,21 +302,35 @@ static int distinct(const struct entry *entries, size_t count, size_t pair[2], u
     return 1;
 }
 
-int po__schema_distinct(struct po__slice container, size_t pair[2], uint64_t *work)
+/* Few are compared in place: most objects of a schema are small. */
+#define FEW 16
+
+static bool collect(struct po__slice container, struct po__buf *b, uint64_t *work)
 {
-    struct po__buf b = {0};
     struct po__json_iter it;
     for (po__json_iter(&it, container); po__json_next(&it) && *work > 0;) {
         struct po__slice value = it.object ? it.key : it.value;
         struct entry entry = {po__json_hash(value, work), it.index, value};
-        po__buf_append(&b, &entry, sizeof entry);
+        po__buf_append(b, &entry, sizeof entry);
     }
-    size_t count = b.len / sizeof(struct entry);
-    int rv = b.err ? b.err : *work == 0 ? PO_ETOOBIG : 1;
-    if (rv == 1 && count > 1) {
+    return b->err == 0 && *work > 0;
+}
+
+int po__schema_distinct(struct po__slice container, size_t pair[2], uint64_t *work)
+{
+    struct entry few[FEW];
+    struct po__buf b = {0};
+    size_t count = po__json_count(container);
+    if (count < 2)
+        return 1;
+    if (count <= FEW)
+        b = (struct po__buf){.data = (uint8_t *)few, .cap = sizeof few, .max_bytes = sizeof few};
+    int rv = !collect(container, &b, work) ? (b.err ? b.err : PO_ETOOBIG) : 1;
+    if (rv == 1) {
         qsort(b.data, count, sizeof(struct entry), by_hash);
         rv = distinct((const struct entry *)(const void *)b.data, count, pair, work);
     }
-    po__buf_fini(&b);
+    if (count > FEW)
+        po__buf_fini(&b);
     return rv;
 }
