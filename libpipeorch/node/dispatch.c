@@ -3,6 +3,8 @@
 
 #include <pipeorch/error.h>
 
+#define MESSAGE_MAX_BYTES 1024
+
 /* Commands that only the node itself may propose. */
 static bool internal_only(const struct po__cmd *cmd)
 {
@@ -51,6 +53,8 @@ static int stage_one(struct po__node *n, struct po__call *c, struct po__mpr *r, 
         return PO_EREFUSED;
     }
     rv = fit_level(n, &n->cmd, message, message_len);
+    if (!rv)
+        rv = po__schemas_enforce(n, &n->cmd, message, message_len);
     if (rv)
         return rv;
     rv = po__stage_command(n, &n->cmd, c, sub);
@@ -61,7 +65,7 @@ static int stage_one(struct po__node *n, struct po__call *c, struct po__mpr *r, 
 
 static void serve_command(struct po__node *n, struct po__call *c, const struct po__request *req)
 {
-    char message[512] = "";
+    char message[MESSAGE_MAX_BYTES] = "";
     struct po__mpr r;
     po__mpr_init(&r, req->body.data, req->body.len);
     int rv = stage_one(n, c, &r, 0, message, sizeof message);
@@ -106,7 +110,7 @@ static void serve_batch(struct po__node *n, struct po__call *c, const struct po_
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        char message[512] = "";
+        char message[MESSAGE_MAX_BYTES] = "";
         struct po__slice raw = po__mpr_raw(&r);
         struct po__mpr one;
         po__mpr_init(&one, raw.data, raw.len);
