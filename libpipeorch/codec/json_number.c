@@ -129,11 +129,6 @@ bool po__json_is_integer(struct po__slice number)
     return whole(&d);
 }
 
-bool po__json_is_negative(struct po__slice number)
-{
-    return parse(number).negative;
-}
-
 bool po__json_u64(struct po__slice number, uint64_t *v)
 {
     struct decimal d = parse(number);

@@ -69,7 +69,6 @@ uint64_t po__json_string_hash(struct po__slice string);          /* of the decod
 
 int po__json_number_cmp(struct po__slice a, struct po__slice b); /* <0, 0, >0; -0 is 0 */
 bool po__json_is_integer(struct po__slice number);               /* 1, 1.0, 10e-1 and 1e400 are */
-bool po__json_is_negative(struct po__slice number);              /* less than 0 */
 uint64_t po__json_number_hash(struct po__slice number);          /* the same for equal values */
 /* The value of a whole number in 0..UINT64_MAX; false: it is none of these. */
 bool po__json_u64(struct po__slice number, uint64_t *v);

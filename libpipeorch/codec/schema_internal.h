@@ -114,7 +114,7 @@ const char *po__schema_show(struct po__shown *shown, struct po__slice value);
  * equal. 1, or 0 with the indexes of two that are; PO_ETOOBIG (*work was used up), PO_ENOMEM. */
 int po__schema_distinct(struct po__slice container, size_t pair[2], uint64_t *work);
 
-/* Names of types, comma-separated or quoted, end up in sentences: the text of the keyword does. */
+/* name: a string token. "integer" is a type, too. */
 bool po__schema_type_is(struct po__slice name, struct po__slice value);
 bool po__schema_type_known(struct po__slice name);
 

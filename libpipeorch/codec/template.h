@@ -7,8 +7,8 @@
  *   - In any other string the value becomes part of the text: a string as it is, every other value
  *     as its JSON text without white space.
  *   - Of dollars before a `{`, each two are one dollar; if one is left, it begins a reference.
- *     So `$${a}` is the text `${a}`, and `$$${a}` is a dollar and then the value. All other
- * dollars, and all other braces, stand for themselves.
+ *     So `$${a}` is the text `${a}`, and `$$${a}` is a dollar and then the value. All
+ *     other dollars, and all other braces, stand for themselves.
  *   - Keys of objects are not templates. Values that were put in are not looked at again.
  * The rendered text has no white space outside of strings. A string without a reference or `$${` is
  * copied byte for byte, as are numbers; a string with one is written anew with po__json_string().
@@ -35,17 +35,17 @@
  *   - "==" and "!=" compare any two values: of different types they are not equal; otherwise as
  *     po__json_equal() has it (numbers by exact decimal value).
  *   - "<", "<=", ">", ">=" compare two numbers, or two strings byte by byte. Other types are an
- * error.
+ *     error.
  *   - "&&", "||", "!" and the whole want booleans; any other type is an error. The right side of
- * "&&" and "||" is evaluated only if the left one does not decide.
+ *     "&&" and "||" is evaluated only if the left one does not decide.
  *   - exists(path): true if every part of the path is there, false if one is not (the resolver said
  *     PO_ENOTFOUND, no such member or element, or a part of something that has no parts).
  *   - len(path): the number of an array's elements, an object's members or a string's code points.
  *     Other types are an error.
- *   - true, false, null, and exists and len before a `(`, are these words; written in `${}` they
- * are paths.
- *   - A wrong type that the text alone tells (`5 && a`, `len(a) < "x"`) is an error wherever it
- * stands, also on a right side that is not evaluated.
+ *   - true, false, null, and exists and len before a `(`, are these words; written in `${}`
+ *     they are paths.
+ *   - A wrong type that the text alone tells (`5 && a`, `len(a) < "x"`) is an error wherever
+ *     it stands, also on a right side that is not evaluated.
  *
  * Everything is pure and deterministic, and takes time proportional to the text and to the values
  * that it names (but for comparing objects, which is bounded, see po__json_equal()). */
@@ -54,14 +54,12 @@
 
 #include "json_value.h"
 
-#define PO__PATH_MAX_BYTES 512 /* one path as written */
-#define PO__PATH_PARTS_MAX 32  /* names, keys and indexes of one path */
-#define PO__PATH_INDEX_MAX 999999999
-#define PO__TEMPLATE_ERROR_MAX_BYTES                                                               \
-    384                              /* of a sentence, the NUL included; longer ones are cut       \
-                                      */
-#define PO__CONDITION_MAX_BYTES 4096 /* of one condition */
-#define PO__CONDITION_DEPTH_MAX 32   /* parentheses and "!" inside of each other */
+#define PO__PATH_MAX_BYTES           512 /* one path as written */
+#define PO__PATH_PARTS_MAX           32  /* names, keys and indexes of one path */
+#define PO__PATH_INDEX_MAX           999999999
+#define PO__TEMPLATE_ERROR_MAX_BYTES 384  /* of a sentence, with its NUL; longer is cut */
+#define PO__CONDITION_MAX_BYTES      4096 /* of one condition */
+#define PO__CONDITION_DEPTH_MAX      32   /* parentheses and "!" inside of each other */
 
 /* What was wrong. text is a sentence for people; offset counts bytes from the start of the template
  * or of the condition to where it was found. */

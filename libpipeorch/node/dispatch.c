@@ -3,8 +3,6 @@
 
 #include <pipeorch/error.h>
 
-#define MESSAGE_MAX_BYTES 1024
-
 /* Commands that only the node itself may propose. */
 static bool internal_only(const struct po__cmd *cmd)
 {
@@ -65,7 +63,7 @@ static int stage_one(struct po__node *n, struct po__call *c, struct po__mpr *r, 
 
 static void serve_command(struct po__node *n, struct po__call *c, const struct po__request *req)
 {
-    char message[MESSAGE_MAX_BYTES] = "";
+    char message[PO__SENTENCE_MAX_BYTES] = "";
     struct po__mpr r;
     po__mpr_init(&r, req->body.data, req->body.len);
     int rv = stage_one(n, c, &r, 0, message, sizeof message);
@@ -110,7 +108,7 @@ static void serve_batch(struct po__node *n, struct po__call *c, const struct po_
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        char message[MESSAGE_MAX_BYTES] = "";
+        char message[PO__SENTENCE_MAX_BYTES] = "";
         struct po__slice raw = po__mpr_raw(&r);
         struct po__mpr one;
         po__mpr_init(&one, raw.data, raw.len);

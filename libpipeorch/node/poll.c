@@ -152,7 +152,7 @@ static void answer_poll(struct po__node *n, struct po__session *s, struct po__ca
 static void stage_done(struct po__node *n, struct po__call *c, const struct po__done *d,
                        struct po__slice worker_id, uint32_t sub)
 {
-    char message[1024];
+    char message[PO__SENTENCE_MAX_BYTES];
     struct po__cmd *cmd = &n->cmd;
     if (d->kind == PO__DONE_COMPLETE) {
         cmd->type = PO__CMD_TASK_COMPLETE;
