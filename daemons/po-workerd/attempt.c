@@ -1,5 +1,6 @@
 #include "attempt.h"
 
+#include <pipeorch/client.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -52,11 +53,14 @@ static void answer(po_task *task, enum verdict verdict, const struct po__buf *ou
                                           : po_task_fail(task, error, verdict == VERDICT_RETRY);
     if (rv == 0)
         return;
-    /* The task is still ours. Without an answer it would keep its slot until the lease ends. */
+    /* The task is still ours. Without an answer it would keep its slot until the lease ends. Output
+     * that breaks its schema may be right the next time; so the leader has it, too. */
+    bool schema = rv == PO_EINVAL;
+    const char *why = schema ? po_client_error() : po_strerror(rv);
     po__error(logging(), "workerd.answer", "the result of task %llu cannot be sent: %s (%s)",
-              (unsigned long long)id, po_strerror(rv), po_err_name(rv));
+              (unsigned long long)id, why, po_err_name(rv));
     if (verdict == VERDICT_SUCCEEDED)
-        po_task_fail(task, po_strerror(rv), po_err_retryable(rv));
+        po_task_fail(task, why, schema || po_err_retryable(rv));
 }
 
 /* ---- the command ---- */

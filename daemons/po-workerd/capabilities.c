@@ -10,6 +10,7 @@
 
 #include "../common/files.h"
 #include "base/alloc.h"
+#include "schemas.h"
 
 static const struct po__doc_key file_keys[] = {
     {"capabilities", PO__DOC_ARRAY, true},
@@ -288,7 +289,7 @@ static int check_file(struct po__doc *d, json_t *root)
     {
         char at[PO__SPEC_POINTER_MAX_BYTES];
         snprintf(at, sizeof at, "/capabilities/%zu", i);
-        if (check_capability(d, at, cap))
+        if (check_capability(d, at, cap) || schemas_check(d, at, i))
             return PO_ENOMEM;
     }
     check_duplicates(d, caps);
@@ -358,16 +359,6 @@ static int build_env(struct command *c, json_t *env, char **inherited)
     return 0;
 }
 
-static int build_schema(char **out, const json_t *schema)
-{
-    if (!schema)
-        return 0;
-    char *text = json_dumps(schema, JSON_COMPACT);
-    *out = text ? po__strndup(text, strlen(text)) : NULL;
-    free(text); /* jansson's allocator */
-    return *out ? 0 : PO_ENOMEM;
-}
-
 static int build_command(struct command *c, const json_t *cap, const char *file, char **inherited)
 {
     const json_t *words = json_object_get(cap, "command"), *item;
@@ -381,9 +372,7 @@ static int build_command(struct command *c, const json_t *cap, const char *file,
     c->final_codes[EX_USAGE_CODE] = c->final_codes[EX_DATAERR_CODE] = codes == NULL;
     json_array_foreach(codes, i, item) c->final_codes[json_integer_value(item)] = true;
     c->timeout_ms = (uint32_t)json_integer_value(json_object_get(cap, "timeout_ms"));
-    if (build_env(c, json_object_get(cap, "env"), inherited) ||
-        build_schema(&c->input_schema, json_object_get(cap, "input_schema")) ||
-        build_schema(&c->output_schema, json_object_get(cap, "output_schema")))
+    if (build_env(c, json_object_get(cap, "env"), inherited))
         return PO_ENOMEM;
     c->capability = (struct po_capability){
         .size = sizeof c->capability,
@@ -397,7 +386,7 @@ static int build_command(struct command *c, const json_t *cap, const char *file,
     return 0;
 }
 
-static int build(struct capabilities *c, const char *file, char **inherited)
+static int build(struct capabilities *c, const struct po__doc *d, char **inherited)
 {
     const json_t *caps = json_object_get(c->root, "capabilities"), *cap;
     json_t *labels = json_object_get(c->root, "labels"), *value;
@@ -409,7 +398,10 @@ static int build(struct capabilities *c, const char *file, char **inherited)
     c->count = (unsigned)json_array_size(caps);
     json_array_foreach(caps, i, cap)
     {
-        if (build_command(&c->commands[i], cap, file, inherited))
+        struct command *cmd = &c->commands[i];
+        if (schemas_text(&cmd->input_schema, d->text, i, "input_schema") ||
+            schemas_text(&cmd->output_schema, d->text, i, "output_schema") ||
+            build_command(cmd, cap, d->file, inherited))
             return PO_ENOMEM;
     }
     json_object_foreach(labels, key, value) c->labels[c->labels_count++] =
@@ -432,7 +424,7 @@ int capabilities_load(struct capabilities *c, struct po__doc *d, const char *pat
     if (c->root)
         rv = check_file(d, c->root);
     if (!rv)
-        rv = build(c, path, inherited);
+        rv = build(c, d, inherited);
     d->text = po__slice(NULL, 0);
 out:
     po__buf_fini(&text);

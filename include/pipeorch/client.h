@@ -174,7 +174,8 @@ struct po_task_opts {
 };
 
 /* Submit a durable task. *task_id (may be NULL) receives its id. With the same opts->key the
- * same task is answered again. Returns 0, PO_EINVAL, PO_ETOOBIG, PO_EQUOTA (too many unfinished
+ * same task is answered again. Returns 0, PO_EINVAL (also, since 0.2, an input that breaks the
+ * capability's input_schema, see types.h), PO_ETOOBIG, PO_EQUOTA (too many unfinished
  * tasks), or as po_apply. Since 0.1. */
 PO_API int po_submit_task(po_client *client, const struct po_task_opts *task,
                           const struct po_call_opts *opts, uint64_t *task_id);

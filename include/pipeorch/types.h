@@ -116,12 +116,27 @@ typedef void (*po_result_cb)(void *arg, const struct po_result *result);
 #define PO_OVERLAP_ALLOW 0 /* start another one */
 #define PO_OVERLAP_SKIP  1 /* none; the tick counts as skipped */
 
-/* One capability that a worker offers. Strings are borrowed for the call. */
+/* One capability that a worker offers. Strings are borrowed for the call.
+ *
+ * The schemas are JSON Schema, draft 2020-12, a subset of it: type, enum, const; allOf, anyOf,
+ * oneOf, not, if, then, else; $ref to "#" and "#/$defs/NAME", $defs; properties, required,
+ * additionalProperties, propertyNames, minProperties, maxProperties, dependentRequired; items,
+ * prefixItems, minItems, maxItems, uniqueItems, contains, minContains, maxContains; minimum,
+ * maximum, exclusiveMinimum, exclusiveMaximum, multipleOf (exact, in decimal); minLength, maxLength
+ * (in code points). title, description, default, examples, $comment, format, deprecated, readOnly,
+ * writeOnly, contentMediaType and contentEncoding say nothing that is checked. A schema with
+ * anything else is refused where it is registered.
+ *
+ * Since 0.2 they are enforced. A task is not accepted if its input breaks the input_schema of the
+ * highest version among those that are registered and that the request allows; should it reach a
+ * worker whose input_schema it breaks, it fails there, for good. A result that breaks the worker's
+ * output_schema is not accepted from the handler (po_task_complete), and fails the attempt. Where
+ * nobody is registered, or there is no schema, everything is allowed. */
 struct po_capability {
     size_t size;
     const char *name;    /* "verb:name", each part [a-z0-9_.-]+, as "classify:image_category" */
     const char *version; /* semantic version "1.2.3"; NULL: "1.0.0" */
-    const char *input_schema;  /* JSON Schema text or NULL; stored and listed, not enforced yet */
+    const char *input_schema;  /* JSON Schema text; NULL or "": none */
     const char *output_schema; /* likewise */
     int requires_gpu;
     uint32_t max_concurrency; /* 1..PO_CONCURRENCY_MAX; 0: 1 */

@@ -48,7 +48,8 @@ PO_API int po_worker_open(po_worker **worker, const struct po_worker_opts *opts,
                           size_t error_len);
 
 /* Offer a capability, served by handler(arg, task). Before po_worker_run only, one thread at a
- * time. Strings are copied. Returns 0, PO_EINVAL, PO_EEXISTS, PO_EQUOTA (more than
+ * time. Strings are copied. Returns 0, PO_EINVAL (also a schema outside of the subset that types.h
+ * names; po_client_error says which keyword), PO_EEXISTS, PO_EQUOTA (more than
  * PO_CAPABILITIES_MAX), PO_ENOMEM. Since 0.1. */
 PO_API int po_worker_handle(po_worker *worker, const struct po_capability *capability,
                             po_task_handler handler, void *arg);
@@ -80,8 +81,9 @@ PO_API int po_task_cancelled(const po_task *task); /* 1 once the lease is known 
 /* Answer. result is JSON text (NULL: "null") of at most PO_PAYLOAD_MAX_BYTES; error is UTF-8
  * text, cut at PO_ERROR_TEXT_MAX_BYTES. retryable 0: the task fails at once, whatever its
  * attempts. The bytes are copied; the task is the library's again. Delivery goes on in the
- * background until the cluster accepted or refused it. Any thread. Returns 0, PO_EINVAL (not
- * JSON; the task is still yours), PO_ETOOBIG (likewise), PO_ENOMEM (likewise). Since 0.1. */
+ * background until the cluster accepted or refused it. Any thread. Returns 0, PO_EINVAL (not JSON,
+ * or since 0.2: the result breaks the capability's output_schema, and po_client_error says where
+ * and how; the task is still yours), PO_ETOOBIG (likewise), PO_ENOMEM (likewise). Since 0.1. */
 PO_API int po_task_complete(po_task *task, const void *result, size_t len);
 PO_API int po_task_fail(po_task *task, const char *error, int retryable);
 

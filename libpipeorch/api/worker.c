@@ -9,6 +9,7 @@
 
 #include "../base/alloc.h"
 #include "../codec/json.h"
+#include "../codec/schema.h"
 #include "../net/address.h"
 #include "../net/peer.h"
 #include "placement.h"
@@ -196,6 +197,11 @@ static int check_schema(const char *schema, const char *name, const char *which)
                                name, len, SCHEMA_MAX_BYTES);
     if (len && !po__json_ok(po__str(schema)))
         return po__client_fail(PO_EINVAL, "%s of capability %s is not a JSON text", which, name);
+    struct po__schema_error e;
+    int rv = len ? po__schema_check(po__str(schema), &e) : 0;
+    if (rv)
+        return po__client_fail(rv, "%s of capability %s, at %s: %s", which, name,
+                               po__schema_place(&e), e.text);
     return 0;
 }
 

@@ -11,13 +11,16 @@
 #include <string.h>
 
 #include "../base/alloc.h"
+#include "../codec/schema.h"
 #include "../codec/utf8.h"
 #include "../spec/spec.h"
 #include "call.h"
 #include "worker_internal.h"
 
-#define EXTEND_MIN_MS 100
-#define EXTEND_MAX_MS 86400000
+#define EXTEND_MIN_MS     100
+#define EXTEND_MAX_MS     86400000
+#define MESSAGE_MAX_BYTES 1024
+#define VERSION_DEFAULT   "1.0.0"
 
 static const uint32_t allowed[] = {
     [PO__TASK_QUEUED] = PO__TO(PO__TASK_IN_HANDLER),
@@ -138,6 +141,41 @@ void po__worker_forget_all(struct po_worker *w)
         forget(w, po__container_of(n, struct po_task, by_token));
 }
 
+/* ---- schemas ---- */
+
+/* 0, or why the value breaks the schema, with a sentence. A handler of a schema is given nothing
+ * else, and the cluster gets nothing else from it: the leader checks too, but when a task is
+ * submitted it may know other versions than that which runs it in the end. */
+static int validate(const struct po_task *t, const char *what, const char *schema,
+                    struct po__slice value, char *message, size_t message_len)
+{
+    const struct po_capability *c = &t->offered->capability;
+    struct po__schema_error e;
+    if (!schema || !*schema)
+        return 0;
+    int rv = po__schema_validate(po__str(schema), value, &e);
+    if (rv)
+        po__schema_say(message, message_len, what, po__str(c->name),
+                       po__str(c->version ? c->version : VERSION_DEFAULT), &e);
+    return rv;
+}
+
+/* Whether the handler may have it; else it is answered. */
+static bool input_allowed(struct po_task *t)
+{
+    char why[MESSAGE_MAX_BYTES];
+    int rv = validate(t, "input", t->offered->capability.input_schema,
+                      po__slice(t->input, t->input_len), why, sizeof why);
+    if (rv == 0)
+        return true;
+    po__warn(&t->worker->log, "worker.schema", "task %llu: %s", (unsigned long long)t->id, why);
+    if (po_task_fail(t, why, rv == PO_ENOMEM))
+        po__error(&t->worker->log, "worker.schema",
+                  "out of memory for the answer of task %llu; its lease will expire",
+                  (unsigned long long)t->id);
+    return false;
+}
+
 /* ---- handler threads ---- */
 
 static void *handler_thread(void *arg)
@@ -154,7 +192,8 @@ static void *handler_thread(void *arg)
         const struct po__offered *o = t->offered;
         w->in_handler_count++;
         pthread_mutex_unlock(&w->lock);
-        o->handler(o->arg, t); /* t may be gone when it returns */
+        if (input_allowed(t))
+            o->handler(o->arg, t); /* t may be gone when it returns */
         pthread_mutex_lock(&w->lock);
     }
     pthread_mutex_unlock(&w->lock);
@@ -268,6 +307,11 @@ int po_task_complete(po_task *task, const void *result, size_t len)
                                "the result of task %llu is not a JSON text; expected exactly one "
                                "JSON value in UTF-8",
                                (unsigned long long)task->id);
+    char why[MESSAGE_MAX_BYTES];
+    int rv = validate(task, "output", task->offered->capability.output_schema,
+                      po__slice(result, len), why, sizeof why);
+    if (rv)
+        return po__client_fail(rv, "%s", why);
     return answer(task, PO__DONE_COMPLETE, 0, result, len);
 }
 

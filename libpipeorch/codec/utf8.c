@@ -64,3 +64,12 @@ bool po__utf8_ok(struct po__slice text)
     }
     return true;
 }
+
+struct po__slice po__utf8_cut(struct po__slice text, size_t max_bytes)
+{
+    if (text.len <= max_bytes)
+        return text;
+    while (max_bytes > 0 && ((unsigned char)text.data[max_bytes] & 0xc0) == 0x80)
+        max_bytes--;
+    return po__slice(text.data, max_bytes);
+}

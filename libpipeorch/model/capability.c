@@ -158,7 +158,19 @@ int po__offer_attach(struct po__model *m, struct po__offer *o, struct po__worker
         return PO_ENOMEM;
     }
     PO_INVARIANT(!po__tree_insert(&o->cap->offers, &o->by_worker, by_worker_cmp));
+    if (!o->group->sample)
+        o->group->sample = o;
     return 0;
+}
+
+/* Of a group that lost its sample and is not empty. */
+static struct po__offer *another_sample(const struct po__capability *cap, const struct po__group *g)
+{
+    struct po__tree_node *n = po__tree_first(&cap->offers);
+    while (n && po__container_of(n, struct po__offer, by_worker)->group != g)
+        n = po__tree_next(n);
+    PO_INVARIANT(n);
+    return po__container_of(n, struct po__offer, by_worker);
 }
 
 /* Tasks that hold it are the caller's to bind again or to take away. */
@@ -170,6 +182,8 @@ void po__offer_detach(struct po__model *m, struct po__offer *o)
     if (--o->group->offers_count == 0) {
         po__tree_remove(&o->cap->groups, &o->group->by_profile);
         po__free(o->group);
+    } else if (o->group->sample == o) {
+        o->group->sample = another_sample(o->cap, o->group);
     }
     po__cap_put(m, o->cap);
     o->cap = NULL;
@@ -208,4 +222,18 @@ void po__offers_link(struct po__worker *w)
         PO_INVARIANT(!po__tree_insert(&o->cap->free, &o->free_any, free_any_cmp));
         PO_INVARIANT(!po__tree_insert(&o->group->free, &o->free_group, free_group_cmp));
     }
+}
+
+bool po__model_output_schema(const struct po__model *m, uint64_t task_id, uint64_t token,
+                             struct po__slice worker_id, struct po__schema_of *out)
+{
+    const struct po__task *t = po__task_find(m, task_id);
+    const struct po__worker *w = po__model_worker(m, worker_id);
+    if (!t || !w || t->token != token || !t->origin || !po__slice_eq(t->origin->id, worker_id))
+        return false;
+    const struct po__offer *o = po__offer_of(w, po__cap_find(m, t->capability));
+    if (!o || o->output_schema.len == 0)
+        return false;
+    *out = (struct po__schema_of){t->capability, o->version, o->output_schema};
+    return true;
 }

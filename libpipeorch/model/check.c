@@ -65,6 +65,9 @@ static int check_offer(const struct po__checker *c, const struct po__worker *w,
     if (free != po__tree_linked(&o->free_any) || free != po__tree_linked(&o->free_group))
         return po__broken(c, "worker %s: %s is %sfree but %slisted", w->id, o->cap->name.data,
                           free ? "" : "not ", free ? "not " : "");
+    if (!o->group->sample || o->group->sample->group != o->group)
+        return po__broken(c, "worker %s: the group of its offer of %s has no sample", w->id,
+                          o->cap->name.data);
     if (!po__slice_eq(o->group->zone, w->origin->zone) ||
         !po__slice_eq(o->group->version, o->version) || o->group->gpu != o->requires_gpu)
         return po__broken(c, "worker %s: %s is listed in a group of zone %s, version %s", w->id,

@@ -92,6 +92,40 @@ enum po__misfit po__misfit(const struct po__placement *p, const struct po__offer
     return resource_misfit(p, w, which);
 }
 
+static const struct po__offer *newer(const struct po__offer *a, const struct po__offer *b)
+{
+    return !b || po__semver_cmp(a->version, b->version) > 0 ? a : b;
+}
+
+/* Offers of a group have the same version: one of each is looked at, unless labels tell them apart.
+ */
+static const struct po__offer *newest(const struct po__capability *cap,
+                                      const struct po__placement *p)
+{
+    const struct po__offer *best = NULL;
+    uint32_t which;
+    const struct po__tree *tree = p->labels_count ? &cap->offers : &cap->groups;
+    for (struct po__tree_node *n = po__tree_first(tree); n; n = po__tree_next(n)) {
+        const struct po__offer *o = p->labels_count
+                                        ? po__container_of(n, struct po__offer, by_worker)
+                                        : po__container_of(n, struct po__group, by_profile)->sample;
+        if (!group_misfit(p, o->group) && !label_misfit(p, o->worker, &which))
+            best = newer(o, best);
+    }
+    return best;
+}
+
+bool po__model_input_schema(const struct po__model *m, struct po__slice capability,
+                            const struct po__placement *p, struct po__schema_of *out)
+{
+    const struct po__capability *cap = po__cap_find(m, capability);
+    const struct po__offer *o = cap ? newest(cap, p) : NULL;
+    if (!o || o->input_schema.len == 0)
+        return false;
+    *out = (struct po__schema_of){cap->name, o->version, o->input_schema};
+    return true;
+}
+
 /* The first of a group, or its last, that has what the placement wants of a worker. */
 static struct po__offer *first_in(const struct po__group *g, const struct po__placement *p,
                                   bool last)

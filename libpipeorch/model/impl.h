@@ -30,7 +30,8 @@ enum po__outcome { PO__OUTCOME_NONE = 0, PO__OUTCOME_COMPLETED = 1, PO__OUTCOME_
 
 struct po__group { /* the offers of one capability that agree in zone, version and gpu */
     struct po__tree_node by_profile;
-    struct po__tree free; /* po__offer.free_group */
+    struct po__tree free;     /* po__offer.free_group */
+    struct po__offer *sample; /* one of them, with room or not */
     uint32_t offers_count;
     uint32_t running; /* tasks that hold one of these offers */
     bool gpu;

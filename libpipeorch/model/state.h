@@ -137,6 +137,20 @@ const struct po__schedule *po__model_schedule_after(const struct po__model *m,
 uint64_t po__schedule_decided_ms(const struct po__schedule *s);
 /* A tick that is decided so long after its time is too late. */
 uint64_t po__schedule_late_after_ms(const struct po__schedule *s);
+/* The task of that idempotency key; NULL also for the empty key. */
+const struct po__task *po__model_task_by_key(const struct po__model *m, struct po__slice key);
+/* The schema that a task's input or output has to satisfy. false: there is none, or nobody offers
+ * the capability. */
+struct po__schema_of {
+    struct po__slice capability, version, schema;
+};
+/* Of the highest version among the offers, of workers online or not, that the placement's range,
+ * zone, gpu and labels allow. */
+bool po__model_input_schema(const struct po__model *m, struct po__slice capability,
+                            const struct po__placement *p, struct po__schema_of *out);
+/* Of the worker's offer, if the token is that of the task's last attempt and was given to it. */
+bool po__model_output_schema(const struct po__model *m, uint64_t task_id, uint64_t token,
+                             struct po__slice worker_id, struct po__schema_of *out);
 /* PO_RUN_* of a run, 0 if unknown. */
 int po__model_run_state(const struct po__model *m, uint64_t run_id);
 struct po__run_info {

@@ -378,6 +378,11 @@ void po__tasks_prune(struct po__model *m)
         drop_oldest(m, &m->dead);
 }
 
+const struct po__task *po__model_task_by_key(const struct po__model *m, struct po__slice key)
+{
+    return po__key_find(&m->task_keys, key);
+}
+
 void po__cmd_task_submit(struct po__model *m, const struct po__cmd *cmd)
 {
     struct po__task *t = po__key_find(&m->task_keys, cmd->submit.key);

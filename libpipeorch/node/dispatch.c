@@ -54,6 +54,8 @@ static int stage_one(struct po__node *n, struct po__call *c, struct po__mpr *r, 
     rv = fit_level(n, &n->cmd, message, message_len);
     if (!rv && n->cmd.type == PO__CMD_SCHEDULE_DEFINE)
         rv = po__schedule_check(n, &n->cmd, message, message_len);
+    if (!rv)
+        rv = po__schemas_enforce(n, &n->cmd, message, message_len);
     if (rv)
         return rv;
     if (n->cmd.type == PO__CMD_SCHEDULE_DEFINE || n->cmd.type == PO__CMD_SCHEDULE_CHANGE)
@@ -66,7 +68,7 @@ static int stage_one(struct po__node *n, struct po__call *c, struct po__mpr *r, 
 
 static void serve_command(struct po__node *n, struct po__call *c, const struct po__request *req)
 {
-    char message[512] = "";
+    char message[PO__SENTENCE_MAX_BYTES] = "";
     struct po__mpr r;
     po__mpr_init(&r, req->body.data, req->body.len);
     int rv = stage_one(n, c, &r, 0, message, sizeof message);
@@ -111,7 +113,7 @@ static void serve_batch(struct po__node *n, struct po__call *c, const struct po_
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        char message[512] = "";
+        char message[PO__SENTENCE_MAX_BYTES] = "";
         struct po__slice raw = po__mpr_raw(&r);
         struct po__mpr one;
         po__mpr_init(&one, raw.data, raw.len);

@@ -327,6 +327,13 @@ void po__dispatch(
     struct po__node *n,
     struct po__call *c); /* decides by role: serve, redirect, forward, wait for a leader */
 
+#define PO__SENTENCE_MAX_BYTES 1024 /* why a command does not enter the log; longer is cut */
+
+/* schemas.c: what a command carries satisfies the schemas that go with it. 0; PO_EINVAL, PO_ETOOBIG
+ * or PO_ENOMEM with a sentence in message. A completion that breaks its schema becomes a failure,
+ * whose text stands in message until the command is staged. cmd was checked. */
+int po__schemas_enforce(struct po__node *n, struct po__cmd *cmd, char *message, size_t message_len);
+
 /* stream.c */
 void po__stream_request(struct po__node *n, struct po__call *c, const struct po__request *req);
 void po__stream_confirmed(struct po__node *n, struct po__call *c); /* as of now: linearizable */

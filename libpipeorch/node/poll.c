@@ -152,7 +152,7 @@ static void answer_poll(struct po__node *n, struct po__session *s, struct po__ca
 static void stage_done(struct po__node *n, struct po__call *c, const struct po__done *d,
                        struct po__slice worker_id, uint32_t sub)
 {
-    char message[256];
+    char message[PO__SENTENCE_MAX_BYTES];
     struct po__cmd *cmd = &n->cmd;
     if (d->kind == PO__DONE_COMPLETE) {
         cmd->type = PO__CMD_TASK_COMPLETE;
@@ -187,6 +187,8 @@ static void stage_done(struct po__node *n, struct po__call *c, const struct po__
                      !po__level_reached(n, po__cmd_level(cmd->type))
                  ? PO_EVERSION
                  : po__cmd_check(cmd, message, sizeof message);
+    if (rv == 0)
+        rv = po__schemas_enforce(n, cmd, message, sizeof message);
     if (rv == 0)
         rv = po__stage_command(n, cmd, c, sub);
     if (rv) {

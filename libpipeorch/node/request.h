@@ -43,7 +43,8 @@
  * with resync = true and `held` = the tokens that it holds, ack_seq = 0; the node then hands out
  * what the state says is the worker's and it does not hold, and revokes what it holds and is not
  * its own. Unknown worker: PO_ENOTREGISTERED; a newer incarnation: PO_ESTALE. A new poll of the
- * same incarnation replaces a parked one (the old one is answered empty). A completed result is
+ * same incarnation replaces a parked one (the old one is answered empty). A result that breaks
+ * the output_schema that the worker offers is taken as a retryable failure. A completed result is
  * accepted once: a repeat of an accepted `done` is answered 0 again while the task is kept, a
  * late one PO_ESTALE.
  *

@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 #include "../base/buf.h"
+#include "../base/nearest.h"
 #include "../model/command.h"
 
 #define PO__SPEC_MAX_BYTES         (1024 * 1024)
@@ -57,9 +58,6 @@ struct po__doc_key {
  * number of problems added. */
 unsigned po__doc_object(struct po__doc *d, const char *pointer, json_t *object,
                         const struct po__doc_key *keys, unsigned count);
-/* The nearest of names to a misspelt one, NULL if none is near. Also used for flags and environment
- * variables. */
-const char *po__nearest(const char *wrong, const char *const *names, unsigned count);
 
 /* Pipeline document -> command (strings borrow from *keep, which the caller frees with json_decref
  * and po__buf_fini). 0, PO_EINVAL (d->problems), PO_ENOMEM.

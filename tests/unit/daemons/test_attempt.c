@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "api/call.h"
 #include "common/logging.h"
 #include "common/service.h"
 #include "po-workerd/attempt.h"
@@ -71,7 +72,7 @@ int po_task_cancelled(const po_task *task)
 int po_task_complete(po_task *task, const void *result, size_t len)
 {
     if (task->complete_code)
-        return task->complete_code;
+        return po__client_fail(task->complete_code, "breaks its schema at the top level");
     assert_true(len < sizeof task->result);
     memcpy(task->result, result, len);
     task->answers++;
@@ -163,6 +164,9 @@ static void a_result_that_cannot_be_sent_still_gives_an_answer(void **state)
     assert_int_equal(t.retryable, 1);
     t = run("echo 1", (po_task){.complete_code = PO_ETOOBIG}, 0);
     assert_int_equal(t.retryable, 0);
+    t = run("echo 1", (po_task){.complete_code = PO_EINVAL}, 0); /* its schema does not allow it */
+    assert_string_equal(t.error, "breaks its schema at the top level");
+    assert_int_equal(t.retryable, 1);
 }
 
 static void a_stop_hands_the_attempt_back(void **state)

@@ -138,6 +138,44 @@ static void every_problem_at_once(void **state)
     unlink(path);
 }
 
+/* As they are written: 0.1 stays 0.1. */
+static void schemas_keep_their_text(void **state)
+{
+    (void)state;
+    struct capabilities c;
+    struct po__doc d = {0};
+    write_file("{\"capabilities\": [{\"name\": \"a:b\", \"command\": [\"sh\"]},\n"
+               " {\"name\": \"c:d\", \"command\": [\"sh\"], \"output_schema\":\n"
+               "  { \"multipleOf\" : 0.1, \"const\" : 1.234567890123456789 , \"enum\":[1.50] }}]}");
+    assert_int_equal(capabilities_load(&c, &d, path, inherited), 0);
+    assert_null(c.commands[0].capability.output_schema);
+    assert_null(c.commands[1].capability.input_schema);
+    assert_string_equal(c.commands[1].capability.output_schema,
+                        "{\"multipleOf\":0.1,\"const\":1.234567890123456789,\"enum\":[1.50]}");
+    capabilities_fini(&c);
+    po__buf_fini(&d.problems);
+    unlink(path);
+}
+
+static void schemas_outside_of_the_subset(void **state)
+{
+    (void)state;
+    struct capabilities c;
+    struct po__doc d = {0};
+    write_file("{\"capabilities\": [{\"name\": \"a:b\", \"command\": [\"sh\"],\n"
+               "  \"input_schema\": {\"properties\": {\"x\": {\"pattern\": \"^a\"}}},\n"
+               "  \"output_schema\": {\"type\": \"int\"}}]}");
+    assert_int_equal(capabilities_load(&c, &d, path, inherited), PO_EINVAL);
+    po__buf_append(&d.problems, "", 1);
+    const char *text = (const char *)d.problems.data;
+    assert_non_null(strstr(text,
+                           ":2:41: /capabilities/0/input_schema/properties/x/pattern: pattern "
+                           "is not supported"));
+    assert_non_null(strstr(text, ":3:21: /capabilities/0/output_schema/type: a type is"));
+    po__buf_fini(&d.problems);
+    unlink(path);
+}
+
 static void more_slots_than_threads(void **state)
 {
     (void)state;
@@ -191,6 +229,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_file),
         cmocka_unit_test(every_problem_at_once),
+        cmocka_unit_test(schemas_keep_their_text),
+        cmocka_unit_test(schemas_outside_of_the_subset),
         cmocka_unit_test(more_slots_than_threads),
         cmocka_unit_test(a_missing_file),
         cmocka_unit_test(allocation_failures),

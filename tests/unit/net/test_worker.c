@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <pipeorch/client.h>
 #include <pipeorch/worker.h>
 
 #define TASKS_MAX 4096
@@ -29,7 +30,7 @@ struct cluster {
     bool revoke[TASKS_MAX];
     unsigned tasks, failures, extensions, largest_batch;
     uint64_t last_flag;
-    char last_error[64], last_result[64];
+    char last_error[256], last_result[256];
     struct po__endpoint_call *parked;
 };
 
@@ -251,6 +252,7 @@ struct fixture {
     atomic_int hold; /* handlers wait while it is set */
     atomic_int mode;
     _Atomic(po_task *) kept;
+    struct po_capability cap; /* what it offers: what is not set has its default */
 };
 
 enum { COMPLETE, FAIL, KEEP };
@@ -294,8 +296,10 @@ static void start(struct fixture *f, uint32_t concurrency, uint32_t drain_ms)
                                   .addresses = f->c.host.address,
                                   .heartbeat_ms = 1000,
                                   .drain_ms = drain_ms};
-    struct po_capability cap = {
-        .size = sizeof cap, .name = "do:it", .max_concurrency = concurrency};
+    struct po_capability cap = f->cap;
+    cap.size = sizeof cap;
+    cap.name = "do:it";
+    cap.max_concurrency = concurrency;
     assert_int_equal(po_worker_open(&f->worker, &opts, error, sizeof error), 0);
     assert_int_equal(po_worker_handle(f->worker, &cap, handler, f), 0);
     assert_int_equal(po_worker_handle(f->worker, &cap, handler, f), PO_EEXISTS);
@@ -444,6 +448,47 @@ static void failures_carry_their_text(void **state)
     assert_int_equal(f->c.failures, 1);
     assert_int_equal(f->c.last_flag, 0);
     assert_string_equal(f->c.last_error, "b?d"); /* whatever a program printed */
+}
+
+static void offer_schemas(struct fixture *f, const char *input, const char *output)
+{
+    f->cap.input_schema = input;
+    f->cap.output_schema = output;
+}
+
+static void inputs_that_break_the_schema_reach_no_handler(void **state)
+{
+    struct fixture *f = *state;
+    offer_schemas(f, "{\"properties\": {\"n\": {\"minimum\": 2}}}", NULL);
+    start(f, 1, 0);
+    submit(f, 1);
+    wait_until(over(f) == 1);
+    assert_int_equal(f->c.failures, 1);
+    assert_int_equal(f->c.last_flag, 0); /* no other attempt would do better */
+    assert_string_equal(f->c.last_error, "input of do:it 1.0.0 breaks its schema at /n: 1 is below "
+                                         "the minimum 2 (minimum)");
+    assert_int_equal(atomic_load(&f->begun), 0);
+    stop(f);
+    assert_int_equal(f->run_code, 0);
+}
+
+static void results_that_break_the_schema_are_the_handlers_to_answer(void **state)
+{
+    struct fixture *f = *state;
+    offer_schemas(f, "{\"required\": [\"n\"]}", "{\"properties\": {\"ok\": {\"const\": true}}}");
+    atomic_store(&f->mode, KEEP);
+    start(f, 1, 0);
+    submit(f, 1);
+    wait_until(atomic_load(&f->kept) != NULL);
+    po_task *task = atomic_load(&f->kept);
+    assert_int_equal(po_task_complete(task, "{\"ok\":false}", 12), PO_EINVAL);
+    assert_string_equal(po_client_error(), "output of do:it 1.0.0 breaks its schema at /ok: false "
+                                           "is not true (const)");
+    assert_int_equal(over(f), 0);
+    assert_int_equal(po_task_complete(task, "{\"ok\":true}", 11), 0);
+    wait_until(over(f) == 1);
+    assert_string_equal(f->c.last_result, "{\"ok\":true}");
+    assert_int_equal(f->c.failures, 0);
 }
 
 /* Answers to polls that carried results get lost: the results are repeated, the tasks are not. */
@@ -626,6 +671,10 @@ static void wrong_options_are_explained(void **state)
     assert_int_equal(po_worker_handle(f->worker, &cap, handler, f), PO_EINVAL);
     cap.version = NULL, cap.input_schema = "{";
     assert_int_equal(po_worker_handle(f->worker, &cap, handler, f), PO_EINVAL);
+    cap.input_schema = NULL, cap.output_schema = "{\"items\": {\"pattern\": \"a\"}}";
+    assert_int_equal(po_worker_handle(f->worker, &cap, handler, f), PO_EINVAL);
+    assert_non_null(
+        strstr(po_client_error(), "output_schema of capability a:b, at /items/pattern"));
     assert_int_equal(po_worker_run(f->worker), PO_EINVAL); /* nothing to offer */
 }
 
@@ -637,6 +686,8 @@ int main(void)
         T(one_round_trip_per_task_when_there_is_always_one),
         T(answers_travel_in_batches),
         T(failures_carry_their_text),
+        T(inputs_that_break_the_schema_reach_no_handler),
+        T(results_that_break_the_schema_are_the_handlers_to_answer),
         T(lost_answers_lose_nothing_and_repeat_nothing),
         T(new_leader_is_told_what_is_held),
         T(unknown_worker_registers_again),

@@ -1,13 +1,16 @@
-#include "spec.h"
+#include "nearest.h"
 
-#include <ctype.h>
+#include <stddef.h>
+#include <string.h>
 
 #define NAME_MAX_BYTES 64 /* of the names compared; a longer one is near to nothing */
 
 /* Case and the choice between '-' and '_' are the commonest slips and cost nothing. */
 static char fold(char c)
 {
-    return c == '-' ? '_' : (char)tolower((unsigned char)c);
+    if (c >= 'A' && c <= 'Z')
+        return (char)(c - 'A' + 'a');
+    return c == '-' ? '_' : c;
 }
 
 static unsigned min3(unsigned a, unsigned b, unsigned c)
