@@ -137,6 +137,9 @@ const struct po__schedule *po__model_schedule_after(const struct po__model *m,
 uint64_t po__schedule_decided_ms(const struct po__schedule *s);
 /* A tick that is decided so long after its time is too late. */
 uint64_t po__schedule_late_after_ms(const struct po__schedule *s);
+/* Is there a task, a run, that was submitted with this idempotency key? */
+bool po__model_task_key_known(const struct po__model *m, struct po__slice key);
+bool po__model_run_key_known(const struct po__model *m, struct po__slice key);
 /* PO_RUN_* of a run, 0 if unknown. */
 int po__model_run_state(const struct po__model *m, uint64_t run_id);
 struct po__run_info {
