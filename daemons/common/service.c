@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,10 +44,12 @@ static void on_alarm(int sig)
     _exit(1);
 }
 
-void service_exit_within(unsigned limit_s)
+void service_exit_within(uint32_t limit_ms)
 {
+    struct itimerval t = {
+        .it_value = {.tv_sec = limit_ms / 1000, .tv_usec = (limit_ms % 1000) * 1000L}};
     signal(SIGALRM, on_alarm);
-    alarm(limit_s);
+    setitimer(ITIMER_REAL, &t, NULL);
 }
 
 /* systemd's protocol (sd_notify(3) shows it): one datagram to the socket that NOTIFY_SOCKET names.

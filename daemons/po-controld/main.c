@@ -12,8 +12,8 @@
 #include "check_dir.h"
 #include "settings.h"
 
-#define POLL_MS      100 /* between looks at the node's health */
-#define STOP_LIMIT_S 9   /* a stop is promised within 10 s */
+#define POLL_MS       100  /* between looks at the node's health */
+#define STOP_LIMIT_MS 9000 /* a stop is promised within 10 s */
 
 #define HAND_OVER_MS  5000 /* of those, for the next leader to take over */
 #define JOIN_AGAIN_MS 500
@@ -108,7 +108,7 @@ static int start_code(int rv)
 /* Clients and workers are not to notice that a leader stops. */
 static void hand_over(po_node *node)
 {
-    service_exit_within(STOP_LIMIT_S);
+    service_exit_within(STOP_LIMIT_MS);
     int rv = po_node_hand_over(node, HAND_OVER_MS);
     if (rv)
         po__info(logging(), "controld.stop", "nobody takes over: %s", po_strerror(rv));
@@ -214,7 +214,7 @@ static int run_node(const struct controld_settings *s, const struct members *m)
     service_notify("READY=1");
     int code = serve(node);
     service_notify("STOPPING=1");
-    service_exit_within(STOP_LIMIT_S);
+    service_exit_within(STOP_LIMIT_MS);
     po_node_stop(node);
     po__info(logging(), "controld.stopped", "stopped");
     return code;

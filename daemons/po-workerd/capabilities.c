@@ -11,10 +11,13 @@
 #include "../common/files.h"
 #include "base/alloc.h"
 #include "schemas.h"
+#include "resources.h"
 
 static const struct po__doc_key file_keys[] = {
     {"capabilities", PO__DOC_ARRAY, true},
     {"labels", PO__DOC_OBJECT, false},
+    {"resources", PO__DOC_OBJECT, false},
+    {"slots", PO__DOC_INT, false, 1, COMMANDS_AT_ONCE_MAX},
     {"description", PO__DOC_STRING, false, 0, 4096},
 };
 
@@ -295,6 +298,7 @@ static int check_file(struct po__doc *d, json_t *root)
     check_duplicates(d, caps);
     check_slots(d, caps);
     check_labels(d, typed(root, "labels", JSON_OBJECT));
+    resources_check(d, typed(root, "resources", JSON_OBJECT));
     return d->problems.err ? PO_ENOMEM : d->count ? PO_EINVAL : 0;
 }
 
@@ -406,6 +410,8 @@ static int build(struct capabilities *c, const struct po__doc *d, char **inherit
     }
     json_object_foreach(labels, key, value) c->labels[c->labels_count++] =
         (struct po_label){.key = key, .value = json_string_value(value)};
+    c->resources_count = resources_build(c->resources, json_object_get(c->root, "resources"));
+    c->slots = (uint32_t)json_integer_value(json_object_get(c->root, "slots"));
     return 0;
 }
 

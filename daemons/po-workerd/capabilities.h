@@ -25,11 +25,14 @@ struct command {
 };
 
 struct capabilities {
-    json_t *root; /* strings of commands and labels live here */
+    json_t *root; /* strings of commands, labels and resources live here */
     struct command *commands;
     unsigned count;
     struct po_label labels[PO_LABELS_MAX];
     unsigned labels_count;
+    struct po_resource resources[PO_RESOURCES_MAX];
+    unsigned resources_count;
+    uint32_t slots; /* tasks at once over all capabilities; 0: only their own limits count */
 };
 
 /* Reads and checks `path`; inherited is the environment that commands start from (those of

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "../common/logging.h"
@@ -21,9 +22,10 @@
 #include "runner.h"
 #include "settings.h"
 
-#define HAND_BACK_MS (RUNNER_GRACE_MS + 500) /* ending the commands and reporting that */
-#define EXIT_SPARE_S 2                       /* beyond both; then the process ends itself */
-#define WAIT_MS      200
+#define HAND_BACK_MS  (RUNNER_GRACE_MS + 500) /* ending the commands and reporting that */
+#define EXIT_SPARE_MS 2250 /* beyond both: to say goodbye; then the process ends itself */
+#define WAIT_MS       200
+#define READY_LOOK_MS 20 /* how often it is looked whether the worker is registered */
 
 enum { EXIT_OK = 0, EXIT_FAULT = 1, EXIT_USAGE = 2 };
 
@@ -31,6 +33,7 @@ struct stopper {
     pthread_t thread;
     po_worker *worker;
     uint32_t drain_ms;
+    bool ready;
     atomic_bool done; /* po_worker_run has returned */
 };
 
@@ -47,21 +50,49 @@ static void drain(struct stopper *s)
     }
 }
 
+/* Ready is who can be given work. */
+static void look_ready(struct stopper *s)
+{
+    char address[PO_ADDRESS_MAX_BYTES + 1];
+    if (s->ready || po_worker_wait_ready(s->worker, 0))
+        return;
+    s->ready = true;
+    if (po_worker_standalone_address(s->worker, address, sizeof address))
+        po__info(logging(), "workerd.ready", "registered with the cluster");
+    else
+        po__info(logging(), "workerd.ready", "standalone, clients at %s", address);
+    service_notify("READY=1");
+}
+
 static void *stopper_main(void *arg)
 {
     struct stopper *s = arg;
     int sig = 0;
-    while (!sig && !atomic_load(&s->done))
-        sig = service_wait_stop(WAIT_MS);
+    while (!sig && !atomic_load(&s->done)) {
+        look_ready(s);
+        sig = service_wait_stop(s->ready ? WAIT_MS : READY_LOOK_MS);
+    }
     if (!sig)
         return NULL;
     po__info(logging(), "workerd.stop", "draining on SIG%s", sigabbrev_np(sig));
     service_notify("STOPPING=1");
-    service_exit_within((s->drain_ms + HAND_BACK_MS) / 1000 + EXIT_SPARE_S);
+    service_exit_within(s->drain_ms + HAND_BACK_MS + EXIT_SPARE_MS);
     po_worker_stop(s->worker);
     drain(s);
     attempt_shut_down();
     return NULL;
+}
+
+static int standalone_mode(const struct workerd_settings *s)
+{
+    switch (s->standalone ? s->standalone[1] : 'u') {
+    case 'l':
+        return PO_STANDALONE_ALWAYS;
+    case 'e':
+        return PO_STANDALONE_NEVER;
+    default:
+        return PO_STANDALONE_AUTO;
+    }
 }
 
 static int open_worker(po_worker **worker, const struct workerd_settings *s,
@@ -72,6 +103,8 @@ static int open_worker(po_worker **worker, const struct workerd_settings *s,
         uint32_t n = c->commands[i].capability.max_concurrency;
         threads += n ? n : 1;
     }
+    if (c->slots && threads > c->slots)
+        threads = c->slots;
     struct po_worker_opts opts = {
         .size = sizeof opts,
         .id = s->id,
@@ -80,10 +113,17 @@ static int open_worker(po_worker **worker, const struct workerd_settings *s,
         .address = s->address,
         .labels = c->labels,
         .labels_count = c->labels_count,
+        .resources = c->resources,
+        .resources_count = c->resources_count,
+        .slots = c->slots,
         .heartbeat_ms = (uint32_t)s->heartbeat_ms,
         .threads = threads, /* at most COMMANDS_AT_ONCE_MAX */
         .drain_ms = (uint32_t)s->drain_ms + HAND_BACK_MS,
         .log = logging_opts(),
+        .standalone = standalone_mode(s),
+        .standalone_dir = s->standalone_dir,
+        .standalone_listen = s->standalone_listen,
+        .insecure = s->insecure,
     };
     char error[512];
     int rv = po_worker_open(worker, &opts, error, sizeof error);
@@ -110,7 +150,7 @@ static int run_worker(const struct workerd_settings *s, const struct capabilitie
     struct stopper stopper = {.drain_ms = (uint32_t)s->drain_ms};
     int code = EXIT_FAULT, rv = contexts ? open_worker(&stopper.worker, s, c, contexts) : PO_ENOMEM;
     if (rv) {
-        code = rv == PO_EINVAL || rv == PO_EADDR ? EXIT_USAGE : EXIT_FAULT;
+        code = rv == PO_EINVAL || rv == PO_EADDR || rv == PO_EREFUSED ? EXIT_USAGE : EXIT_FAULT;
         goto err_after_contexts;
     }
     rv = pthread_create(&stopper.thread, NULL, stopper_main, &stopper);
@@ -118,9 +158,9 @@ static int run_worker(const struct workerd_settings *s, const struct capabilitie
         po__error(logging(), "workerd.start", "no thread: %s", strerror(rv));
         goto err_after_open;
     }
-    po__info(logging(), "workerd.ready", "pipeorch %s, process %d, %u capabilities, controllers %s",
-             po_version(), (int)getpid(), c->count, s->controllers);
-    service_notify("READY=1");
+    po__info(logging(), "workerd.started",
+             "pipeorch %s, process %d, %u capabilities, controllers %s", po_version(),
+             (int)getpid(), c->count, s->controllers ? s->controllers : "none: standalone");
     rv = po_worker_run(stopper.worker);
     if (rv)
         po__error(logging(), "workerd.fault", "%s (%s)", po_client_error(), po_err_name(rv));
@@ -149,6 +189,19 @@ static void load(struct capabilities *c, struct opt_run *run, const struct worke
     po__buf_fini(&d.problems);
 }
 
+/* What one option alone cannot tell. The endpoint has a default here, because a process has no
+ * other way in: whether the worker may be standalone beside a cluster depends on what was given. */
+static void check_together(struct opt_run *run, struct workerd_settings *s)
+{
+    if (run->help || run->version)
+        return;
+    if (!s->controllers && strcmp(s->standalone, "never") == 0)
+        opt_problem(run, "controllers", "is missing; --standalone never needs it");
+    if (s->controllers && strcmp(s->standalone, "auto") == 0 &&
+        !opt_given(run, "standalone_listen") && !s->standalone_dir)
+        s->standalone_listen = NULL;
+}
+
 int main(int argc, char **argv)
 {
     (void)argc;
@@ -157,6 +210,7 @@ int main(int argc, char **argv)
     struct opt_run run;
     service_init();
     opt_read(&run, &workerd_tool, &s, argv, environ);
+    check_together(&run, &s);
     load(&c, &run, &s);
     int code = opt_finish(&run);
     if (code < 0 && s.check_config)

@@ -6,9 +6,10 @@
 
 struct workerd_settings {
     const char *id, *zone, *controllers, *address, *capabilities;
+    const char *standalone, *standalone_listen, *standalone_dir;
     const char *log_level, *log_format;
     uint64_t heartbeat_ms, drain_ms;
-    bool check_config;
+    bool insecure, check_config;
 };
 
 #endif

@@ -1,4 +1,4 @@
-/* status, workers, capabilities, route */
+/* status, capabilities, route */
 #include <string.h>
 
 #include "ctl.h"
@@ -53,42 +53,6 @@ static int status(struct ctl *ctl)
     }
     json_decref(a);
     return rv;
-}
-
-static int workers(struct ctl *ctl)
-{
-    json_t *a, *w, *c;
-    size_t i, j;
-    int rv = ctl_ask(ctl, (struct po_query){.what = PO_QUERY_WORKERS}, "workers", &a);
-    if (rv)
-        return rv;
-    if (ctl_json(ctl)) {
-        rv = ctl_print_json(a);
-        json_decref(a);
-        return rv;
-    }
-    struct table t;
-    table_open(&t, "WORKER|STATUS|ZONE|RUNNING|SLOTS|ADDRESS|CAPABILITIES");
-    json_array_foreach(json_object_get(a, "workers"), i, w)
-    {
-        json_int_t slots = 0;
-        json_t *names = json_array();
-        json_array_foreach(json_object_get(w, "capabilities"), j, c)
-        {
-            slots += number_of(c, "max_concurrency");
-            json_array_append(names, json_object_get(c, "name"));
-        }
-        table_text(&t, text_of(w, "id"));
-        table_text(&t, text_of(w, "status"));
-        table_text(&t, text_of(w, "zone"));
-        table_number(&t, number_of(w, "running"));
-        table_number(&t, slots);
-        table_text(&t, text_of(w, "address"));
-        table_json(&t, names);
-        json_decref(names);
-    }
-    json_decref(a);
-    return ctl_out(ctl, table_close(&t, stdout));
 }
 
 static int capabilities(struct ctl *ctl)
@@ -152,10 +116,6 @@ const struct verb cluster_verbs[] = {
      "Show the cluster: leader, members with their addresses, and how many workers, tasks and runs "
      "it has.",
      status},
-    {"workers", NULL, "stale",
-     "Show all workers: status, zone, tasks that run, slots (tasks that may run at once), and what "
-     "they offer.",
-     workers},
     {"capabilities", NULL, "stale",
      "Show what can be executed: versions, workers that offer it, slots, and tasks that run or "
      "wait "

@@ -34,8 +34,8 @@ struct verb {
 };
 
 extern const struct verb cluster_verbs[], member_verbs[], task_verbs[], pipeline_verbs[],
-    schedule_verbs[], backup_verbs[], sim_verbs[], replay_verbs[], watch_verbs[]; /* each ends
-                                                                                 with words NULL */
+    schedule_verbs[], backup_verbs[], sim_verbs[], replay_verbs[], watch_verbs[],
+    worker_verbs[]; /* each ends with words NULL */
 
 bool ctl_json(const struct ctl *ctl);                     /* -o json */
 struct po_call_opts ctl_opts(const struct ctl *ctl);      /* timeout, and the key if given */

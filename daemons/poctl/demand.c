@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "../common/amount.h"
 #include "../common/files.h"
 
 static uint64_t wall_ms(void)
@@ -68,23 +69,6 @@ static int read_labels(const struct ctl *ctl, struct demand *d)
     return EXIT_DONE;
 }
 
-/* A number with an optional binary suffix. */
-static bool read_amount(const char *text, uint64_t *amount)
-{
-    static const char *const suffixes[] = {"", "KiB", "MiB", "GiB", "TiB"};
-    char *end;
-    if (text[0] < '0' || text[0] > '9')
-        return false;
-    unsigned long long v = strtoull(text, &end, 10);
-    for (unsigned i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
-        if (strcmp(end, suffixes[i]) != 0)
-            continue;
-        *amount = v << (10 * i);
-        return *amount >> (10 * i) == v;
-    }
-    return false;
-}
-
 static int read_resources(const struct ctl *ctl, struct demand *d)
 {
     char *rest = d->resources_text = ctl->s->resources ? strdup(ctl->s->resources) : NULL, *text;
@@ -94,7 +78,7 @@ static int read_resources(const struct ctl *ctl, struct demand *d)
             return ctl_usage(ctl, "--resources: at most %d are allowed", PO_RESOURCES_MAX);
         struct po_resource *r = &d->resources[d->placement.resources_count++];
         r->name = text;
-        if (!equals || !read_amount(equals + 1, &r->amount))
+        if (!equals || !amount_read(equals + 1, &r->amount))
             return ctl_usage(ctl,
                              "--resources: \"%s\" is not an amount; expected name=number, as in "
                              "cpu_milli=500,memory_bytes=8GiB,gpus=1",

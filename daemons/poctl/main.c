@@ -9,9 +9,9 @@
 #include "replay.h"
 #include "spec/spec.h"
 
-static const struct verb *const groups[] = {cluster_verbs,  member_verbs,   task_verbs,
-                                            pipeline_verbs, schedule_verbs, backup_verbs,
-                                            sim_verbs,      replay_verbs,   watch_verbs};
+static const struct verb *const groups[] = {
+    cluster_verbs, member_verbs, task_verbs,   pipeline_verbs, schedule_verbs,
+    backup_verbs,  sim_verbs,    replay_verbs, watch_verbs,    worker_verbs};
 #define GROUPS    (sizeof groups / sizeof *groups)
 #define VERBS_MAX 64
 

@@ -3,7 +3,7 @@
  * po_worker_open() sets up, po_worker_handle() names the function for each capability,
  * po_worker_run() registers, polls, executes and answers until po_worker_stop(). It follows
  * redirects, survives the death of control nodes, and registers again by itself when the cluster
- * does not know it. */
+ * does not know it. Without a cluster it is its own (PO_STANDALONE_*). */
 #ifndef PIPEORCH_WORKER_H
 #define PIPEORCH_WORKER_H
 
@@ -14,12 +14,25 @@ extern "C" {
 #endif
 
 typedef struct po_worker po_worker;
+typedef struct po_client po_client;
 typedef struct po_task po_task; /* one attempt in the hands of a worker */
+
+/* When a worker is its own control plane: it carries a control node of its own (a cluster of one in
+ * this process, see node.h for its threads), registers there, and executes what is submitted to it.
+ * Without addresses it always does. With addresses the cluster comes first, and the node is started
+ * only if no control node answers the first attempt to register (5 s), or if standalone_dir holds
+ * work from before. As soon as the cluster answers, the worker serves both: its node takes nothing
+ * new (PO_EREFUSED), finishes what it has, and ends. It does not come back if the cluster is lost
+ * later. Slots are shared: never more than max_concurrency handlers of a capability at a time. */
+#define PO_STANDALONE_AUTO   0 /* with addresses: if standalone_dir or standalone_listen is given */
+#define PO_STANDALONE_NEVER  1 /* addresses are required */
+#define PO_STANDALONE_ALWAYS 2 /* with addresses: also without those two */
 
 struct po_worker_opts {
     size_t size;
     const char *id;        /* required; unique in the cluster, [A-Za-z0-9._-]+ */
-    const char *addresses; /* required; control nodes' worker addresses, comma-separated */
+    const char *addresses; /* control nodes' worker addresses, comma-separated; NULL or "":
+                              standalone */
     const char *zone;      /* NULL: "default" */
     const char *address;   /* advertised address of the worker, for information; NULL: "" */
     const struct po_label *labels;
@@ -34,6 +47,12 @@ struct po_worker_opts {
     const struct po_resource *resources; /* what the worker has; see types.h. Since 0.2, as below */
     size_t resources_count;              /* 0..PO_RESOURCES_MAX */
     uint32_t slots; /* tasks at a time over all capabilities; 0: only their own limits count */
+    int standalone; /* PO_STANDALONE_* */
+    const char *standalone_dir;    /* data directory of the worker's own control node; NULL: a
+                                      temporary one, removed at the end: nothing is durable */
+    const char *standalone_listen; /* its endpoint for clients, "host:port"; port 0 picks one;
+                                      NULL: none, for calls within the process only */
+    int insecure; /* 1: allow a standalone_listen that is not loopback, without TLS */
 };
 
 /* Runs on one of the worker's threads; several at once up to the capability's max_concurrency.
@@ -54,10 +73,29 @@ PO_API int po_worker_open(po_worker **worker, const struct po_worker_opts *opts,
 PO_API int po_worker_handle(po_worker *worker, const struct po_capability *capability,
                             po_task_handler handler, void *arg);
 
-/* Register and serve on the calling thread until po_worker_stop; then drain and deregister.
+/* Register and serve on the calling thread until po_worker_stop; then drain and deregister. An
+ * attempt to register that is not answered within 5 s is repeated, after 0.25 to 5 s.
  * Returns 0 after a stop, or the error that makes going on useless: PO_ESTALE (another process
- * took this id over), PO_EINVAL. Since 0.1. */
+ * took this id over), PO_EINVAL; standalone without addresses also those of po_node_start, and
+ * PO_EFAULT (the node stopped). Since 0.1. */
 PO_API int po_worker_run(po_worker *worker);
+
+/* Wait until the worker is registered with the cluster or with its own node, once, at most
+ * timeout_ms (0..PO_TIMEOUT_MAX_MS). Any thread but the one in po_worker_run and those of handlers
+ * and callbacks. Returns 0, PO_ETIMEDOUT, PO_ECLOSED (po_worker_run has returned), PO_EINVAL. Since
+ * 0.2. */
+PO_API int po_worker_wait_ready(po_worker *worker, uint32_t timeout_ms);
+
+/* A client of the worker's own control node, for calls within the process (see client.h). NULL
+ * while there is no such node: not standalone, not yet, or not any more. Once it was handed out,
+ * the node and the client live until po_worker_run returns, also when the cluster has answered; no
+ * call of the client may be under way then. Owned by the worker; do not close. Any thread. Since
+ * 0.2. */
+PO_API po_client *po_worker_client(po_worker *worker);
+
+/* The address of the standalone endpoint, with the port that was picked. Returns 0, PO_ENOTFOUND
+ * (there is none, not yet, or not any more), PO_ETOOBIG, PO_EINVAL. Any thread. Since 0.2. */
+PO_API int po_worker_standalone_address(po_worker *worker, char *address, size_t len);
 
 /* Ask po_worker_run to drain and return. Any thread, any number of times; async-signal-safe.
  * Since 0.1. */

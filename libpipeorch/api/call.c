@@ -158,7 +158,7 @@ int po__call_heartbeat(struct po__call *call, const char *worker_id, uint64_t in
                              worker_id);
     if (rv)
         return rv;
-    po__request_heartbeat(&call->request, call->timeout_ms, po__str(worker_id), incarnation);
+    po__request_heartbeat(&call->request, call->timeout_ms, po__str(worker_id), incarnation, NULL);
     return finish(call);
 }
 

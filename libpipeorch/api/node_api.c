@@ -13,6 +13,7 @@
 #include "../node/node.h"
 #include "call.h"
 #include "identity.h"
+#include "node_internal.h"
 #include "node_opts.h"
 
 #define CALL_TIMEOUT_DEFAULT_MS 10000
@@ -391,6 +392,11 @@ PO_API void po_node_stop(po_node *n)
         po__endpoint_close(n->endpoint, NULL, NULL);
     po_client_close(n->client);
     po__free(n);
+}
+
+int po__api_node_finish_only(po_node *node, const char *why)
+{
+    return po__node_finish_only(node->core, why);
 }
 
 PO_API int po_node_hand_over(po_node *n, uint32_t timeout_ms)

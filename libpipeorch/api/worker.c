@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../base/alloc.h"
@@ -44,6 +45,40 @@ static int range(char *error, size_t error_len, const char *name, uint32_t v, ui
                 name, v, min, max);
 }
 
+static int check_addresses(const char *addresses, char *error, size_t error_len)
+{
+    char text[PO_ADDRESS_MAX_BYTES + 2], host[PO_ADDRESS_MAX_BYTES + 1],
+        port[PO__ADDRESS_PORT_MAX_BYTES + 1], why[512];
+    struct po__slice s;
+    while (po__address_next(&addresses, &s)) {
+        snprintf(text, sizeof text, "%.*s", (int)s.len, s.data);
+        if (po__address_parse(text, host, sizeof host, port, sizeof port, why, sizeof why))
+            return fail(error, error_len, PO_EADDR, "%s", why);
+    }
+    return 0;
+}
+
+static int check_standalone(const struct po_worker_opts *o, char *error, size_t error_len)
+{
+    if (o->standalone < PO_STANDALONE_AUTO || o->standalone > PO_STANDALONE_ALWAYS)
+        return fail(error, error_len, PO_EINVAL, "standalone is %d; expected PO_STANDALONE_*",
+                    o->standalone);
+    if (o->standalone_dir && !o->standalone_dir[0])
+        return fail(error, error_len, PO_EINVAL,
+                    "standalone_dir is empty; name a folder, or give NULL for a temporary one");
+    if (!o->standalone_listen)
+        return 0;
+    int rv = check_addresses(o->standalone_listen, error, error_len);
+    if (!rv && !o->insecure && !po__address_is_loopback(o->standalone_listen))
+        rv =
+            fail(error, error_len, PO_EREFUSED,
+                 "standalone_listen: %s is not a loopback address, and there is no TLS yet: anyone "
+                 "who reaches the port could command this worker. Set insecure to accept that on a "
+                 "network that you trust",
+                 o->standalone_listen);
+    return rv;
+}
+
 static int check_options(const struct po_worker_opts *o, char *error, size_t error_len)
 {
     int rv = 0;
@@ -72,23 +107,7 @@ static int check_options(const struct po_worker_opts *o, char *error, size_t err
     rv = rv ? rv : range(error, error_len, "slots", o->slots, 1, PO__SLOTS_MAX);
     rv = rv ? rv : range(error, error_len, "batch_max", o->batch_max, 1, PO__POLL_TASKS_MAX);
     rv = rv ? rv : range(error, error_len, "drain_ms", o->drain_ms, 1, PO_TIMEOUT_MAX_MS);
-    return rv;
-}
-
-static int check_addresses(const char *addresses, char *error, size_t error_len)
-{
-    char text[PO_ADDRESS_MAX_BYTES + 2], host[PO_ADDRESS_MAX_BYTES + 1],
-        port[PO__ADDRESS_PORT_MAX_BYTES + 1], why[512];
-    struct po__slice s;
-    if (!addresses || !addresses[0])
-        return fail(error, error_len, PO_EINVAL,
-                    "no address of a control node is given; expected \"host:port,host:port\"");
-    while (po__address_next(&addresses, &s)) {
-        snprintf(text, sizeof text, "%.*s", (int)s.len, s.data);
-        if (po__address_parse(text, host, sizeof host, port, sizeof port, why, sizeof why))
-            return fail(error, error_len, PO_EADDR, "%s", why);
-    }
-    return 0;
+    return rv ? rv : check_standalone(o, error, error_len);
 }
 
 static char *copy_text(const char *text, bool *failed)
@@ -104,7 +123,11 @@ static void copy_options(struct po_worker *w, const struct po_worker_opts *o, bo
     snprintf(w->id, sizeof w->id, "%s", o->id);
     snprintf(w->zone, sizeof w->zone, "%s", o->zone ? o->zone : PO__ZONE_DEFAULT);
     snprintf(w->address, sizeof w->address, "%s", o->address ? o->address : "");
-    w->addresses = copy_text(o->addresses, failed);
+    w->addresses = copy_text(o->addresses && o->addresses[0] ? o->addresses : NULL, failed);
+    w->standalone.mode = o->standalone;
+    w->standalone.dir = copy_text(o->standalone_dir, failed);
+    w->standalone.listen = copy_text(o->standalone_listen, failed);
+    w->standalone.insecure = o->insecure != 0;
     for (size_t i = 0; i < o->labels_count; i++) {
         w->labels[i].key = copy_text(o->labels[i].key ? o->labels[i].key : "", failed);
         w->labels[i].value = copy_text(o->labels[i].value ? o->labels[i].value : "", failed);
@@ -144,11 +167,24 @@ static void worker_free(struct po_worker *w)
         po__free((char *)c->output_schema);
     }
     po__free(w->addresses);
+    po__free(w->standalone.dir);
+    po__free(w->standalone.listen);
     if (w->event_fd >= 0)
         close(w->event_fd);
     pthread_cond_destroy(&w->work);
+    pthread_cond_destroy(&w->changed);
     pthread_mutex_destroy(&w->lock);
     po__free(w);
+}
+
+/* Its waits have an end, whatever happens to the wall clock. */
+static void init_changed(struct po_worker *w)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->changed, &attr);
+    pthread_condattr_destroy(&attr);
 }
 
 int po_worker_open(po_worker **out, const struct po_worker_opts *opts, char *error,
@@ -162,7 +198,12 @@ int po_worker_open(po_worker **out, const struct po_worker_opts *opts, char *err
     if (po__read_struct(&o, sizeof o, opts, "po_worker_opts"))
         return fail(error, error_len, PO_EINVAL, "po_worker_opts: its size is not set");
     int rv = check_options(&o, error, error_len);
-    rv = rv ? rv : check_addresses(o.addresses, error, error_len);
+    if (!rv && o.addresses && o.addresses[0])
+        rv = check_addresses(o.addresses, error, error_len);
+    else if (!rv && o.standalone == PO_STANDALONE_NEVER)
+        rv = fail(error, error_len, PO_EINVAL,
+                  "no address of a control node is given, and standalone is PO_STANDALONE_NEVER; "
+                  "expected \"host:port,host:port\"");
     if (rv)
         return rv;
     struct po_worker *w = po__calloc(1, sizeof *w);
@@ -170,11 +211,10 @@ int po_worker_open(po_worker **out, const struct po_worker_opts *opts, char *err
         return fail(error, error_len, PO_ENOMEM, "out of memory for worker %s", o.id);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->work, NULL);
+    init_changed(w);
     po__list_init(&w->queue);
-    po__list_init(&w->done);
-    po__list_init(&w->parked.sent);
-    po__list_init(&w->carrying.sent);
-    w->parked.worker = w->carrying.worker = w;
+    po__plane_init(&w->cluster, w, "the cluster");
+    po__plane_init(&w->local, w, "its own control node");
     w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     copy_options(w, &o, &failed);
     if (failed || w->event_fd < 0) {
@@ -291,6 +331,60 @@ void po_worker_close(po_worker *w)
         return;
     PO_PRE(w->phase == PO__WORKER_IDLE || w->phase == PO__WORKER_STOPPED);
     po__worker_end_threads(w);
-    po__worker_forget_all(w);
+    po__worker_forget_all(&w->cluster);
+    po__worker_forget_all(&w->local);
     worker_free(w);
+}
+
+/* ---- while it runs ---- */
+
+int po_worker_wait_ready(po_worker *w, uint32_t timeout_ms)
+{
+    struct timespec until;
+    if (!w || timeout_ms > PO_TIMEOUT_MAX_MS)
+        return PO_EINVAL;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += timeout_ms / 1000;
+    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    int rv = 0;
+    pthread_mutex_lock(&w->lock);
+    while (!w->ready && w->phase != PO__WORKER_STOPPED && rv == 0)
+        rv = pthread_cond_timedwait(&w->changed, &w->lock, &until);
+    rv = w->phase == PO__WORKER_STOPPED ? PO_ECLOSED : w->ready ? 0 : PO_ETIMEDOUT;
+    pthread_mutex_unlock(&w->lock);
+    return rv;
+}
+
+po_client *po_worker_client(po_worker *w)
+{
+    po_client *client = NULL;
+    if (!w)
+        return NULL;
+    pthread_mutex_lock(&w->lock);
+    if (w->standalone.node) {
+        w->standalone.client_taken = true;
+        client = po_node_client(w->standalone.node);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return client;
+}
+
+int po_worker_standalone_address(po_worker *w, char *address, size_t len)
+{
+    int rv = 0;
+    if (!w || !address)
+        return PO_EINVAL;
+    pthread_mutex_lock(&w->lock);
+    if (!w->standalone.node || !w->standalone.address[0])
+        rv = PO_ENOTFOUND;
+    else if (strlen(w->standalone.address) >= len)
+        rv = PO_ETOOBIG;
+    else
+        snprintf(address, len, "%s", w->standalone.address);
+    pthread_mutex_unlock(&w->lock);
+    return rv;
 }

@@ -1,4 +1,4 @@
-/* The conversation with the cluster (node/request.h has its rules).
+/* The conversation with a control plane (node/request.h has its rules).
  *
  * At most two polls are under way. One carries answers of tasks (or the resync) and is answered at
  * once; while it is under way further answers gather, so that a busy worker sends them in batches
@@ -26,12 +26,12 @@ uint64_t po__worker_now_ms(void)
 /* ---- sending ---- */
 
 /* Moves answers to the poll, as many as one message may carry. */
-static uint32_t load(struct po_worker *w, struct po__poll *poll)
+static uint32_t load(struct po__plane *p, struct po__poll *poll)
 {
     struct po__list *l;
     uint32_t count = 0;
     size_t bytes = 0;
-    while (count < w->batch_max && (l = po__list_first(&w->done))) {
+    while (count < p->worker->batch_max && (l = po__list_first(&p->done))) {
         struct po__outcome_out *o = po__container_of(l, struct po__outcome_out, link);
         if (count && bytes + o->len > PO__WORKER_DONE_MAX_BYTES)
             break;
@@ -44,12 +44,12 @@ static uint32_t load(struct po_worker *w, struct po__poll *poll)
 }
 
 /* Puts the answers of a poll back in front, in their order. */
-static void unload(struct po_worker *w, struct po__poll *poll)
+static void unload(struct po__plane *p, struct po__poll *poll)
 {
     while (!po__list_empty(&poll->sent)) {
         struct po__list *last = poll->sent.prev;
         po__list_remove(last);
-        po__list_push_front(&w->done, last);
+        po__list_push_front(&p->done, last);
     }
 }
 
@@ -69,40 +69,43 @@ static void encode_done(struct po__buf *b, const struct po__poll *poll, uint32_t
     }
 }
 
-static void encode_held(struct po__buf *b, const struct po_worker *w, bool resync)
+static void encode_held(struct po__buf *b, const struct po__plane *p, bool resync)
 {
-    po__mpw_array(b, resync ? (uint32_t)w->tasks.count : 0);
-    for (struct po__tree_node *n = resync ? po__tree_first(&w->tasks) : NULL; n;
+    po__mpw_array(b, resync ? (uint32_t)p->tasks.count : 0);
+    for (struct po__tree_node *n = resync ? po__tree_first(&p->tasks) : NULL; n;
          n = po__tree_next(n))
         po__mpw_uint(b, po__container_of(n, struct po_task, by_token)->token);
 }
 
-static int send_poll(struct po_worker *w, struct po__poll *poll, uint32_t wait_ms)
+static int send_poll(struct po__plane *p, struct po__poll *poll, uint32_t wait_ms)
 {
+    const struct po_worker *w = p->worker;
     struct po__buf request, held = {0}, done = {0};
-    uint32_t count = poll == &w->carrying ? load(w, poll) : 0;
-    encode_held(&held, w, poll->resync);
+    uint32_t count = poll == &p->carrying ? load(p, poll) : 0;
+    encode_held(&held, p, poll->resync);
     encode_done(&done, poll, count);
     struct po__request req = {.type = PO__REQ_POLL, .timeout_ms = PO__WORKER_CALL_MS};
     req.poll.worker_id = po__str(w->id);
     req.poll.incarnation = w->incarnation;
     req.poll.resync = poll->resync;
-    req.poll.ack_seq = w->ack_seq;
+    req.poll.ack_seq = p->ack_seq;
     req.poll.wait_ms = wait_ms;
     req.poll.tasks_max = w->batch_max;
     req.poll.held = po__buf_slice(&held);
     req.poll.done = po__buf_slice(&done);
+    req.poll.has_load = true;
+    po__worker_load(p, &req.poll.load);
     po__buf_init(&request, PO__REQUEST_MAX_BYTES);
     po__request_poll(&request, &req);
     int rv = held.err ? held.err : done.err ? done.err : request.err;
-    poll->session = w->session;
+    poll->session = p->session;
     poll->under_way = true; /* the answer may come before the call returns; it waits for our lock */
     if (!rv)
-        rv = w->channel->ops->call(w->channel, request.data, request.len,
+        rv = p->channel->ops->call(p->channel, request.data, request.len,
                                    wait_ms + PO__WORKER_CALL_MS, on_poll, poll);
     if (rv) {
         poll->under_way = false;
-        unload(w, poll);
+        unload(p, poll);
     }
     po__buf_fini(&request);
     po__buf_fini(&held);
@@ -110,72 +113,66 @@ static int send_poll(struct po_worker *w, struct po__poll *poll, uint32_t wait_m
     return rv;
 }
 
-static void send_carrying(struct po_worker *w)
+static void send_carrying(struct po__plane *p)
 {
-    w->carrying.resync = w->resync;
-    if (w->resync) {
-        w->session++;
-        w->ack_seq = 0;
-        memset(w->seen, 0, sizeof w->seen);
-        w->resync = false;
+    p->carrying.resync = p->resync;
+    if (p->resync) {
+        p->session++;
+        p->ack_seq = 0;
+        memset(p->seen, 0, sizeof p->seen);
+        p->resync = false;
     }
-    if (send_poll(w, &w->carrying, 0)) {
-        w->resync |= w->carrying.resync;
-        w->poll_at_ms = po__worker_now_ms() + PO__WORKER_RETRY_MS;
+    if (send_poll(p, &p->carrying, 0)) {
+        p->resync |= p->carrying.resync;
+        p->poll_at_ms = po__worker_now_ms() + PO__WORKER_RETRY_MS;
     }
 }
 
 /* When the parked poll should leave: nothing else is under way. UINT64_MAX: not now. */
-static uint64_t park_at_ms(const struct po_worker *w)
+static uint64_t park_at_ms(const struct po__plane *p)
 {
-    if (w->parked.under_way || w->carrying.under_way || w->resync)
+    if (p->parked.under_way || p->carrying.under_way || p->resync)
         return UINT64_MAX;
-    return w->unanswered_count >= w->slots ? w->polled_ms + PO__WORKER_BUSY_POLL_MS : 0;
+    return p->unanswered_count >= p->worker->slots ? p->polled_ms + PO__WORKER_BUSY_POLL_MS : 0;
 }
 
-static bool converses(const struct po_worker *w)
+static bool has_to_say(const struct po__plane *p)
 {
-    return w->channel && !w->fatal &&
-           (w->phase == PO__WORKER_SERVE || w->phase == PO__WORKER_DRAIN);
+    return !p->carrying.under_way && (p->resync || !po__list_empty(&p->done));
 }
 
-static bool has_to_say(const struct po_worker *w)
+void po__worker_poll(struct po__plane *p)
 {
-    return !w->carrying.under_way && (w->resync || !po__list_empty(&w->done));
-}
-
-void po__worker_poll(struct po_worker *w)
-{
-    if (!converses(w))
+    if (!po__plane_converses(p))
         return;
-    if (w->poll_at_ms) {
-        if (po__worker_now_ms() < w->poll_at_ms)
+    if (p->poll_at_ms) {
+        if (po__worker_now_ms() < p->poll_at_ms)
             return;
-        w->poll_at_ms = 0;
+        p->poll_at_ms = 0;
     }
-    if (has_to_say(w)) {
-        send_carrying(w);
+    if (has_to_say(p)) {
+        send_carrying(p);
         return;
     }
-    uint64_t at_ms = park_at_ms(w);
+    uint64_t at_ms = park_at_ms(p);
     if (at_ms == UINT64_MAX || (at_ms && po__worker_now_ms() < at_ms))
         return;
-    if (send_poll(w, &w->parked, w->heartbeat_ms))
-        w->poll_at_ms = po__worker_now_ms() + PO__WORKER_RETRY_MS;
+    if (send_poll(p, &p->parked, p->worker->heartbeat_ms))
+        p->poll_at_ms = po__worker_now_ms() + PO__WORKER_RETRY_MS;
 }
 
-uint64_t po__worker_poll_due_ms(const struct po_worker *w)
+uint64_t po__worker_poll_due_ms(const struct po__plane *p)
 {
-    if (!converses(w))
+    if (!po__plane_converses(p))
         return UINT64_MAX;
-    uint64_t at_ms = has_to_say(w) ? 0 : park_at_ms(w);
-    return at_ms != UINT64_MAX && w->poll_at_ms > at_ms ? w->poll_at_ms : at_ms;
+    uint64_t at_ms = has_to_say(p) ? 0 : park_at_ms(p);
+    return at_ms != UINT64_MAX && p->poll_at_ms > at_ms ? p->poll_at_ms : at_ms;
 }
 
-void po__worker_wake_if_due(struct po_worker *w)
+void po__worker_wake_if_due(struct po__plane *p)
 {
-    if (po__worker_poll_due_ms(w) < w->sleeping_until_ms)
-        po__worker_wake(w);
+    if (po__worker_poll_due_ms(p) < p->worker->sleeping_until_ms)
+        po__worker_wake(p->worker);
 }
 
 /* ---- answers ---- */
@@ -187,21 +184,21 @@ static bool undecided(int code)
            code == PO_ENOTLEADER || code == PO_ECLOSED || code == PO_ETIMEDOUT || code == PO_ENOMEM;
 }
 
-static void on_verdict(struct po_worker *w, struct po__outcome_out *o, int code)
+static void on_verdict(struct po__plane *p, struct po__outcome_out *o, int code)
 {
     if (code == PO_ESTALE && (o->kind == PO__DONE_EXTEND || o->kind == PO__DONE_CHECKPOINT))
-        po__worker_revoke(w, o->token);
+        po__worker_revoke(p, o->token);
     if (code)
-        po__info(&w->log, "worker.refused", "%s of task %llu (token %llu) was refused: %s",
+        po__info(&p->worker->log, "worker.refused", "%s of task %llu (token %llu) was refused: %s",
                  o->kind == PO__DONE_COMPLETE ? "the result"
                  : o->kind == PO__DONE_FAIL   ? "the failure"
                  : o->kind == PO__DONE_EXTEND ? "more time"
                                               : "the checkpoint",
                  (unsigned long long)o->task_id, (unsigned long long)o->token, po_strerror(code));
-    po__worker_outcome_over(w, o);
+    po__worker_outcome_over(o);
 }
 
-static void read_verdicts(struct po_worker *w, struct po__poll *poll, struct po__mpr *r)
+static void read_verdicts(struct po__plane *p, struct po__poll *poll, struct po__mpr *r)
 {
     struct po__list again;
     uint32_t count = po__mpr_array(r, PO__POLL_TASKS_MAX);
@@ -214,21 +211,21 @@ static void read_verdicts(struct po_worker *w, struct po__poll *poll, struct po_
         if (undecided(code))
             po__list_push(&again, l);
         else
-            on_verdict(w, po__container_of(l, struct po__outcome_out, link), code);
+            on_verdict(p, po__container_of(l, struct po__outcome_out, link), code);
     }
     if (!po__list_empty(&again))
-        w->poll_at_ms = po__worker_now_ms() + PO__WORKER_RETRY_MS;
+        p->poll_at_ms = po__worker_now_ms() + PO__WORKER_RETRY_MS;
     for (struct po__list *l; (l = po__list_pop(&again));)
         po__list_push(&poll->sent, l);
-    unload(w, poll);
+    unload(p, poll);
 }
 
-static uint8_t *seen_byte(struct po_worker *w, uint64_t seq)
+static uint8_t *seen_byte(struct po__plane *p, uint64_t seq)
 {
-    return &w->seen[seq % PO__WORKER_SEQ_WINDOW / 8];
+    return &p->seen[seq % PO__WORKER_SEQ_WINDOW / 8];
 }
 
-static void read_tasks(struct po_worker *w, struct po__mpr *r, bool current)
+static void read_tasks(struct po__plane *p, struct po__mpr *r, bool current)
 {
     uint32_t count = po__mpr_array(r, PO__POLL_TASKS_MAX);
     for (uint32_t i = 0; i < count && !r->err; i++) {
@@ -236,100 +233,111 @@ static void read_tasks(struct po_worker *w, struct po__mpr *r, bool current)
         if (po__task_offer_decode(r, &t) || !current)
             continue;
         uint8_t bit = (uint8_t)(1 << t.seq % 8);
-        if (t.seq <= w->ack_seq || t.seq - w->ack_seq > PO__WORKER_SEQ_WINDOW ||
-            (*seen_byte(w, t.seq) & bit))
+        if (t.seq <= p->ack_seq || t.seq - p->ack_seq > PO__WORKER_SEQ_WINDOW ||
+            (*seen_byte(p, t.seq) & bit))
             continue; /* repeated; or too far ahead, and repeated later */
-        if (po__worker_take(w, &t)) {
-            po__error(&w->log, "worker.memory",
+        if (po__worker_take(p, &t)) {
+            po__error(&p->worker->log, "worker.memory",
                       "out of memory for task %llu; it is asked for again",
                       (unsigned long long)t.task_id);
             continue;
         }
-        *seen_byte(w, t.seq) |= bit;
-        while (*seen_byte(w, w->ack_seq + 1) & 1 << (w->ack_seq + 1) % 8) {
-            *seen_byte(w, w->ack_seq + 1) &= (uint8_t) ~(1 << (w->ack_seq + 1) % 8);
-            w->ack_seq++;
+        *seen_byte(p, t.seq) |= bit;
+        while (*seen_byte(p, p->ack_seq + 1) & 1 << (p->ack_seq + 1) % 8) {
+            *seen_byte(p, p->ack_seq + 1) &= (uint8_t) ~(1 << (p->ack_seq + 1) % 8);
+            p->ack_seq++;
         }
     }
 }
 
-static void read_revoked(struct po_worker *w, struct po__mpr *r, bool current)
+static void read_revoked(struct po__plane *p, struct po__mpr *r, bool current)
 {
     uint32_t count = po__mpr_array(r, PO__POLL_HELD_MAX);
     for (uint32_t i = 0; i < count && !r->err; i++) {
         uint64_t token = po__mpr_uint(r, UINT64_MAX);
         if (!r->err && current)
-            po__worker_revoke(w, token);
+            po__worker_revoke(p, token);
     }
 }
 
-static int on_accepted(struct po_worker *w, struct po__poll *poll, const struct po__response *resp)
+static int on_accepted(struct po__plane *p, struct po__poll *poll, const struct po__response *resp)
 {
     struct po__mpr r;
-    bool current = poll->session == w->session;
+    bool current = poll->session == p->session;
     po__mpr_init(&r, resp->body.data, resp->body.len);
-    read_verdicts(w, poll, &r);
-    read_tasks(w, &r, current);
-    read_revoked(w, &r, current);
+    read_verdicts(p, poll, &r);
+    read_tasks(p, &r, current);
+    read_revoked(p, &r, current);
     return r.err;
 }
 
 /* The poll as a whole was refused, or nobody answered it. */
-static void on_refused(struct po_worker *w, struct po__poll *poll, int code,
+static void on_refused(struct po__plane *p, struct po__poll *poll, int code,
                        struct po__slice message)
 {
-    bool current = poll->session == w->session;
-    unload(w, poll);
+    bool current = poll->session == p->session;
+    unload(p, poll);
     if (!current)
         return;
-    w->resync |= poll->resync;
+    p->resync |= poll->resync;
     switch (code) {
     case PO_ESTATE:
-        w->resync = true;
+        p->resync = true;
         if (!poll->resync)
             return;
         break; /* again and again would spin */
     case PO_ENOTREGISTERED:
-        po__worker_unknown(w);
+        po__plane_unknown(p);
         return;
     case PO_ESTALE:
-        w->fatal = PO_ESTALE;
-        po__worker_wake(w);
+        po__plane_fail(p, PO_ESTALE,
+                       "worker %s was taken over: another process registered this id with a newer "
+                       "incarnation; ids must be unique",
+                       p->worker->id);
         return;
+    case PO_EFAULT:
+        if (p == &p->worker->local) {
+            po__plane_fail(p, PO_EFAULT, "the control node of this worker stopped: %.*s",
+                           (int)message.len, message.len ? message.data : "");
+            return;
+        }
+        break;
     case PO_ETIMEDOUT:
-        if (poll == &w->parked)
+        if (poll == &p->parked)
             return; /* nothing to do in all that time */
         break;
     default:
         break;
     }
-    po__info(&w->log, "worker.poll", "no answer to a poll: %s%s%.*s", po_strerror(code),
+    po__info(&p->worker->log, "worker.poll", "no answer to a poll: %s%s%.*s", po_strerror(code),
              message.len ? ": " : "", (int)message.len, message.len ? message.data : "");
-    w->poll_at_ms = po__worker_now_ms() + PO__WORKER_RETRY_MS;
+    p->poll_at_ms = po__worker_now_ms() + PO__WORKER_RETRY_MS;
 }
 
 static void on_poll(void *arg, int code, const void *data, size_t len)
 {
     struct po__poll *poll = arg;
-    struct po_worker *w = poll->worker;
+    struct po__plane *p = poll->plane;
+    struct po_worker *w = p->worker;
     struct po__response resp = {0};
     if (code == 0)
         code = po__response_decode(data, len, &resp);
     if (code == 0)
         code = resp.code;
     pthread_mutex_lock(&w->lock);
+    bool over = p->phase >= PO__PLANE_LEFT;
     poll->under_way = false;
-    w->polled_ms = po__worker_now_ms();
-    if (w->phase == PO__WORKER_STOPPED)
-        unload(w, poll);
+    p->polled_ms = po__worker_now_ms();
+    if (over)
+        unload(p, poll);
     else if (code == 0)
-        code = on_accepted(w, poll, &resp);
-    if (code && w->phase != PO__WORKER_STOPPED)
-        on_refused(w, poll, code, resp.message);
-    po__worker_poll(w);
-    if (w->phase == PO__WORKER_DRAIN)
+        code = on_accepted(p, poll, &resp);
+    if (code && !over)
+        on_refused(p, poll, code, resp.message);
+    po__worker_poll(p);
+    if (p->phase >= PO__PLANE_DRAIN)
         po__worker_wake(w);
     else
-        po__worker_wake_if_due(w);
+        po__worker_wake_if_due(p);
     pthread_mutex_unlock(&w->lock);
 }

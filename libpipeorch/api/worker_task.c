@@ -11,18 +11,15 @@
 #include <string.h>
 
 #include "../base/alloc.h"
-#include "../codec/schema.h"
 #include "../codec/utf8.h"
 #include "../spec/spec.h"
 #include "call.h"
 #include "worker_internal.h"
 
-#define EXTEND_MIN_MS     100
-#define EXTEND_MAX_MS     86400000
-#define MESSAGE_MAX_BYTES 1024
-#define VERSION_DEFAULT   "1.0.0"
+#define EXTEND_MIN_MS 100
+#define EXTEND_MAX_MS 86400000
 
-static const uint32_t allowed[] = {
+const uint32_t po__task_moves[] = {
     [PO__TASK_QUEUED] = PO__TO(PO__TASK_IN_HANDLER),
     [PO__TASK_IN_HANDLER] = PO__TO(PO__TASK_ANSWERED),
     [PO__TASK_ANSWERED] = 0,
@@ -44,24 +41,29 @@ static int cmp_key(const void *key, const struct po__tree_node *n)
     return x < y ? -1 : x > y;
 }
 
-struct po_task *po__worker_find(struct po_worker *w, uint64_t token)
+struct po_task *po__worker_find(struct po__plane *p, uint64_t token)
 {
-    struct po__tree_node *n = po__tree_find(&w->tasks, &token, cmp_key);
+    struct po__tree_node *n = po__tree_find(&p->tasks, &token, cmp_key);
     return n ? po__container_of(n, struct po_task, by_token) : NULL;
 }
 
-static void forget(struct po_worker *w, struct po_task *t)
+static void forget(struct po_task *t)
 {
-    w->unanswered_count -= t->state != PO__TASK_ANSWERED;
-    w->in_handler_count -= t->state == PO__TASK_IN_HANDLER;
-    po__tree_remove(&w->tasks, &t->by_token);
+    struct po__plane *p = t->plane;
+    struct po_worker *w = p->worker;
+    p->unanswered_count -= t->state != PO__TASK_ANSWERED;
+    if (t->state == PO__TASK_IN_HANDLER)
+        po__worker_release_slot(t);
+    po__tree_remove(&p->tasks, &t->by_token);
     po__list_remove(&t->link);
     po__free(t->input);
     po__free(t->checkpoint);
     po__free(t);
+    if (p == &w->local && p->tasks.count == 0 && !po__list_empty(&w->queue))
+        pthread_cond_broadcast(&w->work); /* whoever waited for the last of them */
 }
 
-static const struct po__offered *offered(const struct po_worker *w, struct po__slice name)
+static struct po__offered *offered(struct po_worker *w, struct po__slice name)
 {
     for (size_t i = 0; i < w->offered_count; i++)
         if (po__slice_eq(name, po__str(w->offered[i].capability.name)))
@@ -69,10 +71,11 @@ static const struct po__offered *offered(const struct po_worker *w, struct po__s
     return NULL;
 }
 
-int po__worker_take(struct po_worker *w, const struct po__task_offer *offer)
+int po__worker_take(struct po__plane *p, const struct po__task_offer *offer)
 {
-    const struct po__offered *o = offered(w, offer->capability);
-    if (po__worker_find(w, offer->token))
+    struct po_worker *w = p->worker;
+    struct po__offered *o = offered(w, offer->capability);
+    if (po__worker_find(p, offer->token))
         return 0; /* repeated */
     if (!o) {
         po__error(&w->log, "worker.capability",
@@ -95,145 +98,54 @@ int po__worker_take(struct po_worker *w, const struct po__task_offer *offer)
         po__free(t);
         return PO_ENOMEM;
     }
-    t->worker = w;
+    t->plane = p;
     t->state = PO__TASK_QUEUED;
     t->id = offer->task_id;
     t->token = offer->token;
     t->attempt = offer->attempt;
     t->timeout_ms = offer->timeout_ms;
+    t->renew_ms = po__worker_now_ms() + t->timeout_ms / 2;
     t->offered = o;
     t->input_len = input.len;
     po__tree_node_init(&t->by_token);
-    PO_INVARIANT(po__tree_insert(&w->tasks, &t->by_token, cmp_token) == NULL);
+    PO_INVARIANT(po__tree_insert(&p->tasks, &t->by_token, cmp_token) == NULL);
     po__list_push(&w->queue, &t->link);
-    w->unanswered_count++;
+    p->unanswered_count++;
     pthread_cond_signal(&w->work);
     return 0;
 }
 
-void po__worker_revoke(struct po_worker *w, uint64_t token)
+void po__worker_revoke(struct po__plane *p, uint64_t token)
 {
-    struct po_task *t = po__worker_find(w, token);
+    struct po_task *t = po__worker_find(p, token);
     if (!t)
         return;
-    po__info(&w->log, "worker.revoked", "the lease of task %llu (token %llu) is lost",
+    po__info(&p->worker->log, "worker.revoked", "the lease of task %llu (token %llu) is lost",
              (unsigned long long)t->id, (unsigned long long)token);
     atomic_store(&t->cancelled, 1);
     if (t->state == PO__TASK_QUEUED)
-        forget(w, t);
+        forget(t);
 }
 
-void po__worker_outcome_over(struct po_worker *w, struct po__outcome_out *o)
+void po__worker_outcome_over(struct po__outcome_out *o)
 {
     po__list_remove(&o->link);
     if (o->task)
-        forget(w, o->task);
+        forget(o->task);
     po__free(o);
 }
 
-void po__worker_forget_all(struct po_worker *w)
+void po__worker_forget_all(struct po__plane *p)
 {
     struct po__list *l;
     struct po__tree_node *n;
-    while ((l = po__list_first(&w->done)))
-        po__worker_outcome_over(w, po__container_of(l, struct po__outcome_out, link));
-    while ((n = po__tree_first(&w->tasks)))
-        forget(w, po__container_of(n, struct po_task, by_token));
+    while ((l = po__list_first(&p->done)))
+        po__worker_outcome_over(po__container_of(l, struct po__outcome_out, link));
+    while ((n = po__tree_first(&p->tasks)))
+        forget(po__container_of(n, struct po_task, by_token));
 }
 
-/* ---- schemas ---- */
-
-/* 0, or why the value breaks the schema, with a sentence. A handler of a schema is given nothing
- * else, and the cluster gets nothing else from it: the leader checks too, but when a task is
- * submitted it may know other versions than that which runs it in the end. */
-static int validate(const struct po_task *t, const char *what, const char *schema,
-                    struct po__slice value, char *message, size_t message_len)
-{
-    const struct po_capability *c = &t->offered->capability;
-    struct po__schema_error e;
-    if (!schema || !*schema)
-        return 0;
-    int rv = po__schema_validate(po__str(schema), value, &e);
-    if (rv)
-        po__schema_say(message, message_len, what, po__str(c->name),
-                       po__str(c->version ? c->version : VERSION_DEFAULT), &e);
-    return rv;
-}
-
-/* Whether the handler may have it; else it is answered. */
-static bool input_allowed(struct po_task *t)
-{
-    char why[MESSAGE_MAX_BYTES];
-    int rv = validate(t, "input", t->offered->capability.input_schema,
-                      po__slice(t->input, t->input_len), why, sizeof why);
-    if (rv == 0)
-        return true;
-    po__warn(&t->worker->log, "worker.schema", "task %llu: %s", (unsigned long long)t->id, why);
-    if (po_task_fail(t, why, rv == PO_ENOMEM))
-        po__error(&t->worker->log, "worker.schema",
-                  "out of memory for the answer of task %llu; its lease will expire",
-                  (unsigned long long)t->id);
-    return false;
-}
-
-/* ---- handler threads ---- */
-
-static void *handler_thread(void *arg)
-{
-    struct po_worker *w = arg;
-    pthread_mutex_lock(&w->lock);
-    for (;;) {
-        while (!w->threads_end && (po__list_empty(&w->queue) || w->phase >= PO__WORKER_DRAIN))
-            pthread_cond_wait(&w->work, &w->lock);
-        if (w->threads_end)
-            break;
-        struct po_task *t = po__container_of(po__list_pop(&w->queue), struct po_task, link);
-        po__fsm_move(&t->state, PO__TASK_IN_HANDLER, allowed);
-        const struct po__offered *o = t->offered;
-        w->in_handler_count++;
-        pthread_mutex_unlock(&w->lock);
-        if (input_allowed(t))
-            o->handler(o->arg, t); /* t may be gone when it returns */
-        pthread_mutex_lock(&w->lock);
-    }
-    pthread_mutex_unlock(&w->lock);
-    return NULL;
-}
-
-int po__worker_start_threads(struct po_worker *w)
-{
-    unsigned count = w->threads_max;
-    if (count == 0)
-        count =
-            w->slots < PO__WORKER_THREADS_DEFAULT_MAX ? w->slots : PO__WORKER_THREADS_DEFAULT_MAX;
-    w->threads = po__calloc(count, sizeof *w->threads);
-    if (!w->threads)
-        return PO_ENOMEM;
-    for (; w->threads_count < count; w->threads_count++)
-        if (pthread_create(&w->threads[w->threads_count], NULL, handler_thread, w))
-            break;
-    if (w->threads_count == 0)
-        return PO_ENOMEM;
-    if (w->threads_count < count)
-        po__warn(&w->log, "worker.threads", "only %u of %u handler threads could be started",
-                 w->threads_count, count);
-    return 0;
-}
-
-void po__worker_end_threads(struct po_worker *w)
-{
-    pthread_mutex_lock(&w->lock);
-    w->threads_end = true;
-    pthread_cond_broadcast(&w->work);
-    pthread_mutex_unlock(&w->lock);
-    for (unsigned i = 0; i < w->threads_count; i++)
-        pthread_join(w->threads[i], NULL);
-    po__free(w->threads);
-    w->threads = NULL;
-    w->threads_count = 0;
-}
-
-/* ---- answers ---- */
+/* ---- outcomes ---- */
 
 struct po__outcome_out *po__worker_outcome(const struct po_task *t, uint32_t kind, uint64_t flag,
                                            const void *payload, size_t len)
@@ -243,6 +155,7 @@ struct po__outcome_out *po__worker_outcome(const struct po_task *t, uint32_t kin
         return NULL;
     *o = (struct po__outcome_out){
         .task_id = t->id, .token = t->token, .kind = kind, .flag = flag, .len = len};
+    po__list_init(&o->link);
     if (len)
         memcpy(o->payload, payload, len);
     return o;
@@ -254,38 +167,63 @@ static bool is_checkpoint(const struct po__list *l)
     return po__container_of(l, struct po__outcome_out, link)->kind == PO__DONE_CHECKPOINT;
 }
 
-void po__worker_say(struct po_worker *w, struct po__outcome_out *o)
+void po__worker_say(struct po__plane *p, struct po__outcome_out *o)
 {
-    struct po__list *at = w->done.prev;
-    while (o->kind != PO__DONE_CHECKPOINT && at != &w->done && is_checkpoint(at))
+    struct po__list *at = p->done.prev;
+    while (o->kind != PO__DONE_CHECKPOINT && at != &p->done && is_checkpoint(at))
         at = at->prev;
     po__list_push(at->next, &o->link); /* behind `at` */
-    po__worker_poll(w);
-    po__worker_wake_if_due(w);
+    po__worker_poll(p);
+    po__worker_wake_if_due(p);
 }
+
+/* The one of that kind about that task that waits to be sent. */
+static struct po__outcome_out *waiting(struct po__plane *p, uint32_t kind, uint64_t token)
+{
+    struct po__list *it;
+    po__list_each(it, &p->done)
+    {
+        struct po__outcome_out *o = po__container_of(it, struct po__outcome_out, link);
+        if (o->kind == kind && o->token == token)
+            return o;
+    }
+    return NULL;
+}
+
+void po__worker_say_extend(struct po__plane *p, struct po__outcome_out *o)
+{
+    struct po__outcome_out *old = waiting(p, PO__DONE_EXTEND, o->token);
+    if (old) {
+        old->flag = o->flag;
+        po__free(o);
+    } else {
+        po__worker_say(p, o);
+    }
+}
+
+/* ---- answers ---- */
 
 /* The task is the library's again, and its answer on its way. */
 static int answer(struct po_task *t, uint32_t kind, uint64_t flag, const void *payload, size_t len)
 {
-    struct po_worker *w = t->worker;
+    struct po__plane *p = t->plane;
+    struct po_worker *w = p->worker;
     struct po__outcome_out *o = po__worker_outcome(t, kind, flag, payload, len);
     if (!o)
         return po__client_fail(PO_ENOMEM, "out of memory for the answer of task %llu; try again",
                                (unsigned long long)t->id);
     pthread_mutex_lock(&w->lock);
-    po__fsm_move(&t->state, PO__TASK_ANSWERED, allowed);
-    w->unanswered_count--;
-    w->in_handler_count--;
+    po__fsm_move(&t->state, PO__TASK_ANSWERED, po__task_moves);
+    p->unanswered_count--;
+    po__worker_release_slot(t);
     o->task = t;
     po__free(t->input);
     t->input = NULL;
-    if (atomic_load(&t->cancelled) || w->phase == PO__WORKER_STOPPED) {
-        po__list_init(&o->link);
-        po__worker_outcome_over(w, o); /* the cluster would refuse it, or cannot be told any more */
-    } else {
-        po__worker_say(w, o);
-    }
-    if (w->phase == PO__WORKER_DRAIN)
+    if (atomic_load(&t->cancelled) || p->phase >= PO__PLANE_LEAVE)
+        po__worker_outcome_over(o); /* it would be refused, or cannot be told any more */
+    else
+        po__worker_say(p, o);
+    if (p->phase >= PO__PLANE_DRAIN)
         po__worker_wake(w);
     pthread_mutex_unlock(&w->lock);
     return 0;
@@ -307,9 +245,9 @@ int po_task_complete(po_task *task, const void *result, size_t len)
                                "the result of task %llu is not a JSON text; expected exactly one "
                                "JSON value in UTF-8",
                                (unsigned long long)task->id);
-    char why[MESSAGE_MAX_BYTES];
-    int rv = validate(task, "output", task->offered->capability.output_schema,
-                      po__slice(result, len), why, sizeof why);
+    char why[PO__WORKER_SENTENCE_MAX_BYTES];
+    int rv = po__worker_validate(task, "output", task->offered->capability.output_schema,
+                                 po__slice(result, len), why, sizeof why);
     if (rv)
         return po__client_fail(rv, "%s", why);
     return answer(task, PO__DONE_COMPLETE, 0, result, len);
@@ -354,21 +292,9 @@ int po_task_fail(po_task *task, const char *error, int retryable)
 
 /* Of those that wait to be sent, only the newest counts: a newer one takes over what it does not
  * say. */
-static struct po__outcome_out *waiting_checkpoint(struct po_worker *w, uint64_t token)
+static void say_checkpoint(struct po__plane *p, struct po__outcome_out *o)
 {
-    struct po__list *it;
-    po__list_each(it, &w->done)
-    {
-        struct po__outcome_out *o = po__container_of(it, struct po__outcome_out, link);
-        if (o->kind == PO__DONE_CHECKPOINT && o->token == token)
-            return o;
-    }
-    return NULL;
-}
-
-static void say_checkpoint(struct po_worker *w, struct po__outcome_out *o)
-{
-    struct po__outcome_out *old = waiting_checkpoint(w, o->token);
+    struct po__outcome_out *old = waiting(p, PO__DONE_CHECKPOINT, o->token);
     if (old && old->flag & PO__DONE_HAS_DATA && !(o->flag & PO__DONE_HAS_DATA)) {
         old->flag = (o->flag & UINT16_MAX) | PO__DONE_HAS_DATA;
         po__free(o);
@@ -377,9 +303,9 @@ static void say_checkpoint(struct po_worker *w, struct po__outcome_out *o)
     if (old) {
         if ((o->flag & UINT16_MAX) == PO_PROGRESS_UNCHANGED)
             o->flag = (o->flag & ~(uint64_t)UINT16_MAX) | (old->flag & UINT16_MAX);
-        po__worker_outcome_over(w, old);
+        po__worker_outcome_over(old);
     }
-    po__worker_say(w, o);
+    po__worker_say(p, o);
 }
 
 int po_task_checkpoint(po_task *task, uint32_t progress, const void *data, size_t len)
@@ -395,19 +321,18 @@ int po_task_checkpoint(po_task *task, uint32_t progress, const void *data, size_
                                "the checkpoint of task %llu has %zu bytes; at most %d. Keep it "
                                "elsewhere and leave its name",
                                (unsigned long long)task->id, len, PO_CHECKPOINT_MAX_BYTES);
-    struct po_worker *w = task->worker;
+    struct po__plane *p = task->plane;
     uint64_t flag = progress | (data ? PO__DONE_HAS_DATA : 0);
     struct po__outcome_out *o =
         po__worker_outcome(task, PO__DONE_CHECKPOINT, flag, data, data ? len : 0);
     if (!o)
         return po__client_fail(PO_ENOMEM, "out of memory for a checkpoint");
-    pthread_mutex_lock(&w->lock);
-    po__list_init(&o->link);
-    if (w->phase == PO__WORKER_STOPPED || atomic_load(&task->cancelled))
+    pthread_mutex_lock(&p->worker->lock);
+    if (p->phase >= PO__PLANE_LEAVE || atomic_load(&task->cancelled))
         po__free(o); /* nobody would take it */
     else
-        say_checkpoint(w, o);
-    pthread_mutex_unlock(&w->lock);
+        say_checkpoint(p, o);
+    pthread_mutex_unlock(&p->worker->lock);
     return 0;
 }
 
@@ -416,28 +341,16 @@ int po_task_extend(po_task *task, uint32_t extend_ms)
     if (!task || extend_ms < EXTEND_MIN_MS || extend_ms > EXTEND_MAX_MS)
         return po__client_fail(PO_EINVAL, "the task is NULL, or extend_ms is %u; expected %d..%d",
                                extend_ms, EXTEND_MIN_MS, EXTEND_MAX_MS);
-    struct po_worker *w = task->worker;
+    struct po__plane *p = task->plane;
     struct po__outcome_out *o = po__worker_outcome(task, PO__DONE_EXTEND, extend_ms, NULL, 0);
-    struct po__list *it;
     if (!o)
         return po__client_fail(PO_ENOMEM, "out of memory for an extension");
-    pthread_mutex_lock(&w->lock);
-    bool replaced = false; /* one that waits to be sent: only the newest counts */
-    po__list_each(it, &w->done)
-    {
-        struct po__outcome_out *old = po__container_of(it, struct po__outcome_out, link);
-        if (old->kind == PO__DONE_EXTEND && old->token == task->token) {
-            old->flag = extend_ms;
-            replaced = true;
-            break;
-        }
-    }
-    if (replaced || w->phase == PO__WORKER_STOPPED) {
+    pthread_mutex_lock(&p->worker->lock);
+    if (p->phase >= PO__PLANE_LEAVE)
         po__free(o);
-    } else {
-        po__worker_say(w, o);
-    }
-    pthread_mutex_unlock(&w->lock);
+    else
+        po__worker_say_extend(p, o);
+    pthread_mutex_unlock(&p->worker->lock);
     return 0;
 }
 

@@ -86,15 +86,15 @@ struct po__fx {
 /* What those who watch are told (watch.h has the kinds and what each of them says). Texts are valid
  * during the call only. Unlike effects, events are complete: whoever keeps them needs no state. */
 struct po__news {
-    uint32_t kind;            /* PO_WATCH_* */
+    uint32_t kind; /* PO_WATCH_* */
     uint32_t attempt, state;
-    uint64_t id;              /* task, or node */
+    uint64_t id; /* task, or node */
     uint64_t run_id;
-    uint64_t token;           /* of the attempt; LEADER: its term */
-    struct po__slice worker;  /* its id */
-    struct po__slice name;    /* capability, pipeline, or the node's name */
+    uint64_t token;          /* of the attempt; LEADER: its term */
+    struct po__slice worker; /* its id */
+    struct po__slice name;   /* capability, pipeline, or the node's name */
     struct po__slice step;
-    struct po__slice error;   /* at most PO__NEWS_ERROR_MAX_BYTES */
+    struct po__slice error; /* at most PO__NEWS_ERROR_MAX_BYTES */
 };
 #define PO__NEWS_ERROR_MAX_BYTES 256
 
@@ -165,7 +165,10 @@ int po__model_check(const struct po__model *m, char *message, size_t message_len
  *               the node adds the rest
  * WORKERS       next, workers [{address, capabilities [{max_concurrency, name, requires_gpu,
  * running, version}], heartbeat_ms, id,
- *               incarnation, labels {}, number, running, status, zone}]; name: only after this id
+ *               incarnation, labels {}, load {cpu_load_centi, memory_available_bytes,
+ *               memory_used_bytes, queued, rtt_min_us, running}, number, resources {NAME: {amount,
+ *               used}}, rtt_us, running, slots, status,
+ *               zone}]; name: only after this id; load and rtt_us: as q->soft has them, or nil
  * CAPABILITIES  capabilities [{free_slots, input_schema, kinds [{input_schema, output_schema,
  * requires_gpu, version, workers}], name, output_schema, pending, requires_gpu, running, slots,
  * versions [],
@@ -204,6 +207,22 @@ struct po__ticks { /* of a schedule, to come; `wanted` of them at most */
     uint64_t at_ms[PO__QUERY_TICKS_MAX];
     uint32_t count, wanted;
 };
+
+/* What a worker says with its heartbeats. No part of the state: the leader keeps it (session.c). */
+struct po__worker_load {
+    uint32_t running, queued; /* tasks in the hands of its handlers, and waiting for one */
+    uint32_t cpu_load_centi;  /* its machine's load average of one minute, times 100 */
+    uint64_t memory_used_bytes, memory_available_bytes; /* of its machine; 0: unknown */
+    uint32_t rtt_us, rtt_min_us; /* round trip: smoothed, and the smallest lately; 0: unknown */
+};
+
+/* For queries: what is known beside the state. */
+struct po__soft {
+    /* Of the worker with this number; NULL: unknown. */
+    const struct po__worker_load *(*load)(void *arg, uint64_t worker);
+    void *arg;
+};
+
 struct po__query {
     int what;
     uint64_t id;
@@ -215,6 +234,7 @@ struct po__query {
     /* Fills in when a schedule ticks next, which the model cannot know; NULL: left out. */
     void (*ticks)(void *arg, const struct po__schedule *s, struct po__ticks *ticks);
     void *ticks_arg;
+    const struct po__soft *soft; /* NULL: nothing */
 };
 /* Returns 0, PO_EINVAL, PO_ENOTFOUND, PO_ENOCAPABILITY, PO_EBUSY (ROUTE: all offers are full),
  * PO_ENOMEM. *message: static. */

@@ -23,9 +23,21 @@ static void put_stocks(struct po__buf *b, const struct po__worker *w)
     }
 }
 
-static void put_worker(struct po__buf *b, const struct po__worker *w)
+static void put_load(struct po__buf *b, const struct po__worker_load *l)
 {
-    po__mpw_map(b, 12);
+    po__mpw_map(b, 6);
+    po__kv_uint(b, "cpu_load_centi", l->cpu_load_centi);
+    po__kv_time(b, "memory_available_bytes", l->memory_available_bytes);
+    po__kv_time(b, "memory_used_bytes", l->memory_used_bytes);
+    po__kv_uint(b, "queued", l->queued);
+    po__kv_time(b, "rtt_min_us", l->rtt_min_us);
+    po__kv_uint(b, "running", l->running);
+}
+
+static void put_worker(struct po__buf *b, const struct po__worker *w, const struct po__soft *soft)
+{
+    const struct po__worker_load *load = soft ? soft->load(soft->arg, w->number) : NULL;
+    po__mpw_map(b, 14);
     po__kv_text(b, "address", po__str(w->address));
     po__mpw_cstr(b, "capabilities");
     po__mpw_array(b, w->offers_count);
@@ -36,8 +48,14 @@ static void put_worker(struct po__buf *b, const struct po__worker *w)
     po__kv_uint(b, "incarnation", w->incarnation);
     po__mpw_cstr(b, "labels");
     po__mpw_raw(b, w->labels);
+    po__mpw_cstr(b, "load");
+    if (load)
+        put_load(b, load);
+    else
+        po__mpw_nil(b);
     po__kv_uint(b, "number", w->number);
     put_stocks(b, w);
+    po__kv_time(b, "rtt_us", load ? load->rtt_us : 0);
     po__kv_uint(b, "running", w->running);
     if (w->slots)
         po__kv_uint(b, "slots", w->slots);
@@ -58,7 +76,7 @@ int po__query_workers(const struct po__model *m, const struct po__query *q, stru
             break;
         }
         p.last_name = w->origin->id;
-        put_worker(&p.items, w);
+        put_worker(&p.items, w, q->soft);
         p.count++;
     }
     po__mpw_map(b, 2);

@@ -344,3 +344,8 @@ void po__cmd_run_cancel(struct po__model *m, const struct po__cmd *cmd)
         po__refuse(m, PO_ESTATE, "run %" PRIu64 " is finished already", r->id);
     }
 }
+
+bool po__model_run_key_known(const struct po__model *m, struct po__slice key)
+{
+    return key.len && po__tree_find(&m->run_keys, &key, key_key);
+}

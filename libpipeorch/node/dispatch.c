@@ -51,6 +51,11 @@ static int stage_one(struct po__node *n, struct po__call *c, struct po__mpr *r, 
         snprintf(message, message_len, "this cluster's nodes have no application state machine");
         return PO_EREFUSED;
     }
+    const char *why;
+    if (!po__finish_allows(n, &n->cmd, &why)) {
+        snprintf(message, message_len, "%s", why);
+        return PO_EREFUSED;
+    }
     rv = fit_level(n, &n->cmd, message, message_len);
     if (!rv && n->cmd.type == PO__CMD_SCHEDULE_DEFINE)
         rv = po__schedule_check(n, &n->cmd, message, message_len);

@@ -141,6 +141,8 @@ struct po__session {
     uint32_t outbox_first, outbox_count, outbox_cap;
     uint64_t *revoked;
     uint32_t revoked_count, revoked_cap;
+    bool has_load;
+    struct po__worker_load load; /* as the worker last told it */
 };
 
 /* A snapshot that is being handed out (stream.c). */
@@ -277,7 +279,8 @@ struct po__node {
     pthread_mutex_t status_lock; /* guards status; status_cond signals leader changes */
     pthread_cond_t status_cond;
     struct po_node_status status;
-    bool closed;       /* under status_lock */
+    char finish_only[PO__FINISH_REASON_MAX_BYTES + 1]; /* why no new work is taken; "": it is */
+    bool closed;                                       /* under status_lock */
     uint32_t watchers; /* threads inside po__node_wait_leader; under status_lock */
 };
 
@@ -321,6 +324,9 @@ void po__calls_sweep(struct po__node *n, uint64_t now);
 void po__calls_fail_all(struct po__node *n, int unsent_code, int sent_code, const char *message);
 /* Leadership or the way to the leader was lost while the call was under way. */
 void po__call_retry(struct po__node *n, struct po__call *c);
+
+/* finish.c: may this command still enter? *why is set if not. */
+bool po__finish_allows(const struct po__node *n, const struct po__cmd *cmd, const char **why);
 
 /* dispatch.c: what a request asks for */
 void po__dispatch(
@@ -374,8 +380,9 @@ void po__batch_answer(struct po__node *n, struct po__call *c);
 uint64_t po__stamp_ms(struct po__node *n);
 
 /* session.c */
-struct po__session *po__session_find(struct po__node *n, uint64_t number); /* NULL: none */
-void po__session_forget(struct po__session *s);                            /* no longer synced */
+struct po__session *po__session_find(struct po__node *n, uint64_t number);   /* NULL: none */
+const struct po__worker_load *po__session_load(void *node, uint64_t number); /* NULL: unknown */
+void po__session_forget(struct po__session *s);                              /* no longer synced */
 int po__outbox_push(struct po__session *s, uint64_t task_id,
                     uint64_t token); /* 0, PO_ENOMEM, PO_EBUSY */
 int po__revoked_push(struct po__session *s, uint64_t token);

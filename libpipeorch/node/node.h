@@ -20,6 +20,8 @@
 
 struct po__node;
 
+#define PO__FINISH_REASON_MAX_BYTES 511
+
 /* What this program knows: the levels of model/command.h. */
 #define PO__FEATURE_LEVEL PO__LEVEL_ORCHESTRATION
 
@@ -66,6 +68,9 @@ int po__node_create(struct po__node **n); /* before the disk, which needs it for
 void po__node_disk_wakeup(void *node);
 int po__node_start(struct po__node *n, const struct po__node_opts *opts, char *error,
                    size_t error_len);
+/* From now on the node takes no new tasks, runs or definitions: PO_EREFUSED, with this sentence. It
+ * finishes what it has. 0, PO_ENOMEM, PO_ECLOSED. Any thread. */
+int po__node_finish_only(struct po__node *n, const char *why);
 /* Stop the thread if started and free everything. */
 void po__node_destroy(struct po__node *n);
 const struct po__identity *po__node_identity(const struct po__node *n);

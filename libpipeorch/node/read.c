@@ -6,10 +6,12 @@
 
 static int query_model(struct po__node *n, const struct po__query *q, const char **message)
 {
-    struct po__query with_ticks = *q;
-    with_ticks.ticks = po__schedule_ticks;
-    with_ticks.ticks_arg = n;
-    return po__model_query(n->model, &with_ticks, &n->body, message);
+    const struct po__soft soft = {po__session_load, n};
+    struct po__query more = *q; /* with what the state does not know */
+    more.ticks = po__schedule_ticks;
+    more.ticks_arg = n;
+    more.soft = &soft;
+    return po__model_query(n->model, &more, &n->body, message);
 }
 
 void po__read_answer(struct po__node *n, struct po__call *c, const struct po__query *q,

@@ -9,8 +9,9 @@
 #define QUERY_FIELDS         5 /* and stale_ms, which came later */
 #define WAIT_FIELDS          2
 #define HEARTBEAT_FIELDS     2
-#define POLL_FIELDS          8
+#define POLL_FIELDS          8 /* and load, which came later; likewise HEARTBEAT */
 #define MEMBER_FIELDS        9
+#define LOAD_FIELDS          7
 #define DONE_FIELDS          5
 #define OFFER_FIELDS         8
 #define SNAPSHOT_FIELDS      2
@@ -46,6 +47,37 @@ static uint32_t open_array(struct po__mpr *r, uint32_t known)
     if (n < known)
         po__mpr_fail(r);
     return r->err ? 0 : n - known;
+}
+
+/* May be nil: nothing is said. */
+static bool decode_load(struct po__mpr *r, struct po__worker_load *l)
+{
+    if (po__mpr_peek(r) == PO__MP_NIL) {
+        po__mpr_skip(r);
+        return false;
+    }
+    uint32_t extra = open_array(r, LOAD_FIELDS);
+    l->running = u32(r);
+    l->queued = u32(r);
+    l->cpu_load_centi = u32(r);
+    l->memory_used_bytes = u64(r);
+    l->memory_available_bytes = u64(r);
+    l->rtt_us = u32(r);
+    l->rtt_min_us = u32(r);
+    skip(r, extra);
+    return !r->err;
+}
+
+static void encode_load(struct po__buf *b, const struct po__worker_load *l)
+{
+    po__mpw_array(b, LOAD_FIELDS);
+    po__mpw_uint(b, l->running);
+    po__mpw_uint(b, l->queued);
+    po__mpw_uint(b, l->cpu_load_centi);
+    po__mpw_uint(b, l->memory_used_bytes);
+    po__mpw_uint(b, l->memory_available_bytes);
+    po__mpw_uint(b, l->rtt_us);
+    po__mpw_uint(b, l->rtt_min_us);
 }
 
 /* The bytes of the next object, which must be an array of at most max elements. */
@@ -174,6 +206,28 @@ static void decode_body(struct po__mpr *r, struct po__request *req)
     }
 }
 
+/* Fields that later programs appended, of `left` that there are. Returns how many were read. */
+static uint32_t decode_later(struct po__mpr *r, struct po__request *req, uint32_t left)
+{
+    if (left == 0)
+        return 0;
+    switch (req->type) {
+    case PO__REQ_QUERY:
+        req->query.stale_ms = u32(r);
+        if (left < 3)
+            return 1;
+        req->query.placement = po__mpr_bin(r, PO__QUERY_PLACEMENT_MAX_BYTES); /* later still */
+        req->query.token = u64(r);
+        return 3;
+    case PO__REQ_HEARTBEAT:
+    case PO__REQ_POLL:
+        req->poll.has_load = decode_load(r, &req->poll.load);
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 int po__request_decode(const void *data, size_t len, struct po__request *req)
 {
     struct po__mpr r;
@@ -195,15 +249,7 @@ int po__request_decode(const void *data, size_t len, struct po__request *req)
     if (n - HEAD_FIELDS < known)
         return PO_EPROTO;
     decode_body(&r, req);
-    if (req->type == PO__REQ_QUERY && n - HEAD_FIELDS > known) {
-        req->query.stale_ms = u32(&r);
-        known++;
-        if (n - HEAD_FIELDS > known + 1) { /* and these, later still */
-            req->query.placement = po__mpr_bin(&r, PO__QUERY_PLACEMENT_MAX_BYTES);
-            req->query.token = u64(&r);
-            known += 2;
-        }
-    }
+    known += decode_later(&r, req, n - HEAD_FIELDS - known);
     skip(&r, n - HEAD_FIELDS - known);
     return po__mpr_end(&r);
 }
@@ -270,11 +316,13 @@ void po__request_wait(struct po__buf *b, uint32_t timeout_ms, uint32_t kind, uin
 }
 
 void po__request_heartbeat(struct po__buf *b, uint32_t timeout_ms, struct po__slice worker_id,
-                           uint64_t incarnation)
+                           uint64_t incarnation, const struct po__worker_load *load)
 {
-    po__request_begin(b, PO__REQ_HEARTBEAT, timeout_ms, HEARTBEAT_FIELDS);
+    po__request_begin(b, PO__REQ_HEARTBEAT, timeout_ms, HEARTBEAT_FIELDS + (load != NULL));
     po__mpw_str(b, worker_id);
     po__mpw_uint(b, incarnation);
+    if (load)
+        encode_load(b, load);
 }
 
 void po__request_barrier(struct po__buf *b, uint32_t timeout_ms)
@@ -314,7 +362,7 @@ static void put_array(struct po__buf *b, struct po__slice array)
 
 void po__request_poll(struct po__buf *b, const struct po__request *req)
 {
-    po__request_begin(b, PO__REQ_POLL, req->timeout_ms, POLL_FIELDS);
+    po__request_begin(b, PO__REQ_POLL, req->timeout_ms, POLL_FIELDS + req->poll.has_load);
     po__mpw_str(b, req->poll.worker_id);
     po__mpw_uint(b, req->poll.incarnation);
     po__mpw_bool(b, req->poll.resync);
@@ -323,6 +371,8 @@ void po__request_poll(struct po__buf *b, const struct po__request *req)
     po__mpw_uint(b, req->poll.wait_ms);
     po__mpw_uint(b, req->poll.tasks_max);
     put_array(b, req->poll.done);
+    if (req->poll.has_load)
+        encode_load(b, &req->poll.load);
 }
 
 void po__request_watch(struct po__buf *b, const struct po__request *req)

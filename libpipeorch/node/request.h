@@ -11,8 +11,10 @@
  *     stale_ms > 0: the node that is asked answers, leader or not, with a state at most so old, or
  *     PO_ESTALE_READ
  *   WAIT:    kind (1 task, 2 run), id         answers when it is finished, or PO_ETIMEDOUT
- *   HEARTBEAT: worker_id, incarnation
- *   POLL:    worker_id, incarnation, resync, held, ack_seq, wait_ms, tasks_max, done
+ *   HEARTBEAT: worker_id, incarnation [, load]
+ *   POLL:    worker_id, incarnation, resync, held, ack_seq, wait_ms, tasks_max, done [, load]
+ *     load = [running, queued, cpu_load_centi, memory_used_bytes, memory_available_bytes, rtt_us,
+ *       rtt_min_us]: see struct po__worker_load; or nil
  *   BARRIER:                                  linearizable no-op: index of a confirmed read
  *   MEMBER:  op, node_id, from, name, zone, address, directory_id, feature_level, wish
  *     see "Members" below
@@ -145,7 +147,9 @@ struct po__request {
             struct po__slice held; /* msgpack array of tokens */
             struct po__slice done; /* msgpack array of outcomes; read with po__done_decode */
             uint32_t held_count, done_count;
-        } poll; /* also HEARTBEAT: worker_id and incarnation only */
+            bool has_load;
+            struct po__worker_load load;
+        } poll; /* also HEARTBEAT: worker_id, incarnation and load only */
     };
 };
 
@@ -172,7 +176,8 @@ void po__request_batch(struct po__buf *b, uint32_t timeout_ms, struct po__slice 
 void po__request_query(struct po__buf *b, uint32_t timeout_ms, const struct po__query *q);
 void po__request_wait(struct po__buf *b, uint32_t timeout_ms, uint32_t kind, uint64_t id);
 void po__request_heartbeat(struct po__buf *b, uint32_t timeout_ms, struct po__slice worker_id,
-                           uint64_t incarnation);
+                           uint64_t incarnation,
+                           const struct po__worker_load *load); /* NULL: none */
 void po__request_barrier(struct po__buf *b, uint32_t timeout_ms);
 void po__request_member(struct po__buf *b, uint32_t timeout_ms, const struct po__member_request *m);
 void po__request_snapshot(struct po__buf *b, uint32_t timeout_ms, uint64_t stream, uint64_t offset);

@@ -241,6 +241,8 @@ static uint64_t attend(struct po__node *n, const struct po__schedule *s, struct 
     learn(n, s, e, stamp);
     if (s->paused || e->staged)
         return UINT64_MAX; /* news of it come as an effect */
+    if (n->finish_only[0])
+        return UINT64_MAX; /* nothing new begins here */
     if (e->retry_ms)
         return e->retry_ms;
     if (e->after_ms != decided_ms) {

@@ -115,6 +115,12 @@ static void unpark(struct po__node *n, struct po__session *s, int code, const ch
     }
 }
 
+const struct po__worker_load *po__session_load(void *node, uint64_t number)
+{
+    const struct po__session *s = po__session_find(node, number);
+    return s && s->has_load ? &s->load : NULL;
+}
+
 /* What the worker was told is void: the next poll has to say what it holds. */
 void po__session_forget(struct po__session *s)
 {
@@ -209,6 +215,7 @@ static void worker_changed(struct po__node *n, uint64_t number)
         s->draining = w->status == PO_WORKER_DRAINING;
     if (w->status == PO_WORKER_OFFLINE) {
         po__session_forget(s);
+        s->has_load = false;
         unpark(n, s, PO_ESTATE, "the worker was marked offline; poll again with resync");
         set_deadline(n, s, UINT64_MAX);
     } else if (s->incarnation != w->incarnation) {
@@ -346,6 +353,10 @@ const struct po__worker *po__session_identify(struct po__node *n, struct po__cal
         return NULL;
     }
     (*s)->incarnation = w->incarnation;
+    if (req->poll.has_load) {
+        (*s)->has_load = true;
+        (*s)->load = req->poll.load;
+    }
     set_conn(n, *s, c->conn);
     if (w->status == PO_WORKER_OFFLINE) {
         if (!(*s)->going_online)

@@ -123,7 +123,6 @@ class Workerd(Case):
         self.assertEqual(said, [
             "argument 1, --id: \"w 1\" is not a name; use 1 to 128 letters, digits, '.', '_' and '-'",
             "argument 4, --drain: unknown flag; did you mean --drain-ms?",
-            '--controllers: is missing; give the flag, PO_CONTROLLERS, or "controllers" in the config file',
             f'{path}:2:31: /capabilities/0/command/0: no program "no-such-program" is in PATH (/usr/bin)',
             f'{path}:2:3: /capabilities/0/name: "echo" is not a capability; write "verb:name", each part of a-z, 0-9, \'.\', '
             "'_' and '-'",
@@ -131,6 +130,20 @@ class Workerd(Case):
             f'{path}:3:2: /capabilities/1: the key "name" is missing; it must be a string',
             f'{path}:3:2: /capabilities/1: the key "command" is missing; it must be an array',
         ])
+
+    def test_standalone(self):
+        path = self.file("w.json", {"capabilities": [self.capability()]})
+        self.accepted("po-workerd", "--id=w1", "--check-config", "--capabilities", path)
+        self.assertEqual(self.refused("po-workerd", "--id=w1", "--check-config", "--capabilities", path, "--standalone", "never"),
+                         ["--controllers: is missing; --standalone never needs it"])
+        self.assertEqual(self.refused("po-workerd", *self.BASE, "--capabilities", path, "--standalone=often"),
+                         ['argument 6, --standalone: "often" is not one of auto|never|always'])
+
+    def test_resources(self):
+        path = self.file("w.json", {"capabilities": [self.capability()], "slots": 3, "resources": {"cpus": 2.5, "memory": "8GiB"}})
+        self.accepted("po-workerd", *self.BASE, "--capabilities", path)
+        path = self.file("w.json", {"capabilities": [self.capability()], "resources": {"memory": "8 GB"}})
+        self.assertIn("/resources/memory: must be a whole number from 1", self.refused("po-workerd", *self.BASE, "--capabilities", path)[0])
 
     def test_no_capabilities(self):
         self.assertIn("/capabilities: is empty", self.refused("po-workerd", *self.BASE, "--capabilities",

@@ -71,7 +71,10 @@ void fuzz_seeds(void)
     add(&b);
     po__request_wait(&b, 1000, 1, 77);
     add(&b);
-    po__request_heartbeat(&b, 1000, po__str("w1"), 5);
+    struct po__request req = {.type = PO__REQ_POLL, .timeout_ms = 1000};
+    req.poll.has_load = true;
+    req.poll.load = (struct po__worker_load){1, 2, 150, 1u << 30, 1u << 31, 250, 90};
+    po__request_heartbeat(&b, 1000, po__str("w1"), 5, &req.poll.load);
     add(&b);
     po__request_barrier(&b, 1000);
     add(&b);
@@ -81,7 +84,6 @@ void fuzz_seeds(void)
     po__mpw_array(&held, 3);
     for (unsigned i = 1; i <= 3; i++)
         po__mpw_uint(&held, i * 1000);
-    struct po__request req = {.type = PO__REQ_POLL, .timeout_ms = 1000};
     req.poll.worker_id = po__str("w1");
     req.poll.incarnation = 5;
     req.poll.ack_seq = 3;

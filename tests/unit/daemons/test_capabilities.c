@@ -82,6 +82,34 @@ static void a_good_file(void **state)
     unlink(path);
 }
 
+static uint64_t amount_of(const struct capabilities *c, const char *name)
+{
+    for (unsigned i = 0; i < c->resources_count; i++)
+        if (strcmp(c->resources[i].name, name) == 0)
+            return c->resources[i].amount;
+    return 0;
+}
+
+static void resources_as_people_say_them(void **state)
+{
+    (void)state;
+    struct capabilities c;
+    struct po__doc d = {0};
+    write_file("{\"capabilities\": [{\"name\": \"a:b\", \"command\": [\"/bin/sh\"]}], \"slots\": 7,"
+               " \"resources\": {\"cpus\": 2.5, \"memory\": \"8GiB\", \"gpus\": 1, \"scratch\": "
+               "\"3KiB\"}}");
+    assert_int_equal(capabilities_load(&c, &d, path, inherited), 0);
+    assert_int_equal(c.slots, 7);
+    assert_int_equal(c.resources_count, 4);
+    assert_int_equal(amount_of(&c, "cpu_milli"), 2500);
+    assert_int_equal(amount_of(&c, "memory_bytes"), UINT64_C(8) << 30);
+    assert_int_equal(amount_of(&c, "gpus"), 1);
+    assert_int_equal(amount_of(&c, "scratch"), 3072);
+    capabilities_fini(&c);
+    po__buf_fini(&d.problems);
+    unlink(path);
+}
+
 static void every_problem_at_once(void **state)
 {
     (void)state;
@@ -95,12 +123,16 @@ static void every_problem_at_once(void **state)
                "\"timeout_ms\": 99},\n"
                " {\"name\": \"c:d\", \"command\": [\"sh\"], \"cwd\": \"/nonexistent\", "
                "\"requires_gpu\": \"no\"}],\n"
-               " \"labels\": {\"a b\": 1}, \"x\": 1}");
+               " \"labels\": {\"a b\": 1}, \"x\": 1, \"slots\": 0,\n"
+               " \"resources\": {\"gpus\": 0, \"cpus\": 0.0005, \"cpu_milli\": 1,\n"
+               "  \"memory\": \"8GB\", \"a b\": 1}}");
     setenv("PATH", "/usr/bin:/bin", 1);
     assert_int_equal(capabilities_load(&c, &d, path, inherited), PO_EINVAL);
     po__buf_append(&d.problems, "", 1);
     static const char *const lines[] = {
-        ":7:24: /x: unknown key \"x\"; known keys are capabilities, labels, description",
+        ":7:24: /x: unknown key \"x\"; known keys are capabilities, labels, resources, slots, "
+        "description",
+        ":7:32: /slots: is 0; must be 1 to 1024",
         ":2:21: /capabilities/0/comand: unknown key \"comand\"; did you mean \"command\"?",
         ":2:2: /capabilities/0: the key \"command\" is missing; it must be an array",
         ":2:3: /capabilities/0/name: \"ingest\" is not a capability; write \"verb:name\", each "
@@ -124,6 +156,15 @@ static void every_problem_at_once(void **state)
         ":5:3: /capabilities/2/name: \"a:b\" is already offered at /capabilities/1",
         ":7:13: /labels/a b: the key is not a name; use letters, digits, '.', '_' and '-'",
         ":7:13: /labels/a b: must be a string of at most 128 bytes",
+        ":8:16: /resources/gpus: must be a whole number from 1, or a text as \"512MiB\" or "
+        "\"8GiB\"",
+        ":8:27: /resources/cpus: is the same as \"cpu_milli\", which is given too; keep one of "
+        "them",
+        ":8:27: /resources/cpus: must be a number from 0.001 to 1000000 with at most three "
+        "decimals",
+        ":9:3: /resources/memory: must be a whole number from 1, or a text as \"512MiB\" or "
+        "\"8GiB\"",
+        ":9:20: /resources/a b: the key is not a name; use letters, digits, '.', '_' and '-'",
     };
     char *rest = (char *)d.problems.data, *line;
     unsigned n = 0;
@@ -228,6 +269,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_file),
+        cmocka_unit_test(resources_as_people_say_them),
         cmocka_unit_test(every_problem_at_once),
         cmocka_unit_test(schemas_keep_their_text),
         cmocka_unit_test(schemas_outside_of_the_subset),

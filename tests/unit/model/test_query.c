@@ -28,13 +28,15 @@ static void test_workers_and_capabilities(void **state)
     assert_int_equal(ask(PO_QUERY_WORKERS, 0, "", "", 0), 0);
     expect("{next=nil workers=[{address=10.0.0.1:1 capabilities=[{max_concurrency=1 name=a:x "
            "requires_gpu=false running=0 "
-           "version=1.0.0}] heartbeat_ms=1000 id=w1 incarnation=5 labels={} number=2 resources={} "
+           "version=1.0.0}] heartbeat_ms=1000 id=w1 incarnation=5 labels={} load=nil number=2 "
+           "resources={} rtt_us=nil "
            "running=0 slots=nil status=online zone=aws},"
            "{address=10.0.0.1:1 capabilities=[{max_concurrency=2 name=a:x requires_gpu=false "
            "running=1 version=1.0.0},"
            "{max_concurrency=2 name=b:y requires_gpu=false running=0 version=1.0.0}] "
            "heartbeat_ms=1000 id=w2 incarnation=5 "
-           "labels={} number=1 resources={} running=1 slots=nil status=online zone=gcp}]}");
+           "labels={} load=nil number=1 resources={} rtt_us=nil running=1 slots=nil status=online "
+           "zone=gcp}]}");
     assert_int_equal(ask(PO_QUERY_WORKERS, 0, "", "", 1), 0);
     expect_part("{next=w1 ");
     assert_int_equal(ask(PO_QUERY_WORKERS, 0, "w1", "", 1), 0);

@@ -87,10 +87,32 @@ static void test_simple_requests(void **state)
     assert_int_equal(req.wait.id, 99);
 
     po__buf_reset(&b);
-    po__request_heartbeat(&b, 7, po__str("w"), 5);
+    po__request_heartbeat(&b, 7, po__str("w"), 5, NULL);
     check();
     assert_true(po__slice_eq(req.poll.worker_id, po__str("w")));
     assert_int_equal(req.poll.incarnation, 5);
+
+    /* A heartbeat with what came later, with nil for it, and with what is yet to come. */
+    struct po__worker_load load = {1, 2, 345, 1000, 70000, 250, 90};
+    po__buf_reset(&b);
+    po__request_heartbeat(&b, 7, po__str("w"), 5, &load);
+    check();
+    assert_true(req.poll.has_load);
+    assert_int_equal(req.poll.load.running, 1);
+    assert_int_equal(req.poll.load.queued, 2);
+    assert_int_equal(req.poll.load.cpu_load_centi, 345);
+    assert_int_equal(req.poll.load.memory_used_bytes, 1000);
+    assert_int_equal(req.poll.load.memory_available_bytes, 70000);
+    assert_int_equal(req.poll.load.rtt_us, 250);
+    assert_int_equal(req.poll.load.rtt_min_us, 90);
+    po__buf_reset(&b);
+    po__request_begin(&b, PO__REQ_HEARTBEAT, 7, 4);
+    po__mpw_cstr(&b, "w");
+    po__mpw_uint(&b, 5);
+    po__mpw_nil(&b);
+    po__mpw_cstr(&b, "later still");
+    assert_int_equal(po__request_decode(b.data, b.len, &req), 0);
+    assert_false(req.poll.has_load);
 
     po__buf_reset(&b);
     struct po__request watch = {.timeout_ms = 7};
@@ -151,6 +173,7 @@ static void test_poll(void **state)
     assert_int_equal(req.poll.ack_seq, 12);
     assert_int_equal(req.poll.wait_ms, 5000);
     assert_int_equal(req.poll.tasks_max, 64);
+    assert_false(req.poll.has_load);
     assert_int_equal(req.poll.held_count, 2);
     assert_int_equal(req.poll.done_count, 1);
     po__mpr_init(&r, req.poll.done.data, req.poll.done.len);
@@ -164,11 +187,15 @@ static void test_poll(void **state)
     assert_true(po__slice_eq(d.payload, po__str("it broke")));
 
     po__buf_reset(&b);
+    poll.poll.has_load = true;
+    poll.poll.load = (struct po__worker_load){.running = 3, .rtt_us = 99};
     poll.poll.held = poll.poll.done = po__slice(NULL, 0);
     po__request_poll(&b, &poll);
     check();
     assert_int_equal(req.poll.held_count, 0);
     assert_int_equal(req.poll.done_count, 0);
+    assert_true(req.poll.has_load);
+    assert_memory_equal(&req.poll.load, &poll.poll.load, sizeof req.poll.load);
 
     po__buf_reset(&done);
     po__done_encode(&done, &(struct po__done){3, 70000, 5, po__str(""), 0});

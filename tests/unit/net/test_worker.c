@@ -10,6 +10,7 @@
 #include <string.h>
 #include <pipeorch/client.h>
 #include <pipeorch/worker.h>
+#include "api/worker_internal.h"
 
 #define TASKS_MAX 4096
 
@@ -21,6 +22,10 @@ struct cluster {
     bool registered, session, stale;
     uint64_t incarnation;
     unsigned registrations, resyncs, deregistrations, draining, polls;
+    bool deaf; /* registrations get no answer */
+    struct po__endpoint_call *unheard;
+    unsigned beats;                 /* heartbeats answered */
+    struct po__worker_load load;    /* of the last poll or heartbeat */
     unsigned lose;                  /* so many of the next answers to polls are lost on the way */
     unsigned undecided;             /* so many of the next verdicts are PO_EUNKNOWN */
     unsigned offers_of[TASKS_MAX];  /* how often a task was handed out */
@@ -204,6 +209,11 @@ static void on_command(struct cluster *c, struct po__endpoint_call *call, struct
     assert_int_equal(po__cmd_decode(&r, &cmd, false), 0);
     if (cmd.type == PO__CMD_WORKER_REGISTER) {
         c->registrations++;
+        if (c->deaf) {
+            c->unheard = call;
+            c->incarnation = cmd.worker_register.incarnation;
+            return;
+        }
         code = c->stale ? PO_ESTALE : 0;
         c->registered = !code;
         c->session = false;
@@ -228,10 +238,16 @@ static void on_request(void *arg, struct po__endpoint_call *call, uint64_t conn,
     (void)conn;
     assert_int_equal(po__request_decode(data, len, &req), 0);
     pthread_mutex_lock(&c->lock);
-    if (req.type == PO__REQ_POLL)
+    if (req.poll.has_load && req.type != PO__REQ_COMMAND)
+        c->load = req.poll.load;
+    if (req.type == PO__REQ_POLL) {
         on_poll(c, call, &req);
-    else
+    } else if (req.type == PO__REQ_HEARTBEAT) {
+        c->beats++;
+        respond(c, call, c->registered ? 0 : PO_ENOTREGISTERED, "");
+    } else {
         on_command(c, call, req.body);
+    }
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -381,6 +397,8 @@ static int teardown(void **state)
     atomic_store(&f->hold, 0);
     stop(f);
     po_worker_close(f->worker);
+    if (f->c.unheard)
+        host_drop(&f->c.host, f->c.unheard);
     if (f->c.parked)
         host_drop(&f->c.host, f->c.parked);
     host_close(&f->c.host);
@@ -647,6 +665,60 @@ static void stop_works_when_no_cluster_answers(void **state)
     assert_int_equal(f->run_code, 0);
 }
 
+/* An attempt to register that nobody answers is repeated, by the same incarnation. */
+static void registration_is_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    f->c.deaf = true;
+    start(f, 1, 0);
+    wait_until(probe(f, &f->c.registrations) == 1);
+    pthread_mutex_lock(&f->c.lock);
+    uint64_t first = f->c.incarnation;
+    f->c.deaf = false;
+    pthread_mutex_unlock(&f->c.lock);
+    wait_until(probe(f, &f->c.registrations) == 2);
+    submit(f, 1);
+    wait_until(over(f) == 1);
+    assert_true(f->c.incarnation == first);
+}
+
+/* Load and round trips travel with polls and heartbeats; the first measurement is told at once. */
+static void heartbeats_carry_load_and_round_trips(void **state)
+{
+    struct fixture *f = *state;
+    atomic_store(&f->hold, 1);
+    start(f, 2, 0);
+    submit(f, 1);
+    wait_until(atomic_load(&f->begun) == 1);
+    wait_until(probe(f, &f->c.load.rtt_us) > 0 && probe(f, &f->c.load.running) == 1);
+    assert_true(probe(f, &f->c.load.rtt_min_us) > 0);
+    wait_until(probe(f, &f->c.beats) >= 3); /* one at once, one with what it measured, one later */
+    pthread_mutex_lock(&f->c.lock);
+    assert_true(f->c.load.memory_available_bytes > 0 && f->c.load.memory_used_bytes > 0);
+    pthread_mutex_unlock(&f->c.lock);
+    atomic_store(&f->hold, 0);
+    wait_until(over(f) == 1);
+}
+
+static void round_trips_are_smoothed(void **state)
+{
+    struct po__rtt rtt = {0};
+    (void)state;
+    assert_int_equal(po__rtt_min_us(&rtt, 1000), 0);
+    po__rtt_sample(&rtt, 800, 1000);
+    assert_int_equal(rtt.smoothed_us, 800);
+    po__rtt_sample(&rtt, 1600, 2000);
+    assert_int_equal(rtt.smoothed_us, 900); /* an eighth of the new one */
+    assert_int_equal(po__rtt_min_us(&rtt, 2000), 800);
+    po__rtt_sample(&rtt, 0, 3000); /* less than the clock shows, and not unknown */
+    assert_int_equal(po__rtt_min_us(&rtt, 3000), 1);
+    po__rtt_sample(&rtt, 500, 3000 + PO__WORKER_RTT_WINDOW_MS / 2);
+    assert_int_equal(po__rtt_min_us(&rtt, 3000 + PO__WORKER_RTT_WINDOW_MS / 2), 1);
+    po__rtt_sample(&rtt, 700, 3000 + PO__WORKER_RTT_WINDOW_MS);
+    assert_int_equal(po__rtt_min_us(&rtt, 3000 + PO__WORKER_RTT_WINDOW_MS), 500);
+    assert_int_equal(po__rtt_min_us(&rtt, 3000 + 3 * PO__WORKER_RTT_WINDOW_MS), 0);
+}
+
 static void wrong_options_are_explained(void **state)
 {
     struct fixture *f = *state;
@@ -697,6 +769,9 @@ int main(void)
         T(draining_finishes_what_runs),
         T(drain_gives_up_after_its_time),
         T(stop_works_when_no_cluster_answers),
+        T(registration_is_tried_again),
+        T(heartbeats_carry_load_and_round_trips),
+        T(round_trips_are_smoothed),
         T(wrong_options_are_explained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "api/node_internal.h"
 #include "node/channel.h"
 #include "node/node.h"
 #include "polls.h"
@@ -326,6 +327,67 @@ static bool workers_say(po_client *client, const char *word)
     return said;
 }
 
+/* What heartbeats say is told as long as the worker is heard. */
+static void test_load_is_told(void **state)
+{
+    (void)state;
+    po_node *node = start(NULL);
+    po_client *client = po_node_client(node);
+    static struct answer a;
+    struct po__request q = poll_request("w1", 7);
+    register_worker(client, "w1", 7);
+    assert_true(workers_say(client, "\"load\":null"));
+    assert_true(workers_say(client, "\"rtt_us\":null"));
+    q.poll.resync = true;
+    q.poll.wait_ms = 0;
+    q.poll.has_load = true;
+    q.poll.load = (struct po__worker_load){1, 2, 345, 1000, 0, 250, 90};
+    send_poll(po__client_channel(client), &a, &q);
+    assert_int_equal(read_poll(&a).code, 0);
+    assert_true(workers_say(client, "\"load\":{\"cpu_load_centi\":345,"
+                                    "\"memory_available_bytes\":null,\"memory_used_bytes\":1000,"
+                                    "\"queued\":2,\"rtt_min_us\":90,\"running\":1}"));
+    assert_true(workers_say(client, "\"rtt_us\":250"));
+    q.poll.resync = q.poll.has_load = false; /* an older program: what was told before stays */
+    send_poll(po__client_channel(client), &a, &q);
+    assert_int_equal(read_poll(&a).code, 0);
+    assert_true(workers_say(client, "\"rtt_us\":250"));
+    po_node_stop(node);
+}
+
+static int submit_key(po_client *client, const char *key, uint64_t *id)
+{
+    struct po_task_opts t = {.size = sizeof t, .capability = "test:do"};
+    struct po_call_opts o = {.size = sizeof o, .key = key, .key_len = strlen(key)};
+    return po_submit_task(client, &t, &o, id);
+}
+
+/* A node that only finishes takes no new work, answers for what it took, and lets it be ended. */
+static void test_finish_only(void **state)
+{
+    (void)state;
+    po_node *node = start(NULL);
+    po_client *client = po_node_client(node);
+    static const char pipeline[] =
+        "{\"name\": \"p\", \"start_node\": \"a\", \"steps\": [{\"name\": \"a\", "
+        "\"capability\": \"test:do\"}]}";
+    uint64_t id = 0, again = 0, run = 0;
+    assert_int_equal(submit_key(client, "k1", &id), 0);
+    assert_int_equal(po_pipeline_define(client, pipeline, sizeof pipeline - 1, NULL), 0);
+    assert_int_equal(po_run_start(client, "p", NULL, NULL, NULL, &run), 0);
+    assert_int_equal(po__api_node_finish_only(node, "moved to the moon"), 0);
+    assert_int_equal(submit_key(client, "k2", NULL), PO_EREFUSED);
+    assert_string_equal(po_client_error(), "moved to the moon");
+    assert_int_equal(po_pipeline_define(client, pipeline, sizeof pipeline - 1, NULL), PO_EREFUSED);
+    assert_int_equal(po_run_start(client, "p", NULL, NULL, NULL, NULL), PO_EREFUSED);
+    assert_int_equal(submit_key(client, "k1", &again), 0);
+    assert_int_equal(again, id);
+    register_worker(client, "w1", 7); /* who is to finish it may come */
+    assert_int_equal(po_task_cancel(client, id, NULL), 0);
+    assert_int_equal(po_run_cancel(client, run, NULL), 0);
+    po_node_stop(node);
+}
+
 /* With a heartbeat before each look, if the worker is to be heard. */
 static void await_workers(po_client *client, const char *word, bool heard)
 {
@@ -417,6 +479,8 @@ int main(void)
         TEST(test_fault_stops_the_node_only),
         TEST(test_refused_options),
         TEST(test_poll_protocol),
+        TEST(test_load_is_told),
+        TEST(test_finish_only),
         TEST(test_draining_survives_silence),
         TEST(test_many_threads),
         TEST(test_stop_answers_everything),
