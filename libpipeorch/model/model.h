@@ -86,15 +86,15 @@ struct po__fx {
 /* What those who watch are told (watch.h has the kinds and what each of them says). Texts are valid
  * during the call only. Unlike effects, events are complete: whoever keeps them needs no state. */
 struct po__news {
-    uint32_t kind;            /* PO_WATCH_* */
+    uint32_t kind; /* PO_WATCH_* */
     uint32_t attempt, state;
-    uint64_t id;              /* task, or node */
+    uint64_t id; /* task, or node */
     uint64_t run_id;
-    uint64_t token;           /* of the attempt; LEADER: its term */
-    struct po__slice worker;  /* its id */
-    struct po__slice name;    /* capability, pipeline, or the node's name */
+    uint64_t token;          /* of the attempt; LEADER: its term */
+    struct po__slice worker; /* its id */
+    struct po__slice name;   /* capability, pipeline, or the node's name */
     struct po__slice step;
-    struct po__slice error;   /* at most PO__NEWS_ERROR_MAX_BYTES */
+    struct po__slice error; /* at most PO__NEWS_ERROR_MAX_BYTES */
 };
 #define PO__NEWS_ERROR_MAX_BYTES 256
 
