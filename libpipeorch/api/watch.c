@@ -403,6 +403,7 @@ int po_watch_start(po_watch *w, po_watch_cb cb, void *arg)
         return po__client_fail(PO_EINVAL, "the watch or the callback is NULL");
     int rv = 0;
     pthread_mutex_lock(&w->lock);
+    w->refs++; /* the callback may close the watch before this returns */
     if (w->cb) {
         rv = po__client_fail(PO_ESTATE, "the watch gives its events to a callback already");
     } else {
@@ -418,7 +419,7 @@ int po_watch_start(po_watch *w, po_watch_cb cb, void *arg)
             w->error = 0;
         }
     }
-    pthread_mutex_unlock(&w->lock);
+    unref(w);
     return rv;
 }
 

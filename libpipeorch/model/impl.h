@@ -292,7 +292,7 @@ void po__news_node(struct po__model *m, uint32_t kind, uint64_t node_id, uint64_
 void po__news_pipeline(struct po__model *m, struct po__slice name);
 void po__news_run(struct po__model *m, uint32_t kind, const struct po__run *r);
 void po__news_step(struct po__model *m, uint32_t kind, const struct po__run *r,
-                    struct po__slice step, const struct po__task *t);
+                   struct po__slice step, const struct po__task *t);
 
 /* capability.c */
 struct po__capability *po__cap_find(const struct po__model *m, struct po__slice name);

@@ -160,8 +160,7 @@ void po__cmd_member_wish(struct po__model *m, const struct po__cmd *cmd)
         mb->info.wish = cmd->member_wish.wish;
     }
     po__fx(m, PO__FX_MEMBER, cmd->member_wish.node_id, 0, 0);
-    po__news_node(m,
-                   cmd->member_wish.wish == PO__WISH_GONE ? PO_WATCH_MEMBER_GONE
-                                                          : PO_WATCH_MEMBER_CHANGED,
-                   cmd->member_wish.node_id, 0);
+    po__news_node(
+        m, cmd->member_wish.wish == PO__WISH_GONE ? PO_WATCH_MEMBER_GONE : PO_WATCH_MEMBER_CHANGED,
+        cmd->member_wish.node_id, 0);
 }

@@ -455,7 +455,8 @@ int po__net_call_classify(struct po__net_call *c)
     bool member = req.type == PO__REQ_MEMBER;
     c->read_only = req.type != PO__REQ_COMMAND && req.type != PO__REQ_BATCH && !member;
     c->repeatable = po__request_repeatable(&req);
-    c->parks = req.type == PO__REQ_WAIT || req.type == PO__REQ_POLL || req.type == PO__REQ_WATCH || member;
+    c->parks =
+        req.type == PO__REQ_WAIT || req.type == PO__REQ_POLL || req.type == PO__REQ_WATCH || member;
     c->busy_is_answer = req.type == PO__REQ_QUERY && req.query.what == PO_QUERY_ROUTE;
     c->try_ms = TRY_MS;
     if (c->parks) {

@@ -83,10 +83,11 @@
 #define PO__STREAMS_MAX       4          /* snapshots that one node hands out at a time */
 #define PO__STREAM_IDLE_MS    60000
 
-#define PO__WATCHES_MAX           1024 /* watches that wait on one node */
-#define PO__WATCH_LIMIT_DEFAULT   1000 /* events of one answer */
-#define PO__WATCH_LIMIT_MAX       10000
-#define PO__WATCH_REPLY_MAX_BYTES ((size_t)1 << 20) /* an answer takes no further event above this */
+#define PO__WATCHES_MAX         1024 /* watches that wait on one node */
+#define PO__WATCH_LIMIT_DEFAULT 1000 /* events of one answer */
+#define PO__WATCH_LIMIT_MAX     10000
+#define PO__WATCH_REPLY_MAX_BYTES                                                                  \
+    ((size_t)1 << 20) /* an answer takes no further event above this */
 
 enum po__request_type {
     PO__REQ_COMMAND = 1,

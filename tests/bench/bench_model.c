@@ -2,9 +2,9 @@
  *
  *   bench_model            10^5 workers, with 10^4 and with 10^6 unfinished tasks
  *
- * One JSON line per command type and size: ns_per_command (CPU time of decode and apply), decode_ns
- * of it, bytes_per_task and bytes_per_worker of the state it was measured in. Nothing here is a
- * test. */
+ * One JSON line per command type and size: ns_per_command (CPU time of decode and apply, the events
+ * kept for watches included), decode_ns of it, bytes_per_task and bytes_per_worker of the state it
+ * was measured in. Nothing here is a test. */
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "model/model.h"
 #include "model/state.h"
+#include "node/watch_ring.h"
 
 #define WORKERS      100000u
 #define CAPABILITIES 100u
@@ -23,6 +24,8 @@
 struct bench {
     struct po__model *m;
     struct po__effects fx;
+    struct po__watch_ring ring;
+    struct po__watch_pos at;
     uint64_t index, now_ms;
     uint64_t tasks; /* unfinished, before measuring */
     double bytes_per_task, bytes_per_worker;
@@ -65,6 +68,16 @@ static void script_add(struct bench *b)
 {
     po__cmd_encode(&b->script, &b->cmd);
     b->script_count++;
+}
+
+/* As every node does. */
+static void keep_event(void *arg, const struct po__news *e)
+{
+    struct bench *b = arg;
+    if (b->at.index != b->index)
+        b->at = (struct po__watch_pos){b->index, 0};
+    b->at.position++;
+    po__watch_ring_add(&b->ring, b->at, b->now_ms, e);
 }
 
 static void replay(struct bench *b, bool apply)
@@ -337,6 +350,9 @@ static void run(uint64_t tasks)
     uint32_t n = tasks >= 1000000 ? 20000 : 1000;
     b = (struct bench){.tasks = tasks, .seed = 88172645463325252u, .now_ms = 1000000};
     PO_INVARIANT(po__model_open(&b.m, &(struct po__app){&sm}) == 0);
+    po__watch_ring_init(&b.ring);
+    b.fx.event = keep_event;
+    b.fx.event_arg = &b;
     fill(&b);
     measure_submit(&b, "task_submit", "run", n);
     measure_submit(&b, "task_submit_pending", "wait", n);
@@ -357,6 +373,7 @@ static void run(uint64_t tasks)
     measure_snapshot(&b);
     po__model_close(b.m);
     po__effects_fini(&b.fx);
+    po__watch_ring_reset(&b.ring, 0);
     po__buf_fini(&b.script);
 }
 

@@ -93,6 +93,14 @@ void fuzz_seeds(void)
     req.poll.done = po__buf_slice(&done);
     po__request_poll(&b, &req);
     add(&b);
+    req = (struct po__request){.type = PO__REQ_WATCH, .timeout_ms = 1000};
+    req.watch.after_index = 17;
+    req.watch.after_position = 2;
+    req.watch.wait_ms = 1000;
+    req.watch.kinds = 0x7e;
+    req.watch.worker = po__str("w1");
+    po__request_watch(&b, &req);
+    add(&b);
     po__buf_fini(&b);
     po__buf_fini(&steps);
     po__buf_fini(&done);

@@ -2,6 +2,7 @@
 #include "fuzz.h"
 
 #include "api/call.h"
+#include "api/watch_event.h"
 
 static void read_poll(const struct po__response *resp)
 {
@@ -16,14 +17,36 @@ static void read_poll(const struct po__response *resp)
         po__mpr_uint(&r, UINT64_MAX);
 }
 
+static void read_watch(const struct po__response *resp)
+{
+    struct po__mpr r;
+    struct po__watch_event e;
+    struct po__watch_texts texts;
+    struct po_watch_event event;
+    char *json;
+    po__mpr_init(&r, resp->body.data, resp->body.len);
+    po__mpr_bool(&r);
+    po__mpr_uint(&r, UINT64_MAX);
+    po__mpr_uint(&r, UINT32_MAX);
+    for (uint32_t n = po__mpr_array(&r, PO__WATCH_LIMIT_MAX); n && !r.err; n--) {
+        if (po__watch_event_decode(&r, &e))
+            return;
+        po__watch_event_public(&e, &texts, &event);
+        FUZZ_CHECK(po_watch_event_json(&event, &json) == 0);
+        po_free(json);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     static const uint32_t types[] = {PO__REQ_COMMAND, PO__REQ_QUERY, PO__REQ_WAIT};
     struct po__response resp;
     struct po_result result;
     char message[256];
-    if (po__response_decode(data, len, &resp) == 0)
+    if (po__response_decode(data, len, &resp) == 0) {
         read_poll(&resp);
+        read_watch(&resp);
+    }
     for (unsigned i = 0; i < 4; i++) {
         struct po__call call = {.type = types[i % 3], .raw = i == 3};
         struct po__buf json = {.max_bytes = 16 * 1024 * 1024};
@@ -51,6 +74,7 @@ static void add(struct po__buf *b)
 void fuzz_seeds(void)
 {
     struct po__buf b = {0};
+    struct po__watch_event e = {.at = {17, 2}, .time_ms = 5};
     struct po__task_offer t = {.seq = 1, .task_id = 2, .token = 3, .attempt = 1, .timeout_ms = 9};
     po__response_begin(&b, PO_ENOTLEADER, po__str("not the leader"), po__str("host:7002"), 0, 0);
     add(&b);
@@ -69,6 +93,19 @@ void fuzz_seeds(void)
     po__mpw_array(&b, 2);
     po__mpw_nil(&b);
     po__mpw_map(&b, 0);
+    add(&b);
+    e.event = (struct po__news){.kind = PO_WATCH_TASK_RETRY,
+                                .id = 7,
+                                .worker = po__str("w1"),
+                                .name = po__str("do:it"),
+                                .error = po__str("no")};
+    po__response_begin(&b, 0, po__str(""), po__str(""), 500, PO__WATCH_ANSWER_FIELDS);
+    po__mpw_bool(&b, false);
+    po__mpw_uint(&b, 17);
+    po__mpw_uint(&b, 2);
+    po__mpw_array(&b, 2);
+    po__watch_event_encode(&b, &e);
+    po__watch_event_encode(&b, &e);
     add(&b);
     t.capability = po__str("do:it");
     t.input = po__str("{}");
