@@ -106,6 +106,9 @@ typedef void (*po_result_cb)(void *arg, const struct po_result *result);
 #define PO_TASK_FAILED    5
 #define PO_TASK_CANCELLED 6
 
+/* State of a step of a run: that of its task, or, of a step of a graph, also: */
+#define PO_STEP_SKIPPED 7 /* it did not run, because of its condition or of the steps before it */
+
 /* Run state. */
 #define PO_RUN_RUNNING   1
 #define PO_RUN_SUCCEEDED 2

@@ -38,7 +38,7 @@ extern "C" {
 #define PO_WATCH_PIPELINE_DEFINED  11 /* pipeline */
 #define PO_WATCH_RUN_STARTED       12 /* run_id, pipeline */
 #define PO_WATCH_STEP_STARTED      13 /* run_id, pipeline, step, task_id */
-#define PO_WATCH_STEP_FINISHED     14 /* and state (that of its task), error */
+#define PO_WATCH_STEP_FINISHED     14 /* and state (that of its task, or skipped), error */
 #define PO_WATCH_RUN_FINISHED      15 /* run_id, pipeline, state, error */
 #define PO_WATCH_LEADER            16 /* node_id, name, term: it leads from here on */
 #define PO_WATCH_MEMBER_CHANGED    17 /* node_id, name: its record is new or changed */
@@ -92,7 +92,7 @@ struct po_watch_event {
     uint64_t token; /* fencing token of the attempt */
     uint64_t node_id, term;
     uint32_t attempt; /* from 1 on */
-    int state;        /* after it: PO_TASK_* (tasks, steps), PO_RUN_*, PO_WORKER_* */
+    int state;        /* after it: PO_TASK_* (tasks, steps), PO_STEP_SKIPPED, PO_RUN_*, PO_WORKER_* */
     const char *worker_id, *capability, *pipeline, *step, *name;
     const char *error; /* the beginning, if it is long */
 };

@@ -92,13 +92,13 @@ void po__watch_event_public(const struct po__watch_event *from, struct po__watch
 static const char *state_word(const struct po_watch_event *e)
 {
     static const char *const tasks[] = {"pending",   "scheduled", "running",
-                                        "succeeded", "failed",    "cancelled"};
+                                        "succeeded", "failed",    "cancelled", "skipped"};
     static const char *const runs[] = {"running", "succeeded", "failed", "cancelled"};
     static const char *const workers[] = {"online", "offline", "draining"};
     enum about a = about(e->kind);
     int s = e->state - 1;
     if (a == ABOUT_TASK || a == ABOUT_STEP)
-        return s >= 0 && s < 6 ? tasks[s] : NULL;
+        return s >= 0 && s < (a == ABOUT_STEP ? 7 : 6) ? tasks[s] : NULL;
     if (a == ABOUT_RUN)
         return s >= 0 && s < 4 ? runs[s] : NULL;
     return a == ABOUT_WORKER && s >= 0 && s < 3 ? workers[s] : NULL;

@@ -289,6 +289,8 @@ void po__cmd_tick(struct po__model *m)
 
 uint64_t po__model_next_due_ms(const struct po__model *m)
 {
+    if (m->runs_todo.root) /* more than one command may do: the next one goes on */
+        return m->now_ms;
     struct po__tree_node *n = po__tree_first(&m->due);
     uint64_t at = n ? po__container_of(n, struct po__task, queue)->deadline_ms : UINT64_MAX;
     uint64_t other = UINT64_MAX;

@@ -179,6 +179,8 @@ void po__offer_detach(struct po__model *m, struct po__offer *o)
     PO_INVARIANT(!po__tree_linked(&o->free_any));
     po__tree_remove(&o->cap->offers, &o->by_worker);
     o->group->running -= o->running;
+    o->group->online_count -= o->online;
+    o->online = false;
     if (--o->group->offers_count == 0) {
         po__tree_remove(&o->cap->groups, &o->group->by_profile);
         po__free(o->group);
@@ -236,4 +238,14 @@ bool po__model_output_schema(const struct po__model *m, uint64_t task_id, uint64
         return false;
     *out = (struct po__schema_of){t->capability, o->version, o->output_schema};
     return true;
+}
+
+void po__offers_online(struct po__worker *w)
+{
+    bool online = w->status == PO_WORKER_ONLINE;
+    for (uint32_t i = 0; i < w->offers_count; i++) {
+        struct po__offer *o = &w->offers[i];
+        o->group->online_count += (uint32_t)online - (uint32_t)o->online;
+        o->online = online;
+    }
 }

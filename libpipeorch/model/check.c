@@ -244,5 +244,6 @@ int po__model_check(const struct po__model *m, char *message, size_t message_len
     rv = rv ? rv : po__check_tasks(&c);
     rv = rv ? rv : po__check_runs(&c);
     rv = rv ? rv : po__check_schedules(&c);
+    rv = rv ? rv : po__check_cache(&c);
     return rv ? rv : check_app_keys(&c);
 }

@@ -67,7 +67,9 @@ static int check_state(const struct po__checker *c, const struct po__task *t)
         return po__broken(c, "task %" PRIu64 " is missing in an index", t->id);
     if (t->run_id && !finished(t->state)) {
         const struct po__run *r = po__run_find(m, t->run_id);
-        if (!r || r->state != PO_RUN_RUNNING || current_task(r) != t->id)
+        bool works = r && (r->def->graph ? r->more && po__job_find(r, false, t->id) != NULL
+                                         : current_task(r) == t->id);
+        if (!works || r->state != PO_RUN_RUNNING)
             return po__broken(c, "task %" PRIu64 " is not the current step of run %" PRIu64, t->id,
                               t->run_id);
     }
@@ -182,20 +184,30 @@ static int check_steps(const struct po__checker *c, const struct po__run *r)
     return 0;
 }
 
-static int check_run(const struct po__checker *c, const struct po__run *r)
+/* A child that goes on has a parent that waits for it. */
+static int check_parent(const struct po__checker *c, const struct po__run *r)
 {
-    bool running = r->state == PO_RUN_RUNNING;
-    if (r->state < PO_RUN_RUNNING || r->state > PO_RUN_CANCELLED || r->id == 0 ||
-        r->id >= c->m->next_run)
-        return po__broken(c, "run %" PRIu64 ": id or state is impossible", r->id);
+    const struct po__run_more *x = r->more;
+    if (!x || !x->parent || r->state != PO_RUN_RUNNING || x->ending)
+        return 0;
+    const struct po__run *parent = po__run_find(c->m, x->parent);
+    if (!parent || !parent->def->graph || !parent->more || !po__job_find(parent, true, r->id))
+        return po__broken(c, "run %" PRIu64 " is a child of %" PRIu64 ", which does not know it",
+                          r->id, x->parent);
+    return 0;
+}
+
+static int check_chain(const struct po__checker *c, const struct po__run *r)
+{
+    if (r->more && (r->more->steps || r->more->ending || r->more->bytes ||
+                    r->more->reused_count > r->started_count))
+        return po__broken(c, "run %" PRIu64 " of a chain is that of a graph", r->id);
     if (r->started_count == 0 || r->started_count > r->def->steps_count)
         return po__broken(c, "run %" PRIu64 ": %u steps started of %u", r->id, r->started_count,
                           r->def->steps_count);
-    if (running == po__tree_linked(&r->finished) || po__tree_linked(&r->by_key) != (r->key.len > 0))
-        return po__broken(c, "run %" PRIu64 " is missing in an index", r->id);
     if (check_steps(c, r))
         return -1;
-    if (!running)
+    if (r->state != PO_RUN_RUNNING)
         return 0;
     const struct po__task *t = po__task_find(c->m, current_task(r));
     if (!t || finished(t->state) || t->run_id != r->id)
@@ -203,21 +215,41 @@ static int check_run(const struct po__checker *c, const struct po__run *r)
     return 0;
 }
 
+static int check_run(const struct po__checker *c, const struct po__run *r)
+{
+    bool running = r->state == PO_RUN_RUNNING;
+    if (r->state < PO_RUN_RUNNING || r->state > PO_RUN_CANCELLED || r->id == 0 ||
+        r->id >= c->m->next_run)
+        return po__broken(c, "run %" PRIu64 ": id or state is impossible", r->id);
+    if (running == po__tree_linked(&r->finished) || po__tree_linked(&r->by_key) != (r->key.len > 0))
+        return po__broken(c, "run %" PRIu64 " is missing in an index", r->id);
+    if (r->def->graph ? po__check_graph(c, r) : check_chain(c, r))
+        return -1;
+    return check_parent(c, r);
+}
+
 int po__check_runs(const struct po__checker *c)
 {
     const struct po__model *m = c->m;
-    uint64_t active = 0, keys = 0, total = 0;
+    uint64_t active = 0, keys = 0, total = 0, todo = 0, bytes[2] = {0};
     for (struct po__tree_node *n = po__tree_first(&m->runs); n; n = po__tree_next(n), total++) {
         const struct po__run *r = po__container_of(n, struct po__run, by_id);
         if (check_run(c, r))
             return -1;
         active += r->state == PO_RUN_RUNNING;
         keys += r->key.len > 0;
+        todo += r->more && po__tree_linked(&r->more->todo);
+        bytes[r->state != PO_RUN_RUNNING] += po__run_bytes(r);
     }
+    if (todo != m->runs_todo.count || bytes[0] != m->runs_bytes ||
+        bytes[1] != m->runs_finished_bytes)
+        return po__broken(c, "counters of what runs keep, or the list of those to go on, are wrong");
     if (total != m->runs.count || active != m->runs_active || keys != m->run_keys.count ||
-        m->runs_finished.count != total - active)
+        m->runs_finished.count + m->children_finished.count != total - active)
         return po__broken(c, "counters of runs are wrong");
-    if (active > PO__RUNS_ACTIVE_MAX || m->runs_finished.count > PO__RUNS_FINISHED_MAX)
+    if (active > PO__RUNS_ACTIVE_MAX || m->runs_finished.count > PO__RUNS_FINISHED_MAX ||
+        m->children_finished.count > PO__RUNS_FINISHED_MAX ||
+        m->runs_finished_bytes > PO__RUNS_FINISHED_MAX_BYTES)
         return po__broken(c, "more runs are kept than is allowed");
     return check_defs(c);
 }

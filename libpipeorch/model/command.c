@@ -26,6 +26,7 @@ static uint32_t fields(uint32_t type)
         return 3;
     case PO__CMD_WORKER_STATUS:
     case PO__CMD_PIPELINE_DEFINE:
+    case PO__CMD_RUN_RESUME:
         return 4;
     case PO__CMD_TASK_COMPLETE:
     case PO__CMD_TASK_EXTEND:
@@ -33,6 +34,8 @@ static uint32_t fields(uint32_t type)
     case PO__CMD_SCHEDULE_FIRE:
         return 5;
     case PO__CMD_TASK_FAIL:
+    case PO__CMD_PIPELINE_DEFINE_GRAPH:
+    case PO__CMD_RUN_START_MORE:
         return 6;
     case PO__CMD_TASK_SUBMIT:
     case PO__CMD_TASK_CHECKPOINT:
@@ -59,6 +62,9 @@ uint32_t po__cmd_level(uint32_t type)
     case PO__CMD_TASK_SUBMIT_MORE:
     case PO__CMD_TASK_CHECKPOINT:
     case PO__CMD_TASK_RETRY:
+    case PO__CMD_PIPELINE_DEFINE_GRAPH:
+    case PO__CMD_RUN_START_MORE:
+    case PO__CMD_RUN_RESUME:
     case PO__CMD_SCHEDULE_DEFINE:
     case PO__CMD_SCHEDULE_CHANGE:
     case PO__CMD_SCHEDULE_FIRE:
@@ -211,6 +217,27 @@ static void encode_task(struct po__buf *buf, const struct po__cmd *cmd)
     }
 }
 
+static void encode_run(struct po__buf *buf, const struct po__cmd *cmd)
+{
+    switch (cmd->type) {
+    case PO__CMD_RUN_CANCEL:
+        po__mpw_uint(buf, cmd->run_cancel.run_id);
+        break;
+    case PO__CMD_RUN_RESUME:
+        po__mpw_bin(buf, cmd->run_resume.key);
+        po__mpw_uint(buf, cmd->run_resume.run_id);
+        po__mpw_str(buf, cmd->run_resume.from_step);
+        break;
+    default:
+        po__mpw_bin(buf, cmd->run_start.key);
+        po__mpw_str(buf, cmd->run_start.pipeline);
+        po__mpw_str(buf, cmd->run_start.params);
+        po__mpw_str(buf, cmd->run_start.zone);
+        if (cmd->type == PO__CMD_RUN_START_MORE)
+            po__mpw_uint(buf, cmd->run_start.priority);
+    }
+}
+
 void po__cmd_encode(struct po__buf *buf, const struct po__cmd *cmd)
 {
     PO_PRE(fields(cmd->type) != 0);
@@ -252,14 +279,14 @@ void po__cmd_encode(struct po__buf *buf, const struct po__cmd *cmd)
     case PO__CMD_PIPELINE_DEFINE:
         encode_pipeline(buf, cmd);
         break;
-    case PO__CMD_RUN_START:
-        po__mpw_bin(buf, cmd->run_start.key);
-        po__mpw_str(buf, cmd->run_start.pipeline);
-        po__mpw_str(buf, cmd->run_start.params);
-        po__mpw_str(buf, cmd->run_start.zone);
+    case PO__CMD_PIPELINE_DEFINE_GRAPH:
+        po__graph_encode(buf, &cmd->graph);
         break;
+    case PO__CMD_RUN_START:
+    case PO__CMD_RUN_START_MORE:
     case PO__CMD_RUN_CANCEL:
-        po__mpw_uint(buf, cmd->run_cancel.run_id);
+    case PO__CMD_RUN_RESUME:
+        encode_run(buf, cmd);
         break;
     case PO__CMD_APP:
         po__mpw_bin(buf, cmd->app.key);
@@ -453,6 +480,26 @@ static void decode_task(struct po__mpr *r, struct po__cmd *cmd)
     }
 }
 
+static void decode_run(struct po__mpr *r, struct po__cmd *cmd)
+{
+    switch (cmd->type) {
+    case PO__CMD_RUN_CANCEL:
+        cmd->run_cancel.run_id = u64(r);
+        break;
+    case PO__CMD_RUN_RESUME:
+        cmd->run_resume.key = po__mpr_bin(r, PO_KEY_MAX_BYTES);
+        cmd->run_resume.run_id = u64(r);
+        cmd->run_resume.from_step = name(r);
+        break;
+    default:
+        cmd->run_start.key = po__mpr_bin(r, PO_KEY_MAX_BYTES);
+        cmd->run_start.pipeline = name(r);
+        cmd->run_start.params = payload(r);
+        cmd->run_start.zone = name(r);
+        cmd->run_start.priority = cmd->type == PO__CMD_RUN_START_MORE ? u32(r) : 0;
+    }
+}
+
 static void decode_fields(struct po__mpr *r, struct po__cmd *cmd, bool strict, bool *version)
 {
     switch (cmd->type) {
@@ -491,14 +538,14 @@ static void decode_fields(struct po__mpr *r, struct po__cmd *cmd, bool strict, b
     case PO__CMD_PIPELINE_DEFINE:
         decode_pipeline(r, cmd, strict, version);
         break;
-    case PO__CMD_RUN_START:
-        cmd->run_start.key = po__mpr_bin(r, PO_KEY_MAX_BYTES);
-        cmd->run_start.pipeline = name(r);
-        cmd->run_start.params = payload(r);
-        cmd->run_start.zone = name(r);
+    case PO__CMD_PIPELINE_DEFINE_GRAPH:
+        po__graph_decode(r, &cmd->graph, strict, version);
         break;
+    case PO__CMD_RUN_START:
+    case PO__CMD_RUN_START_MORE:
     case PO__CMD_RUN_CANCEL:
-        cmd->run_cancel.run_id = u64(r);
+    case PO__CMD_RUN_RESUME:
+        decode_run(r, cmd);
         break;
     case PO__CMD_APP:
         cmd->app.key = po__mpr_bin(r, PO_KEY_MAX_BYTES);
@@ -549,12 +596,15 @@ bool po__cmd_repeatable(struct po__slice encoded)
     case PO__CMD_WORKER_DEREGISTER:
     case PO__CMD_TASK_RETRY: /* it may have failed again meanwhile */
     case PO__CMD_PIPELINE_DEFINE:
+    case PO__CMD_PIPELINE_DEFINE_GRAPH:
     case PO__CMD_SCHEDULE_DEFINE:
     case PO__CMD_SCHEDULE_CHANGE:
         return false;
     case PO__CMD_TASK_SUBMIT_MORE:
     case PO__CMD_TASK_SUBMIT: /* the key is the first field of these */
     case PO__CMD_RUN_START:
+    case PO__CMD_RUN_START_MORE:
+    case PO__CMD_RUN_RESUME:
     case PO__CMD_APP:
         return po__mpr_bin(&r, PO_KEY_MAX_BYTES).len > 0 || r.err;
     default:

@@ -17,6 +17,7 @@
 
 #include <pipeorch/types.h>
 #include "../codec/mp.h"
+#include "graph.h"
 
 #define PO__DIRECTORY_ID_BYTES   16
 #define PO__SCHEMA_MAX_BYTES     (64 * 1024)       /* each JSON schema of a capability */
@@ -67,6 +68,9 @@ enum po__cmd_type {
     PO__CMD_PIPELINE_DEFINE = 30,
     PO__CMD_RUN_START = 31,
     PO__CMD_RUN_CANCEL = 32,
+    PO__CMD_PIPELINE_DEFINE_GRAPH = 33, /* feature level 3, as the next two */
+    PO__CMD_RUN_START_MORE = 34,        /* with priority; of graphs and chains */
+    PO__CMD_RUN_RESUME = 35,
     PO__CMD_SCHEDULE_DEFINE = 36, /* feature level 3, as the next two */
     PO__CMD_SCHEDULE_CHANGE = 37,
     PO__CMD_SCHEDULE_FIRE = 38, /* the leader's own */
@@ -236,7 +240,15 @@ struct po__cmd {
         } pipeline;
         struct {
             struct po__slice key, pipeline, params, zone;
+            uint32_t priority; /* START_MORE: of the steps that name none; otherwise 0 */
         } run_start;
+        struct po__graph graph; /* PIPELINE_DEFINE_GRAPH */
+        struct { /* a new run of the same definition with the same params */
+            struct po__slice key;
+            uint64_t run_id;            /* the finished run whose results are taken over */
+            struct po__slice from_step; /* run this step and all that follow it; empty: what did
+                                           not succeed, and all that follows it */
+        } run_resume;
         struct {
             uint64_t run_id;
         } run_cancel;

@@ -300,6 +300,8 @@ static int run_start(const struct check *c, const struct po__cmd *cmd)
     int rv = at_most(c, "idempotency key", cmd->run_start.key, PO_KEY_MAX_BYTES);
     rv = rv ? rv : name(c, "pipeline name", cmd->run_start.pipeline);
     rv = rv ? rv : name_or_empty(c, "zone", cmd->run_start.zone);
+    if (!rv && cmd->type == PO__CMD_RUN_START_MORE)
+        rv = in_range(c, "priority", cmd->run_start.priority, 0, PO_PRIORITY_MAX);
     return rv ? rv : json(c, "params", cmd->run_start.params, PO_PAYLOAD_MAX_BYTES);
 }
 
@@ -399,8 +401,15 @@ int po__cmd_check(const struct po__cmd *cmd, char *message, size_t message_len)
                              PO__ATTEMPT_MAX_MS);
     case PO__CMD_PIPELINE_DEFINE:
         return pipeline(&c, cmd);
+    case PO__CMD_PIPELINE_DEFINE_GRAPH:
+        return po__graph_check(&cmd->graph, message, message_len);
     case PO__CMD_RUN_START:
+    case PO__CMD_RUN_START_MORE:
         return run_start(&c, cmd);
+    case PO__CMD_RUN_RESUME:
+        rv = at_most(&c, "idempotency key", cmd->run_resume.key, PO_KEY_MAX_BYTES);
+        rv = rv ? rv : in_range(&c, "run_id", cmd->run_resume.run_id, 1, UINT64_MAX);
+        return rv ? rv : name_or_empty(&c, "from_step", cmd->run_resume.from_step);
     case PO__CMD_RUN_CANCEL:
         return in_range(&c, "run_id", cmd->run_cancel.run_id, 1, UINT64_MAX);
     case PO__CMD_SCHEDULE_DEFINE:

@@ -13,6 +13,7 @@
 #include <pipeorch/watch.h>
 #include "../base/alloc.h"
 #include "../base/assert.h"
+#include "graph_run.h"
 #include "state.h"
 
 #define PO__TICK_TASKS_MAX 4096 /* tasks that one tick moves; the rest stays due for the next */
@@ -33,7 +34,8 @@ struct po__group { /* the offers of one capability that agree in zone, version a
     struct po__tree free;     /* po__offer.free_group */
     struct po__offer *sample; /* one of them, with room or not */
     uint32_t offers_count;
-    uint32_t running; /* tasks that hold one of these offers */
+    uint32_t running;      /* tasks that hold one of these offers */
+    uint32_t online_count; /* of workers that are online */
     bool gpu;
     struct po__slice zone, version;
     char text[];
@@ -59,7 +61,7 @@ struct po__offer {                    /* one capability of one worker */
                                          that are compared; */
     uint32_t load_running;            /* copied whenever they are linked */
     uint32_t slots, running;
-    bool requires_gpu;
+    bool requires_gpu, online;       /* online: counted in its group */
     struct po__tree_node free_group; /* as free_any */
     struct po__tree_node by_worker;
     struct po__worker *worker;
@@ -142,7 +144,8 @@ struct po__def { /* one definition; runs keep theirs when the pipeline is define
     uint32_t steps_count;
     uint64_t defined_ms;
     struct po__slice name, start_node, steps; /* steps: canonical bytes as in the command */
-    struct po__step *chain;                   /* in order of execution, slices into steps */
+    struct po__step *chain;      /* in order of execution, slices into steps; NULL: a graph */
+    struct po__def_graph *graph; /* NULL: a chain */
     char text[];
 };
 
@@ -164,7 +167,8 @@ struct po__run {
     uint64_t key_hash;
     uint64_t started_ms, finished_ms;
     struct po__def *def;
-    struct po__step_run *steps; /* started_count used of def->steps_count */
+    struct po__step_run *steps; /* of a chain: started_count used of def->steps_count */
+    struct po__run_more *more;  /* of a graph, and what feature level 2 does not know; or NULL */
     struct po__slice params, zone, key, error;
     char text[];
 };
@@ -251,7 +255,9 @@ struct po__model {
     struct po__tree caps, origins;
     struct po__tree gates, gates_by_number, gates_due;
     struct po__tree defs, pipelines;
-    struct po__tree runs, run_keys, runs_finished;
+    struct po__tree runs, run_keys, runs_finished, children_finished;
+    struct po__tree runs_todo; /* po__run_more.todo */
+    struct po__cache cache;
     struct po__tree members;
     struct po__tree schedules, schedules_by_generation;
     struct po__app_keys app_keys;
@@ -260,14 +266,15 @@ struct po__model {
     uint64_t workers_online, workers_bytes;
     uint64_t tasks_count[PO_TASK_CANCELLED + 1]; /* by state */
     uint64_t unfinished_bytes, finished_bytes, dead_bytes;
-    uint64_t runs_active;
+    uint64_t runs_active, runs_bytes, runs_finished_bytes;
 
     /* the command in progress */
     struct po__effects *fx;
     struct po__cmd_result result;
     int err;
     char message[PO__MESSAGE_MAX_BYTES];
-    struct po__buf scratch;
+    struct po__buf scratch, params, extra;
+    uint64_t run_work_bytes; /* what templates have looked at and written */
     void *app_result; /* PO_PAYLOAD_MAX_BYTES, allocated with the first application command */
 
     struct po__snap snap;
@@ -293,6 +300,8 @@ void po__news_pipeline(struct po__model *m, struct po__slice name);
 void po__news_run(struct po__model *m, uint32_t kind, const struct po__run *r);
 void po__news_step(struct po__model *m, uint32_t kind, const struct po__run *r,
                    struct po__slice step, const struct po__task *t);
+void po__news_graph_step(struct po__model *m, uint32_t kind, const struct po__run *r,
+                         uint32_t step); /* as its state is */
 
 /* capability.c */
 struct po__capability *po__cap_find(const struct po__model *m, struct po__slice name);
@@ -309,6 +318,7 @@ struct po__offer *po__offer_of(const struct po__worker *w,
                                const struct po__capability *cap); /* NULL: not offered */
 void po__offers_unlink(struct po__worker *w); /* before its load, status or slots change */
 void po__offers_link(struct po__worker *w);   /* and after */
+void po__offers_online(struct po__worker *w); /* its status changed: count them in their groups */
 int po__load_cmp(const struct po__offer *a, const struct po__offer *b); /* less loaded first */
 
 /* choose.c */
@@ -471,8 +481,6 @@ bool po__def_link(struct po__model *m, struct po__def *d,
 void po__cmd_pipeline_define(struct po__model *m, const struct po__cmd *cmd);
 
 /* runs.c */
-struct po__run *po__run_make(struct po__model *m, struct po__def *def, struct po__slice params,
-                             struct po__slice zone, struct po__slice key);
 bool po__run_link(struct po__model *m, struct po__run *r); /* false: its id or key is taken */
 void po__run_free(struct po__model *m, struct po__run *r);
 struct po__run *po__run_after(const struct po__model *m, uint64_t id);
@@ -538,6 +546,11 @@ static inline void po__touch_def(struct po__model *m, struct po__def *d)
     if (m->snap.active && d->epoch != m->snap.epoch)
         po__touch(m, PO__SECTION_DEFS, d->number, &d->epoch, d);
 }
+static inline void po__touch_cached(struct po__model *m, struct po__cached *c)
+{
+    if (m->snap.active && c->epoch != m->snap.epoch)
+        po__touch(m, PO__SECTION_CACHE, c->id, &c->epoch, c);
+}
 static inline void po__touch_gate(struct po__model *m, struct po__gate *g)
 {
     if (m->snap.active && g->epoch != m->snap.epoch)
@@ -587,6 +600,8 @@ int po__check_queues(const struct po__checker *c, const struct po__capability *c
 int po__check_gates(const struct po__checker *c);
 int po__check_tasks(const struct po__checker *c);
 int po__check_runs(const struct po__checker *c);
+int po__check_graph(const struct po__checker *c, const struct po__run *r);
+int po__check_cache(const struct po__checker *c);
 
 /* restore.c */
 void po__restore_free(struct po__model *m);

@@ -35,6 +35,8 @@ void po__model_close(struct po__model *m)
         po__worker_free(m, po__container_of(n, struct po__worker, by_id));
     while ((n = first(&m->runs)))
         po__run_free(m, po__container_of(n, struct po__run, by_id));
+    while ((n = first(&m->cache.by_id)))
+        po__cached_free(m, po__container_of(n, struct po__cached, by_id));
     while ((n = first(&m->defs)))
         po__def_free(m, po__container_of(n, struct po__def, by_number));
     while ((n = first(&m->gates)))
@@ -48,6 +50,8 @@ void po__model_close(struct po__model *m)
     po__key_index_fini(&m->task_keys);
     po__app_keys_fini(&m->app_keys);
     po__buf_fini(&m->scratch);
+    po__buf_fini(&m->params);
+    po__buf_fini(&m->extra);
     po__buf_fini(&m->snap.header);
     po__buf_fini(&m->snap.app);
     po__free(m->app_result);
@@ -169,13 +173,18 @@ static void dispatch(struct po__model *m, const struct po__cmd *cmd)
         po__cmd_task_retry(m, cmd);
         break;
     case PO__CMD_PIPELINE_DEFINE:
+    case PO__CMD_PIPELINE_DEFINE_GRAPH:
         po__cmd_pipeline_define(m, cmd);
         break;
     case PO__CMD_RUN_START:
+    case PO__CMD_RUN_START_MORE:
         po__cmd_run_start(m, cmd);
         break;
     case PO__CMD_RUN_CANCEL:
         po__cmd_run_cancel(m, cmd);
+        break;
+    case PO__CMD_RUN_RESUME:
+        po__cmd_run_resume(m, cmd);
         break;
     case PO__CMD_SCHEDULE_DEFINE:
         po__cmd_schedule_define(m, cmd);
@@ -205,6 +214,8 @@ int po__model_apply(struct po__model *m, uint64_t index, uint64_t now_ms, const 
     m->result = (struct po__cmd_result){.message = ""};
     if (!m->err)
         dispatch(m, cmd);
+    if (!m->err)
+        po__runs_advance(m);
     if (!m->err) {
         po__assign_all(m);
         po__tasks_prune(m);
@@ -242,7 +253,7 @@ void po__model_counts(const struct po__model *m, struct po__model_counts *c)
         .tasks_running = m->tasks_count[PO_TASK_RUNNING],
         .tasks_finished = m->finished.count + m->dead.count,
         .runs_running = m->runs_active,
-        .runs_finished = m->runs_finished.count,
+        .runs_finished = m->runs_finished.count + m->children_finished.count,
         .pipelines = m->pipelines.count,
     };
 }

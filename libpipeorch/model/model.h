@@ -41,6 +41,14 @@
 #define PO__PIPELINES_MAX        1024
 #define PO__RUNS_ACTIVE_MAX      10000
 #define PO__RUNS_FINISHED_MAX    1000
+/* Beside PO__RUNS_FINISHED_MAX runs as many child runs are kept. Of runs of graphs: */
+#define PO__RUN_MAX_BYTES  (4u * 1024 * 1024)  /* outputs that one keeps */
+#define PO__RUNS_MAX_BYTES (UINT64_C(1) << 30) /* outputs and params of those under way */
+#define PO__RUNS_FINISHED_MAX_BYTES                                                                \
+    (64u * 1024 * 1024)             /* and of those that are finished: the oldest go first */
+#define PO__RUN_DEPTH_MAX   8       /* pipelines that run as steps of each other */
+#define PO__CACHE_MAX       10000   /* results of steps that are kept for equal inputs */
+#define PO__CACHE_MAX_BYTES (64u * 1024 * 1024) /* inputs and outputs of those */
 /* Application commands whose idempotency key and result are kept */
 #define PO__APP_KEYS_MAX 65536
 /* Result bytes of those, likewise; the oldest go first */
@@ -201,6 +209,8 @@ int po__model_check(const struct po__model *m, char *message, size_t message_len
 #define PO__QUERY_TARGET_BYTES        (1024 * 1024)
 #define PO__QUERY_SCAN_MAX            100000 /* objects looked at for one answer */
 #define PO__QUERY_PLACEMENT_MAX_BYTES (16 * 1024)
+/* Answer about one run: a larger one goes without texts */
+#define PO__QUERY_RUN_MAX_BYTES (3u * 1024 * 1024)
 #define PO__QUERY_TICKS_MAX           5
 struct po__schedule;
 struct po__ticks { /* of a schedule, to come; `wanted` of them at most */

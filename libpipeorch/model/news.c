@@ -85,6 +85,30 @@ void po__news_run(struct po__model *m, uint32_t kind, const struct po__run *r)
                                    .error = beginning(r->error)});
 }
 
+void po__news_graph_step(struct po__model *m, uint32_t kind, const struct po__run *r,
+                         uint32_t step)
+{
+    static const uint32_t states[] = {[PO__STEP_RUNNING] = PO_TASK_RUNNING,
+                                      [PO__STEP_SUCCEEDED] = PO_TASK_SUCCEEDED,
+                                      [PO__STEP_FAILED] = PO_TASK_FAILED,
+                                      [PO__STEP_SKIPPED] = PO_STEP_SKIPPED,
+                                      [PO__STEP_CANCELLED] = PO_TASK_CANCELLED};
+    if (!watched(m))
+        return;
+    const struct po__graph_step *d = &r->def->graph->nodes[step].step;
+    const struct po__step_state *s = &r->more->steps[step];
+    struct po__news e = {.kind = kind,
+                         .attempt = s->attempts,
+                         .state = states[s->state],
+                         .id = d->capability.len ? s->id : 0,
+                         .run_id = r->id,
+                         .worker = s->origin ? s->origin->id : po__slice(NULL, 0),
+                         .name = r->def->name,
+                         .step = d->name,
+                         .error = beginning(s->error)};
+    tell(m, &e);
+}
+
 void po__news_step(struct po__model *m, uint32_t kind, const struct po__run *r,
                    struct po__slice step, const struct po__task *t)
 {

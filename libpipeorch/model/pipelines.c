@@ -92,11 +92,27 @@ static int build_chain(struct po__def *d)
     return 0;
 }
 
+/* What definitions of both kinds have. */
+struct said {
+    struct po__slice name, start_node, steps;
+    uint32_t steps_count;
+};
+
+static struct said said(const struct po__cmd *cmd)
+{
+    if (cmd->type == PO__CMD_PIPELINE_DEFINE_GRAPH)
+        return (struct said){cmd->graph.name, po__slice(NULL, 0), cmd->graph.steps,
+                             cmd->graph.steps_count};
+    return (struct said){cmd->pipeline.name, cmd->pipeline.start_node, cmd->pipeline.steps,
+                         cmd->pipeline.steps_count};
+}
+
 struct po__def *po__def_make(struct po__model *m, uint64_t number, const struct po__cmd *cmd)
 {
-    size_t text =
-        cmd->pipeline.name.len + cmd->pipeline.start_node.len + cmd->pipeline.steps.len + 3;
-    struct po__def *d = po__calloc(1, sizeof *d + text);
+    bool is_graph = cmd->type == PO__CMD_PIPELINE_DEFINE_GRAPH;
+    struct said c = said(cmd);
+    struct po__def *d =
+        po__calloc(1, sizeof *d + c.name.len + c.start_node.len + c.steps.len + 3);
     if (!d) {
         po__oom(m);
         return NULL;
@@ -104,13 +120,13 @@ struct po__def *po__def_make(struct po__model *m, uint64_t number, const struct 
     char *at = d->text;
     d->number = number;
     d->epoch = m->snap.epoch;
-    d->steps_count = cmd->pipeline.steps_count;
-    d->name = po__put(&at, cmd->pipeline.name);
-    d->start_node = po__put(&at, cmd->pipeline.start_node);
-    d->steps = po__put(&at, cmd->pipeline.steps);
+    d->steps_count = c.steps_count;
+    d->name = po__put(&at, c.name);
+    d->start_node = po__put(&at, c.start_node);
+    d->steps = po__put(&at, c.steps);
     po__tree_node_init(&d->by_number);
     po__tree_node_init(&d->by_name);
-    if (build_chain(d)) {
+    if (is_graph ? po__def_graph_make(d, &cmd->graph) : build_chain(d)) {
         po__oom(m);
         po__def_free(m, d);
         return NULL;
@@ -136,6 +152,7 @@ void po__def_free(struct po__model *m, struct po__def *d)
         po__tree_remove(&m->pipelines, &d->by_name);
     if (po__tree_linked(&d->by_number))
         po__tree_remove(&m->defs, &d->by_number);
+    po__def_graph_free(d->graph);
     po__free(d->chain);
     po__free(d);
 }
@@ -148,11 +165,23 @@ void po__def_put(struct po__model *m, struct po__def *d)
     po__def_free(m, d);
 }
 
+static bool same(const struct po__def *d, const struct po__cmd *cmd)
+{
+    struct said c = said(cmd);
+    const struct po__def_graph *g = d->graph;
+    if (!po__slice_eq(d->start_node, c.start_node) || !po__slice_eq(d->steps, c.steps))
+        return false;
+    return !g || (po__slice_eq(g->version, cmd->graph.version) &&
+                  po__slice_eq(g->params, cmd->graph.params) &&
+                  po__slice_eq(g->output, cmd->graph.output));
+}
+
+/* Of either kind: a pipeline may become a graph, and a chain again. */
 void po__cmd_pipeline_define(struct po__model *m, const struct po__cmd *cmd)
 {
-    struct po__def *old = po__pipeline_find(m, cmd->pipeline.name);
-    if (old && po__slice_eq(old->start_node, cmd->pipeline.start_node) &&
-        po__slice_eq(old->steps, cmd->pipeline.steps)) {
+    struct po__def *old = po__pipeline_find(m, said(cmd).name);
+    bool is_graph = cmd->type == PO__CMD_PIPELINE_DEFINE_GRAPH;
+    if (old && is_graph == (old->graph != NULL) && same(old, cmd)) {
         m->result.id = old->number; /* the same definition again */
         return;
     }

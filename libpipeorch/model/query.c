@@ -162,7 +162,7 @@ static void put_label(struct po__buf *b, const struct po__label_wish *l)
     po__mpw_str(b, po__slice(text, (size_t)n));
 }
 
-static void put_placement(struct po__buf *b, const struct po__placement *p)
+void po__kv_placement(struct po__buf *b, const struct po__placement *p)
 {
     static const char *const gpu[] = {NULL, "required", "forbidden"};
     static const char *const prefer[] = {"balance", "spread", "binpack", "local"};
@@ -208,7 +208,7 @@ static void put_task(struct po__buf *b, const struct po__task *t, bool whole)
     if (whole)
         po__kv_text(b, "input", t->input);
     po__kv_uint(b, "lost_attempts", t->lost);
-    put_placement(b, &t->lane->cls->place);
+    po__kv_placement(b, &t->lane->cls->place);
     po__kv_text(b, "preferred_zone", t->zone);
     po__kv_uint(b, "priority", e.priority);
     po__mpw_cstr(b, "progress");
@@ -321,7 +321,7 @@ int po__model_query(const struct po__model *m, const struct po__query *q, struct
         rv = po__query_run(m, q, out, message);
         break;
     case PO_QUERY_RUNS:
-        rv = po__query_runs(m, q, out);
+        rv = po__query_runs(m, q, out, message);
         break;
     case PO_QUERY_SCHEDULES:
         rv = po__query_schedules(m, q, out);

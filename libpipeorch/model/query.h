@@ -11,6 +11,7 @@ void po__kv_time(struct po__buf *b, const char *key, uint64_t ms);
 void po__kv_text(struct po__buf *b, const char *key, struct po__slice s);
 void po__kv_word(struct po__buf *b, const char *key, const char *word);
 void po__kv_bool(struct po__buf *b, const char *key, bool v);
+void po__kv_placement(struct po__buf *b, const struct po__placement *p); /* "placement" */
 
 const char *po__worker_word(uint32_t status);
 const char *po__task_word(uint32_t state);
@@ -48,7 +49,16 @@ int po__query_pipeline(const struct po__model *m, const struct po__query *q, str
                        const char **message);
 int po__query_run(const struct po__model *m, const struct po__query *q, struct po__buf *b,
                   const char **message);
-int po__query_runs(const struct po__model *m, const struct po__query *q, struct po__buf *b);
+int po__query_runs(const struct po__model *m, const struct po__query *q, struct po__buf *b,
+                   const char **message);
+void po__put_chain_steps(const struct po__model *m, const struct po__run *r, struct po__buf *b);
+
+/* query_graph.c */
+void po__put_graph_head(struct po__buf *b, const struct po__def *d);
+void po__put_graph(struct po__buf *b, const struct po__def *d);
+void po__put_run_line(const struct po__model *m, const struct po__run *r, struct po__buf *b);
+int po__query_run_more(const struct po__model *m, const struct po__query *q,
+                       const struct po__run *r, struct po__buf *b, const char **message);
 
 /* query_schedules.c */
 int po__query_schedules(const struct po__model *m, const struct po__query *q, struct po__buf *b);

@@ -12,12 +12,16 @@ int po__query_pipelines(const struct po__model *m, const struct po__query *q, st
             break;
         }
         p.last_name = d->name;
+        p.count++;
+        if (d->graph) {
+            po__put_graph_head(&p.items, d);
+            continue;
+        }
         po__mpw_map(&p.items, 4);
         po__kv_time(&p.items, "defined_ms", d->defined_ms);
         po__kv_text(&p.items, "name", d->name);
         po__kv_text(&p.items, "start_node", d->start_node);
         po__kv_uint(&p.items, "steps_count", d->steps_count);
-        p.count++;
     }
     po__mpw_map(b, 2);
     po__page_next_name(&p, b);
@@ -32,6 +36,10 @@ int po__query_pipeline(const struct po__model *m, const struct po__query *q, str
     if (!d) {
         *message = "no such pipeline is defined";
         return PO_ENOTFOUND;
+    }
+    if (d->graph) {
+        po__put_graph(b, d);
+        return 0;
     }
     po__mpw_map(b, 4);
     po__kv_time(b, "defined_ms", d->defined_ms);
@@ -71,7 +79,7 @@ static struct po__step_run step_now(const struct po__model *m, const struct po__
     return s;
 }
 
-static void put_steps(const struct po__model *m, const struct po__run *r, struct po__buf *b)
+void po__put_chain_steps(const struct po__model *m, const struct po__run *r, struct po__buf *b)
 {
     po__mpw_cstr(b, "steps");
     po__mpw_array(b, r->def->steps_count);
@@ -91,15 +99,6 @@ static void put_steps(const struct po__model *m, const struct po__run *r, struct
     }
 }
 
-/* The result of a run is that of its last step, as long as that task is kept. */
-static struct po__slice result(const struct po__model *m, const struct po__run *r)
-{
-    const struct po__task *t = r->state == PO_RUN_SUCCEEDED
-                                   ? po__task_find(m, r->steps[r->started_count - 1].task_id)
-                                   : NULL;
-    return t ? t->result : po__slice(NULL, 0);
-}
-
 static void put_run(const struct po__model *m, const struct po__run *r, struct po__buf *b,
                     bool whole)
 {
@@ -111,11 +110,11 @@ static void put_run(const struct po__model *m, const struct po__run *r, struct p
         po__kv_text(b, "params", r->params);
     po__kv_text(b, "pipeline", r->def->name);
     if (whole)
-        po__kv_text(b, "result", result(m, r));
+        po__kv_text(b, "result", po__run_result(m, r));
     po__kv_time(b, "started_ms", r->started_ms);
     po__kv_word(b, "state", po__run_word(r->state));
     if (whole)
-        put_steps(m, r, b);
+        po__put_chain_steps(m, r, b);
     po__kv_text(b, "zone", r->zone);
 }
 
@@ -127,13 +126,33 @@ int po__query_run(const struct po__model *m, const struct po__query *q, struct p
         *message = "no such run; it never existed, or it was finished long ago and forgotten";
         return PO_ENOTFOUND;
     }
+    if (r->more)
+        return po__query_run_more(m, q, r, b, message);
     put_run(m, r, b, true);
     return 0;
 }
 
-int po__query_runs(const struct po__model *m, const struct po__query *q, struct po__buf *b)
+/* 0: any state; UINT32_MAX: no such state. */
+static uint32_t state_named(struct po__slice word)
+{
+    if (word.len == 0)
+        return 0;
+    for (uint32_t s = PO_RUN_RUNNING; s <= PO_RUN_CANCELLED; s++)
+        if (po__slice_eq(word, po__str(po__run_word(s))))
+            return s;
+    return UINT32_MAX;
+}
+
+/* name: only of this pipeline; name2: only in this state. */
+int po__query_runs(const struct po__model *m, const struct po__query *q, struct po__buf *b,
+                   const char **message)
 {
     struct po__page p;
+    uint32_t state = state_named(q->name2);
+    if (state == UINT32_MAX) {
+        *message = "unknown state of runs; expected running, succeeded, failed or cancelled";
+        return PO_EINVAL;
+    }
     po__page_begin(&p, q);
     for (const struct po__run *r = po__run_after(m, q->id); r; r = po__run_after(m, r->id)) {
         if (po__page_full(&p)) {
@@ -141,7 +160,12 @@ int po__query_runs(const struct po__model *m, const struct po__query *q, struct 
             break;
         }
         p.last_id = r->id;
-        put_run(m, r, &p.items, false);
+        if ((q->name.len && !po__slice_eq(q->name, r->def->name)) || (state && r->state != state))
+            continue;
+        if (r->more)
+            po__put_run_line(m, r, &p.items);
+        else
+            put_run(m, r, &p.items, false);
         p.count++;
     }
     po__mpw_map(b, 2);

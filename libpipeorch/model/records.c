@@ -80,10 +80,16 @@ static void put_def(struct po__buf *b, const struct po__def *d)
     po__mpw_uint(b, d->number);
     po__mpw_bool(b, po__tree_linked(&d->by_name));
     po__mpw_uint(b, d->defined_ms);
-    po__mpw_array(b, 4);
-    po__mpw_uint(b, PO__CMD_PIPELINE_DEFINE);
+    po__mpw_array(b, d->graph ? 6 : 4);
+    po__mpw_uint(b, d->graph ? PO__CMD_PIPELINE_DEFINE_GRAPH : PO__CMD_PIPELINE_DEFINE);
     po__mpw_str(b, d->name);
-    po__mpw_str(b, d->start_node);
+    if (d->graph) {
+        po__mpw_str(b, d->graph->version);
+        po__mpw_raw(b, d->graph->params);
+        po__mpw_str(b, d->graph->output);
+    } else {
+        po__mpw_str(b, d->start_node);
+    }
     po__mpw_raw(b, d->steps);
 }
 
@@ -95,7 +101,7 @@ static void put_origin(struct po__buf *b, const struct po__origin *o)
 
 static void put_run(struct po__buf *b, const struct po__run *r)
 {
-    po__mpw_array(b, 11);
+    po__mpw_array(b, r->more ? 12 : 11);
     po__mpw_uint(b, PO__SECTION_RUNS);
     po__mpw_uint(b, r->id);
     po__mpw_uint(b, r->def->number);
@@ -118,6 +124,8 @@ static void put_run(struct po__buf *b, const struct po__run *r)
         put_origin(b, s->origin);
         po__mpw_str(b, s->error);
     }
+    if (r->more)
+        po__record_more(b, r);
 }
 
 /* What came with later releases, where it says something: the extra of a task of the newer form,
@@ -240,6 +248,9 @@ void po__record(struct po__buf *b, enum po__section section, const void *object)
         break;
     case PO__SECTION_TASKS:
         put_task(b, object);
+        break;
+    case PO__SECTION_CACHE:
+        po__record_cached(b, object);
         break;
     case PO__SECTION_GATES:
         put_gate(b, object);

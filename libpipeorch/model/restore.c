@@ -134,10 +134,10 @@ static int read_member(struct po__model *m, struct po__mpr *r, bool wish)
 static int read_command(struct po__model *m, struct po__mpr *r, uint32_t type, uint32_t or_type)
 {
     struct po__cmd *cmd = &m->restore->cmd;
-    return po__cmd_decode(r, cmd, true) || (cmd->type != type && cmd->type != or_type) ||
-                   po__cmd_check(cmd, NULL, 0)
-               ? PO_ECORRUPT
-               : 0;
+    if (po__cmd_decode(r, cmd, true) || (cmd->type != type && cmd->type != or_type))
+        return PO_ECORRUPT;
+    int rv = po__cmd_check(cmd, NULL, 0);
+    return rv == PO_ENOMEM ? rv : rv ? PO_ECORRUPT : 0;
 }
 
 static int read_worker(struct po__model *m, struct po__mpr *r)
@@ -165,9 +165,9 @@ static int read_def(struct po__model *m, struct po__mpr *r)
     uint64_t number = m->restore->last_key;
     bool current = po__mpr_bool(r);
     uint64_t defined_ms = u64(r);
-    if (read_command(m, r, PO__CMD_PIPELINE_DEFINE, PO__CMD_PIPELINE_DEFINE) ||
-        number >= m->next_def)
-        return PO_ECORRUPT;
+    int rv = read_command(m, r, PO__CMD_PIPELINE_DEFINE, PO__CMD_PIPELINE_DEFINE_GRAPH);
+    if (rv || number >= m->next_def)
+        return rv ? rv : PO_ECORRUPT;
     struct po__def *d = po__def_make(m, number, &m->restore->cmd);
     if (!d)
         return PO_ENOMEM;
@@ -198,28 +198,71 @@ static int read_steps(struct po__model *m, struct po__mpr *r, struct po__run *ru
     return err ? err : r->err || n == 0 ? PO_ECORRUPT : 0;
 }
 
-static int read_run(struct po__model *m, struct po__mpr *r)
+/* What feature level 2 does not know stands at the end and is needed first: *rest is a cursor of its
+ * own on it. r stands at the steps. */
+static int read_run_head(struct po__mpr r, uint32_t more, struct po__run_spec *spec,
+                         struct po__mpr *rest, uint32_t *reused_count, uint32_t *ending)
 {
-    uint64_t id = m->restore->last_key;
-    struct po__def *def = po__def_find(m, u64(r));
-    uint32_t state = (uint32_t)po__mpr_uint(r, PO_RUN_CANCELLED);
-    uint64_t started_ms = u64(r), finished_ms = u64(r);
-    struct po__slice params = payload(r), zone = name(r), k = key(r), error = error_text(r);
-    if (r->err || !def || state < PO_RUN_RUNNING || id >= m->next_run ||
-        (zone.len && !po__name_ok(zone)))
+    *reused_count = *ending = 0;
+    if (!more)
+        return spec->def->graph ? PO_ECORRUPT : 0;
+    po__mpr_skip(&r);
+    int rv = po__restore_more_head(&r, spec, reused_count, ending);
+    *rest = r;
+    return rv;
+}
+
+static int read_run_rest(struct po__model *m, struct po__mpr *r, struct po__run *run,
+                         struct po__mpr *rest, uint32_t more)
+{
+    int rv = 0;
+    if (!run->def->graph)
+        rv = read_steps(m, r, run);
+    else if (po__mpr_array(r, 0) || r->err)
+        rv = PO_ECORRUPT;
+    if (rv || !more)
+        return rv;
+    if (!run->more || (run->more->ending && run->state != PO_RUN_RUNNING && !run->def->graph))
         return PO_ECORRUPT;
-    struct po__run *run = po__run_make(m, def, params, zone, k);
+    rv = po__restore_more(m, rest, run);
+    *r = *rest;
+    return rv;
+}
+
+static int read_run(struct po__model *m, struct po__mpr *r, uint32_t more)
+{
+    struct po__run_spec spec = {.def = po__def_find(m, u64(r))};
+    uint64_t id = m->restore->last_key;
+    uint32_t state = (uint32_t)po__mpr_uint(r, PO_RUN_CANCELLED), reused_count, ending;
+    uint64_t started_ms = u64(r), finished_ms = u64(r);
+    struct po__mpr rest;
+    spec.params = payload(r);
+    spec.zone = name(r);
+    spec.key = key(r);
+    struct po__slice error = error_text(r);
+    if (r->err || !spec.def || state < PO_RUN_RUNNING || id >= m->next_run ||
+        (spec.zone.len && !po__name_ok(spec.zone)) ||
+        read_run_head(*r, more, &spec, &rest, &reused_count, &ending))
+        return PO_ECORRUPT;
+    struct po__run *run = po__run_new(m, &spec);
     if (!run)
         return PO_ENOMEM;
     run->id = id;
     run->state = state;
     run->started_ms = started_ms;
     run->finished_ms = finished_ms;
-    int rv = read_steps(m, r, run);
+    if (run->more) {
+        run->more->reused_count = reused_count;
+        run->more->ending = ending;
+    }
+    int rv = read_run_rest(m, r, run, &rest, more);
     if (!rv && !own(&run->error, error))
         rv = PO_ENOMEM;
-    if (!rv && po__run_link(m, run))
+    if (!rv && po__run_link(m, run)) {
+        if (run->def->graph)
+            po__graph_todo(m, run);
         return 0;
+    }
     po__run_free(m, run);
     return rv ? rv : PO_ECORRUPT;
 }
@@ -380,12 +423,14 @@ static const uint8_t fields[PO__SECTIONS_COUNT] = {
     [PO__SECTION_DEFS] = 5,     [PO__SECTION_RUNS] = 11,      [PO__SECTION_TASKS] = TASK_FIELDS,
     [PO__SECTION_APP_KEYS] = 4, [PO__SECTION_APP] = 2,        [PO__SECTION_END] = 2,
     [PO__SECTION_GATES] = 9,    [PO__SECTION_SCHEDULES] = 12,
+    [PO__SECTION_CACHE] = 8,
 };
 
 /* Trailing fields that are only there when they say something: what came after the first release.
  */
 static const uint8_t optional[PO__SECTIONS_COUNT] = {
     [PO__SECTION_MEMBERS] = 1, /* a wish */
+    [PO__SECTION_RUNS] = 1,    /* see graph_record.c */
     [PO__SECTION_TASKS] = 2,   /* the extra, and what attempts left behind */
 };
 
@@ -421,9 +466,11 @@ static int read_section(struct po__model *m, struct po__mpr *r, uint32_t section
     case PO__SECTION_DEFS:
         return read_def(m, r);
     case PO__SECTION_RUNS:
-        return read_run(m, r);
+        return read_run(m, r, more);
     case PO__SECTION_TASKS:
         return read_task(m, r, more);
+    case PO__SECTION_CACHE:
+        return po__restore_cached(m, r, m->restore->last_key);
     case PO__SECTION_GATES:
         return read_gate(m, r);
     case PO__SECTION_SCHEDULES:
@@ -515,6 +562,7 @@ static void link_workers(struct po__model *m)
 {
     for (const struct po__worker *w = NULL; (w = po__model_worker_next(m, w));) {
         m->workers_online += w->status == PO_WORKER_ONLINE;
+        po__offers_online((struct po__worker *)w);
         po__offers_link((struct po__worker *)w);
     }
     /* Pending tasks marked their capabilities: nothing was left to assign, as the check sees. */

@@ -73,31 +73,64 @@ int po__model_run_next(const struct po__model *m, uint64_t id, struct po__run_in
 
 /* ---- objects ---- */
 
-struct po__run *po__run_make(struct po__model *m, struct po__def *def, struct po__slice params,
-                             struct po__slice zone, struct po__slice key)
+static bool more_needed(const struct po__run_spec *spec)
 {
-    params = params.len ? params : po__str("null");
-    struct po__run *r = po__calloc(1, sizeof *r + params.len + zone.len + key.len + 3);
-    struct po__step_run *steps = po__calloc(def->steps_count, sizeof *steps);
-    if (!r || !steps) {
-        po__free(r);
-        po__free(steps);
+    return spec->def->graph || spec->priority || spec->scheduled_ms || spec->parent ||
+           spec->resumed_from;
+}
+
+static int make_more(struct po__run *r, const struct po__run_spec *spec)
+{
+    struct po__run_more *more = po__calloc(1, sizeof *more);
+    if (!more)
+        return PO_ENOMEM;
+    *more = (struct po__run_more){.run = r,
+                                  .parent = spec->parent,
+                                  .parent_step = spec->parent_step,
+                                  .parent_item = spec->parent_item,
+                                  .depth = spec->depth,
+                                  .priority = spec->priority,
+                                  .scheduled_ms = spec->scheduled_ms,
+                                  .resumed_from = spec->resumed_from};
+    po__tree_node_init(&more->todo);
+    r->more = more;
+    return spec->def->graph ? po__graph_make(r) : 0;
+}
+
+struct po__run *po__run_new(struct po__model *m, const struct po__run_spec *spec)
+{
+    struct po__slice params = spec->params.len ? spec->params : po__str("null");
+    struct po__run *r =
+        po__calloc(1, sizeof *r + params.len + spec->zone.len + spec->key.len + 3);
+    if (!r) {
         po__oom(m);
         return NULL;
     }
     char *at = r->text;
     r->epoch = m->snap.epoch;
     r->state = PO_RUN_RUNNING;
-    r->def = def;
-    r->steps = steps;
+    r->def = spec->def;
     r->params = po__put(&at, params);
-    r->zone = po__put(&at, zone);
-    r->key = po__put(&at, key);
+    r->zone = po__put(&at, spec->zone);
+    r->key = po__put(&at, spec->key);
     r->def->refs++;
     po__tree_node_init(&r->by_id);
     po__tree_node_init(&r->by_key);
     po__tree_node_init(&r->finished);
+    if (!spec->def->graph)
+        r->steps = po__calloc(spec->def->steps_count, sizeof *r->steps);
+    if ((!spec->def->graph && !r->steps) || (more_needed(spec) && make_more(r, spec))) {
+        po__run_free(m, r);
+        po__oom(m);
+        return NULL;
+    }
     return r;
+}
+
+/* Children do not push the runs that people started out of the history. */
+static struct po__tree *finished_tree(struct po__model *m, const struct po__run *r)
+{
+    return r->more && r->more->parent ? &m->children_finished : &m->runs_finished;
 }
 
 bool po__run_link(struct po__model *m, struct po__run *r)
@@ -108,10 +141,13 @@ bool po__run_link(struct po__model *m, struct po__run *r)
         po__tree_remove(&m->runs, &r->by_id);
         return false;
     }
-    if (r->state == PO_RUN_RUNNING)
+    if (r->state == PO_RUN_RUNNING) {
         m->runs_active++;
-    else
-        po__tree_insert(&m->runs_finished, &r->finished, finished_cmp);
+        m->runs_bytes += po__run_bytes(r);
+    } else {
+        po__tree_insert(finished_tree(m, r), &r->finished, finished_cmp);
+        m->runs_finished_bytes += po__run_bytes(r);
+    }
     return true;
 }
 
@@ -120,15 +156,18 @@ void po__run_free(struct po__model *m, struct po__run *r)
     if (po__tree_linked(&r->by_id)) {
         po__tree_remove(&m->runs, &r->by_id);
         m->runs_active -= r->state == PO_RUN_RUNNING;
+        *(r->state == PO_RUN_RUNNING ? &m->runs_bytes : &m->runs_finished_bytes) -=
+            po__run_bytes(r);
     }
     if (po__tree_linked(&r->by_key))
         po__tree_remove(&m->run_keys, &r->by_key);
     if (po__tree_linked(&r->finished))
-        po__tree_remove(&m->runs_finished, &r->finished);
+        po__tree_remove(finished_tree(m, r), &r->finished);
     for (uint32_t i = 0; i < r->started_count; i++) {
         po__origin_put(m, r->steps[i].origin);
         po__free((void *)r->steps[i].error.data);
     }
+    po__graph_free(m, r->more, r->def->steps_count);
     po__def_put(m, r->def);
     po__free((void *)r->error.data);
     po__free(r->steps);
@@ -137,7 +176,7 @@ void po__run_free(struct po__model *m, struct po__run *r)
 
 /* ---- life ---- */
 
-static void set_error(struct po__model *m, struct po__slice *field, struct po__slice text)
+void po__run_set_error(struct po__model *m, struct po__slice *field, struct po__slice text)
 {
     char *copy = po__strndup(text.data, text.len);
     if (!copy) {
@@ -191,27 +230,32 @@ static bool start_step(struct po__model *m, struct po__run *r, struct po__slice 
         .attempts_max = s->attempts_max,
         .timeout_ms = s->timeout_ms,
         .run_id = r->id,
+        .extra = po__run_extra(m, r, po__slice(NULL, 0)),
     };
-    struct po__task *t = po__task_start(m, &spec);
+    struct po__task *t = m->err ? NULL : po__task_start(m, &spec);
     if (!t)
         return false;
     r->steps[r->started_count++] =
         (struct po__step_run){.task_id = t->id, .state = PO_TASK_PENDING};
-    if (r->started_count == 1)
+    if (!po__tree_linked(&r->by_id)) /* it begins; not always with its first step */
         po__news_run(m, PO_WATCH_RUN_STARTED, r);
     po__news_step(m, PO_WATCH_STEP_STARTED, r, s->name, t);
     return true;
 }
 
-static void finish(struct po__model *m, struct po__run *r, uint32_t state)
+void po__run_finish(struct po__model *m, struct po__run *r, uint32_t state)
 {
     PO_INVARIANT(r->state == PO_RUN_RUNNING);
     r->state = state;
     r->finished_ms = m->now_ms;
     m->runs_active--;
-    po__tree_insert(&m->runs_finished, &r->finished, finished_cmp);
+    m->runs_bytes -= po__run_bytes(r);
+    m->runs_finished_bytes += po__run_bytes(r);
+    po__tree_insert(finished_tree(m, r), &r->finished, finished_cmp);
     po__fx(m, PO__FX_RUN_FINISHED, r->id, 0, 0);
     po__news_run(m, PO_WATCH_RUN_FINISHED, r);
+    if (r->more && r->more->parent)
+        po__graph_child_finished(m, r);
 }
 
 static void fail(struct po__model *m, struct po__run *r, const struct po__step *s,
@@ -220,8 +264,14 @@ static void fail(struct po__model *m, struct po__run *r, const struct po__step *
     char text[PO_NAME_MAX_BYTES + PO_ERROR_TEXT_MAX_BYTES + 64];
     int n = snprintf(text, sizeof text, "step \"%.*s\": %.*s", (int)s->name.len, s->name.data,
                      (int)why.len, why.data);
-    set_error(m, &r->error, po__slice(text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1));
-    finish(m, r, PO_RUN_FAILED);
+    po__run_set_error(m, &r->error, po__slice(text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1));
+    po__run_finish(m, r, PO_RUN_FAILED);
+}
+
+bool po__run_go_on(struct po__model *m, struct po__run *r, const struct po__task *last)
+{
+    return start_step(m, r, last ? last->result : po__str("null"),
+                      last ? last->origin->zone : r->zone);
 }
 
 /* The next step after `done`, whose result it gets; it should run where that one ran. The outcome
@@ -231,7 +281,7 @@ static void go_on(struct po__model *m, struct po__run *r, const struct po__task 
 {
     struct po__cmd_result saved = m->result;
     const struct po__step *next = &r->def->chain[r->started_count];
-    if (!start_step(m, r, done->result, done->origin->zone) && !m->err)
+    if (!po__run_go_on(m, r, done) && !m->err)
         fail(m, r, next, po__str(m->message));
     m->result = saved;
 }
@@ -246,13 +296,18 @@ static void record_step(struct po__model *m, struct po__step_run *s, const struc
     if (s->origin)
         s->origin->refs++;
     if (t->error.len)
-        set_error(m, &s->error, t->error);
+        po__run_set_error(m, &s->error, t->error);
 }
 
 void po__run_task_finished(struct po__model *m, struct po__task *t)
 {
     struct po__run *r = po__run_find(m, t->run_id);
-    PO_INVARIANT(r && r->state == PO_RUN_RUNNING &&
+    PO_INVARIANT(r);
+    if (r->def->graph) {
+        po__graph_task_finished(m, r, t);
+        return;
+    }
+    PO_INVARIANT(r->state == PO_RUN_RUNNING &&
                  r->steps[r->started_count - 1].task_id == t->id);
     po__touch_run(m, r);
     record_step(m, &r->steps[r->started_count - 1], t);
@@ -260,23 +315,135 @@ void po__run_task_finished(struct po__model *m, struct po__task *t)
         return;
     po__news_step(m, PO_WATCH_STEP_FINISHED, r, r->def->chain[r->started_count - 1].name, t);
     if (t->state == PO_TASK_CANCELLED)
-        finish(m, r, PO_RUN_CANCELLED);
+        po__run_finish(m, r, PO_RUN_CANCELLED);
     else if (t->state == PO_TASK_FAILED)
         fail(m, r, &r->def->chain[r->started_count - 1], t->error);
     else if (r->started_count == r->def->steps_count)
-        finish(m, r, PO_RUN_SUCCEEDED);
+        po__run_finish(m, r, PO_RUN_SUCCEEDED);
     else
         go_on(m, r, t);
 }
 
+/* The encoded extra of a task of the run: what its step asks for, and the run's priority where the
+ * step has none. Empty: a task as the first release had them. */
+struct po__slice po__run_extra(struct po__model *m, const struct po__run *r, struct po__slice step)
+{
+    struct po__extra extra = {0};
+    if (step.len == 0 && !r->more)
+        return step;
+    PO_INVARIANT(step.len == 0 || po__extra_decode(step, &extra) == 0);
+    extra.priority = extra.priority ? extra.priority : r->more->priority;
+    po__buf_reset(&m->extra);
+    po__extra_encode(&m->extra, &extra);
+    if (m->extra.err)
+        po__oom(m);
+    return po__buf_slice(&m->extra);
+}
+
+/* The result of a run, as long as it is kept: of a chain, with the last task. */
+struct po__slice po__run_result(const struct po__model *m, const struct po__run *r)
+{
+    const struct po__task *t = NULL;
+    if (r->state != PO_RUN_SUCCEEDED)
+        return po__slice(NULL, 0);
+    if (r->def->graph)
+        return r->more->output.len ? r->more->output
+                                   : r->more->steps[r->def->graph->end].output;
+    t = po__task_find(m, r->steps[r->started_count - 1].task_id);
+    return t ? t->result : po__slice(NULL, 0);
+}
+
+static void prune(struct po__model *m, struct po__tree *finished)
+{
+    struct po__run *r = po__container_of(po__tree_first(finished), struct po__run, finished);
+    po__touch_run(m, r);
+    po__run_free(m, r);
+}
+
 void po__runs_prune(struct po__model *m)
 {
-    while (m->runs_finished.count > PO__RUNS_FINISHED_MAX) {
-        struct po__run *r =
-            po__container_of(po__tree_first(&m->runs_finished), struct po__run, finished);
-        po__touch_run(m, r);
-        po__run_free(m, r);
+    while (m->runs_finished.count > PO__RUNS_FINISHED_MAX)
+        prune(m, &m->runs_finished);
+    while (m->children_finished.count > PO__RUNS_FINISHED_MAX)
+        prune(m, &m->children_finished);
+    while (m->runs_finished_bytes > PO__RUNS_FINISHED_MAX_BYTES)
+        prune(m, m->children_finished.root ? &m->children_finished : &m->runs_finished);
+}
+
+/* ---- starts ---- */
+
+struct po__run *po__run_keyed(const struct po__model *m, struct po__slice key)
+{
+    struct po__tree_node *n = key.len ? po__tree_find(&m->run_keys, &key, key_key) : NULL;
+    return n ? po__container_of(n, struct po__run, by_key) : NULL;
+}
+
+bool po__runs_full(struct po__model *m)
+{
+    if (m->runs_active >= PO__RUNS_ACTIVE_MAX)
+        po__refuse(m, PO_EQUOTA,
+                   "%d runs are under way, which is the limit; retry when some are done",
+                   PO__RUNS_ACTIVE_MAX);
+    else if (m->runs_bytes >= PO__RUNS_MAX_BYTES)
+        po__refuse(m, PO_EQUOTA,
+                   "the runs that are under way keep %" PRIu64 " bytes of params and outputs, the "
+                   "limit is %" PRIu64 "; retry when some are done",
+                   m->runs_bytes, PO__RUNS_MAX_BYTES);
+    else
+        return false;
+    return true;
+}
+
+/* What a run of that definition has for params: those of a chain are handed through, those of a graph
+ * are declared. False: refused, or no memory. */
+static bool fit_params(struct po__model *m, const struct po__def *def, struct po__slice *params)
+{
+    struct po__buf *b = &m->params;
+    char why[PO__MESSAGE_MAX_BYTES - 64];
+    if (!def->graph)
+        return true;
+    po__buf_reset(b);
+    b->max_bytes = PO_PAYLOAD_MAX_BYTES;
+    int rv = po__params_fill(b, def->graph->declared, def->graph->params_count, *params, why,
+                             sizeof why);
+    if (rv == PO_ENOMEM)
+        po__oom(m);
+    else if (rv == PO_ETOOBIG)
+        po__refuse(m, rv, "the params with their defaults have more than %d bytes",
+                   PO_PAYLOAD_MAX_BYTES);
+    else if (rv)
+        po__refuse(m, rv, "%s", why);
+    *params = po__buf_slice(b);
+    return rv == 0;
+}
+
+void po__run_enter(struct po__model *m, struct po__run *r)
+{
+    r->id = m->next_run++;
+    r->started_ms = m->now_ms;
+    PO_INVARIANT(po__run_link(m, r));
+}
+
+struct po__run *po__run_begin(struct po__model *m, const struct po__run_spec *given)
+{
+    struct po__run_spec spec = *given;
+    if (po__runs_full(m) || !fit_params(m, spec.def, &spec.params))
+        return NULL;
+    struct po__run *r = po__run_new(m, &spec);
+    if (!r)
+        return NULL;
+    if (spec.def->graph) {
+        po__run_enter(m, r);
+        po__graph_start(m, r);
+        return r;
     }
+    r->id = m->next_run; /* its first task names it */
+    if (!po__run_go_on(m, r, NULL)) {
+        po__run_free(m, r);
+        return NULL;
+    }
+    po__run_enter(m, r);
+    return r;
 }
 
 /* ---- commands ---- */
@@ -285,13 +452,14 @@ void po__runs_prune(struct po__model *m)
 static struct po__run *repeated(struct po__model *m, const struct po__cmd *cmd)
 {
     struct po__slice params = cmd->run_start.params.len ? cmd->run_start.params : po__str("null");
-    struct po__tree_node *n =
-        cmd->run_start.key.len ? po__tree_find(&m->run_keys, &cmd->run_start.key, key_key) : NULL;
-    struct po__run *r = n ? po__container_of(n, struct po__run, by_key) : NULL;
+    struct po__run *r = po__run_keyed(m, cmd->run_start.key);
     if (!r)
         return NULL;
     m->result.id = r->id;
-    if (!po__slice_eq(r->def->name, cmd->run_start.pipeline) || !po__slice_eq(r->params, params))
+    bool same = po__slice_eq(r->def->name, cmd->run_start.pipeline) &&
+                !(r->more && r->more->resumed_from) && fit_params(m, r->def, &params) &&
+                po__slice_eq(r->params, params);
+    if (!same && !m->err)
         po__refuse(m, PO_EEXISTS,
                    "the idempotency key belongs to run %" PRIu64
                    " of another pipeline or with other params",
@@ -302,47 +470,47 @@ static struct po__run *repeated(struct po__model *m, const struct po__cmd *cmd)
 void po__cmd_run_start(struct po__model *m, const struct po__cmd *cmd)
 {
     struct po__slice name = cmd->run_start.pipeline;
-    struct po__def *def = po__pipeline_find(m, name);
+    const struct po__run_spec spec = {
+        .def = po__pipeline_find(m, name),
+        .params = cmd->run_start.params,
+        .zone = cmd->run_start.zone,
+        .key = cmd->run_start.key,
+        .priority = cmd->run_start.priority,
+    };
     if (repeated(m, cmd))
         return;
-    if (!def) {
+    if (!spec.def) {
         po__refuse(m, PO_ENOTFOUND, "no pipeline \"%.*s\" is defined", (int)name.len, name.data);
         return;
     }
-    if (m->runs_active >= PO__RUNS_ACTIVE_MAX) {
-        po__refuse(m, PO_EQUOTA,
-                   "%d runs are under way, which is the limit; retry when some are done",
-                   PO__RUNS_ACTIVE_MAX);
+    struct po__run *r = po__run_begin(m, &spec);
+    if (r)
+        m->result.id = r->id;
+}
+
+/* One that is running. */
+void po__run_cancel(struct po__model *m, struct po__run *r, struct po__slice why)
+{
+    if (r->def->graph) {
+        po__touch_run(m, r);
+        po__graph_end(m, r, PO_RUN_CANCELLED, why);
         return;
     }
-    struct po__run *r =
-        po__run_make(m, def, cmd->run_start.params, cmd->run_start.zone, cmd->run_start.key);
-    if (!r)
-        return;
-    r->id = m->next_run;
-    r->started_ms = m->now_ms;
-    if (!start_step(m, r, po__str("null"), r->zone)) {
-        po__run_free(m, r);
-        return;
-    }
-    m->next_run++;
-    PO_INVARIANT(po__run_link(m, r));
-    m->result.id = r->id;
+    struct po__task *t = po__task_find(m, r->steps[r->started_count - 1].task_id);
+    PO_INVARIANT(t);
+    po__task_cancel(m, t); /* which cancels its run */
 }
 
 void po__cmd_run_cancel(struct po__model *m, const struct po__cmd *cmd)
 {
     struct po__run *r = po__run_find(m, cmd->run_cancel.run_id);
     m->result.id = cmd->run_cancel.run_id;
-    if (!r) {
+    if (!r)
         po__refuse(m, PO_ENOTFOUND, "no run %" PRIu64 " is known", cmd->run_cancel.run_id);
-    } else if (r->state == PO_RUN_RUNNING) {
-        struct po__task *t = po__task_find(m, r->steps[r->started_count - 1].task_id);
-        PO_INVARIANT(t);
-        po__task_cancel(m, t);                 /* which cancels its run */
-    } else if (r->state != PO_RUN_CANCELLED) { /* a repeated cancel is answered 0 */
+    else if (r->state == PO_RUN_RUNNING)
+        po__run_cancel(m, r, po__slice(NULL, 0));
+    else if (r->state != PO_RUN_CANCELLED) /* a repeated cancel is answered 0 */
         po__refuse(m, PO_ESTATE, "run %" PRIu64 " is finished already", r->id);
-    }
 }
 
 bool po__model_run_key_known(const struct po__model *m, struct po__slice key)

@@ -2,10 +2,10 @@
 #include "impl.h"
 
 /* In the order of the stream. */
-static const uint8_t order[] = {PO__SECTION_HEADER, PO__SECTION_MEMBERS,   PO__SECTION_WORKERS,
-                                PO__SECTION_DEFS,   PO__SECTION_RUNS,      PO__SECTION_GATES,
-                                PO__SECTION_TASKS,  PO__SECTION_SCHEDULES, PO__SECTION_APP_KEYS,
-                                PO__SECTION_APP,    PO__SECTION_END};
+static const uint8_t order[] = {PO__SECTION_HEADER,    PO__SECTION_MEMBERS, PO__SECTION_WORKERS,
+                                PO__SECTION_DEFS,      PO__SECTION_RUNS,    PO__SECTION_GATES,
+                                PO__SECTION_TASKS,     PO__SECTION_CACHE,   PO__SECTION_SCHEDULES,
+                                PO__SECTION_APP_KEYS,  PO__SECTION_APP,     PO__SECTION_END};
 
 uint32_t po__section_rank(uint32_t section)
 {
@@ -47,6 +47,8 @@ struct po__tree_node *po__section_after(const struct po__model *m, enum po__sect
         return po__gate_after(m, key);
     case PO__SECTION_SCHEDULES:
         return po__schedule_after_generation(m, key);
+    case PO__SECTION_CACHE:
+        return po__cached_after(m, key);
     default:
         PO_INVARIANT(section == PO__SECTION_TASKS);
         t = po__task_after(m, key);
@@ -63,6 +65,7 @@ void *po__section_object(enum po__section section, struct po__tree_node *n, uint
     struct po__run *r;
     struct po__gate *g;
     struct po__schedule *s;
+    struct po__cached *c;
     struct po__task *t;
     switch (section) {
     case PO__SECTION_MEMBERS:
@@ -95,6 +98,11 @@ void *po__section_object(enum po__section section, struct po__tree_node *n, uint
         *key = s->generation;
         *epoch = &s->epoch;
         return s;
+    case PO__SECTION_CACHE:
+        c = po__container_of(n, struct po__cached, by_id);
+        *key = c->id;
+        *epoch = &c->epoch;
+        return c;
     default:
         PO_INVARIANT(section == PO__SECTION_TASKS);
         t = po__container_of(n, struct po__task, by_id);
@@ -119,6 +127,8 @@ struct po__tree_node *po__section_node(enum po__section section, void *object)
         return &((struct po__gate *)object)->by_number;
     case PO__SECTION_SCHEDULES:
         return &((struct po__schedule *)object)->by_generation;
+    case PO__SECTION_CACHE:
+        return &((struct po__cached *)object)->by_id;
     default:
         PO_INVARIANT(section == PO__SECTION_TASKS);
         return &((struct po__task *)object)->by_id;

@@ -326,6 +326,7 @@ void po__worker_set_status(struct po__model *m, struct po__worker *w, uint32_t s
     m->workers_online -= w->status == PO_WORKER_ONLINE;
     w->status = status;
     m->workers_online += w->status == PO_WORKER_ONLINE;
+    po__offers_online(w);
     po__offers_link(w);
     if (status == PO_WORKER_ONLINE)
         po__worker_freed(m, w, NULL);

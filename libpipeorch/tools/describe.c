@@ -172,11 +172,22 @@ static void pipeline(struct po__buf *b, const struct po__cmd *c)
 
 static void run_start(struct po__buf *b, const struct po__cmd *c)
 {
-    begin(b, "run_start", 4);
+    bool more = c->type == PO__CMD_RUN_START_MORE;
+    begin(b, more ? "run_start_more" : "run_start", 4 + more);
     key(b, c->run_start.key);
     po__out_text(b, "pipeline", c->run_start.pipeline);
     po__out_text(b, "params", c->run_start.params);
     po__out_text(b, "zone", c->run_start.zone);
+    if (more)
+        po__out_uint(b, "priority", c->run_start.priority);
+}
+
+static void run_resume(struct po__buf *b, const struct po__cmd *c)
+{
+    begin(b, "run_resume", 3);
+    key(b, c->run_resume.key);
+    po__out_uint(b, "run_id", c->run_resume.run_id);
+    po__out_text(b, "from_step", c->run_resume.from_step);
 }
 
 static void schedule_define(struct po__buf *b, const struct po__cmd *c)
@@ -300,8 +311,16 @@ void po__describe_command(struct po__buf *b, const struct po__cmd *c)
     case PO__CMD_PIPELINE_DEFINE:
         pipeline(b, c);
         break;
+    case PO__CMD_PIPELINE_DEFINE_GRAPH:
+        begin(b, "pipeline_define_graph", 5);
+        po__describe_graph(b, &c->graph);
+        break;
     case PO__CMD_RUN_START:
+    case PO__CMD_RUN_START_MORE:
         run_start(b, c);
+        break;
+    case PO__CMD_RUN_RESUME:
+        run_resume(b, c);
         break;
     case PO__CMD_RUN_CANCEL:
         begin(b, "run_cancel", 1);

@@ -47,6 +47,9 @@ int po__out_json(struct po__buf *json, struct po__buf *mp);
 struct po__resource;
 void po__describe_extra(struct po__buf *b, struct po__slice encoded);
 void po__describe_resources(struct po__buf *b, const struct po__resource *r, uint32_t count);
+/* describe_graph.c: the five fields of a definition. */
+struct po__graph;
+void po__describe_graph(struct po__buf *b, const struct po__graph *g);
 /* describe.c: the fields of a configuration and of a command, as maps. */
 void po__describe_conf(struct po__buf *b, const struct po__conf *conf);
 struct po__cmd;

@@ -3,7 +3,7 @@
 #ifndef PO__TEST_GOLDEN_H
 #define PO__TEST_GOLDEN_H
 
-#include "fixture.h"
+#include "hex.h"
 
 /* One entry per line, hex. */
 static const char golden_entries[] =
@@ -13,19 +13,6 @@ static const char golden_snapshot[] =
 #include "golden/v0.1-snapshot.inc"
     ;
 #include "golden/v0.1-digest.inc"
-
-static inline void unhex_line(const char **at, struct po__buf *out)
-{
-    po__buf_reset(out);
-    while (**at && **at != '\n') {
-        unsigned byte;
-        assert_int_equal(sscanf(*at, "%2x", &byte), 1);
-        uint8_t b = (uint8_t)byte;
-        po__buf_append(out, &b, 1);
-        *at += 2;
-    }
-    *at += **at == '\n';
-}
 
 /* Every entry in order. Returns 0, or the first return of po__model_apply that is not. */
 static inline int apply_golden(struct po__model *m, struct po__effects *fx)

@@ -4,7 +4,51 @@
 
 #include "model/command.h"
 
-#define SAMPLES_COUNT 19
+#define SAMPLES_COUNT 22
+
+/* Every field of a graph, its params behind its steps in one buffer. */
+static inline void sample_graph(struct po__cmd *cmd, struct po__buf *steps)
+{
+    static const uint8_t needs[] = {0x91, 0x00}; /* [0] */
+    po__buf_reset(steps);
+    po__mpw_array(steps, 3);
+    po__graph_step_encode(steps, &(struct po__graph_step){.name = po__str("ingest"),
+                                                          .capability = po__str("ingest:csv"),
+                                                          .config = po__str("{\"path\":\"x\"}"),
+                                                          .timeout_ms = 60000,
+                                                          .attempts_max = 2,
+                                                          .on_failure = PO__ON_FAILURE_CONTINUE});
+    po__graph_step_encode(steps,
+                          &(struct po__graph_step){.name = po__str("clean"),
+                                                   .capability = po__str("clean:table"),
+                                                   .depends = po__slice(needs, sizeof needs),
+                                                   .depends_count = 1,
+                                                   .join = PO__JOIN_ANY_SUCCEEDED,
+                                                   .when = po__str("steps.ingest.output.n > 0"),
+                                                   .map = po__str("\"${steps.ingest.output.list}\""),
+                                                   .map_parallel = 9,
+                                                   .input = po__str("[\"${item}\"]"),
+                                                   .cache = true,
+                                                   .cache_ms = 1000});
+    po__graph_step_encode(steps, &(struct po__graph_step){.name = po__str("report"),
+                                                          .pipeline = po__str("reports"),
+                                                          .depends = po__slice(needs, sizeof needs),
+                                                          .depends_count = 1,
+                                                          .join = PO__JOIN_ALL_DONE});
+    size_t len = steps->len;
+    po__mpw_array(steps, 2);
+    po__param_encode(steps, &(struct po__param){po__str("year"), PO__PARAM_INTEGER, true,
+                                                po__str("")});
+    po__param_encode(steps, &(struct po__param){po__str("tags"), PO__PARAM_ARRAY, false,
+                                                po__str("[]")});
+    cmd->graph = (struct po__graph){.name = po__str("energy"),
+                                    .version = po__str("2018-11"),
+                                    .params = po__slice(steps->data + len, steps->len - len),
+                                    .params_count = 2,
+                                    .output = po__str("\"${steps.clean.output}\""),
+                                    .steps = po__slice(steps->data, len),
+                                    .steps_count = 3};
+}
 
 /* Fills cmd with sample number i; steps holds the bytes of a pipeline's steps and outlives cmd. */
 static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps)
@@ -29,6 +73,9 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
         PO__CMD_SCHEDULE_DEFINE,
         PO__CMD_SCHEDULE_CHANGE,
         PO__CMD_SCHEDULE_FIRE,
+        PO__CMD_PIPELINE_DEFINE_GRAPH,
+        PO__CMD_RUN_START_MORE,
+        PO__CMD_RUN_RESUME,
     };
     memset(cmd, 0, sizeof *cmd);
     cmd->type = types[i];
@@ -115,6 +162,12 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
         cmd->pipeline.steps = po__buf_slice(steps);
         cmd->pipeline.steps_count = 2;
         break;
+    case PO__CMD_PIPELINE_DEFINE_GRAPH:
+        sample_graph(cmd, steps);
+        break;
+    case PO__CMD_RUN_START_MORE:
+        cmd->run_start.priority = 7;
+        /* fall through */
     case PO__CMD_RUN_START:
         cmd->run_start.key = po__str("run-key");
         cmd->run_start.pipeline = po__str("energy");
@@ -123,6 +176,11 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
         break;
     case PO__CMD_RUN_CANCEL:
         cmd->run_cancel.run_id = 3;
+        break;
+    case PO__CMD_RUN_RESUME:
+        cmd->run_resume.key = po__str("resume-key");
+        cmd->run_resume.run_id = 3;
+        cmd->run_resume.from_step = po__str("clean");
         break;
     case PO__CMD_APP:
         cmd->app.key = po__str("k1");

@@ -313,10 +313,12 @@ static void test_check_pipelines(void **state)
 /* What may be sent twice has a key or a token, or ends something for good. */
 static void test_repeatable(void **state)
 {
-    static const uint32_t no[] = {PO__CMD_WORKER_REGISTER,   PO__CMD_WORKER_STATUS,
-                                  PO__CMD_WORKER_DEREGISTER, PO__CMD_PIPELINE_DEFINE,
-                                  PO__CMD_SCHEDULE_DEFINE,   PO__CMD_SCHEDULE_CHANGE};
-    static const uint32_t keyed[] = {PO__CMD_TASK_SUBMIT, PO__CMD_RUN_START, PO__CMD_APP};
+    static const uint32_t no[] = {PO__CMD_WORKER_REGISTER,      PO__CMD_WORKER_STATUS,
+                                  PO__CMD_WORKER_DEREGISTER,    PO__CMD_PIPELINE_DEFINE,
+                                  PO__CMD_SCHEDULE_DEFINE,      PO__CMD_SCHEDULE_CHANGE,
+                                  PO__CMD_PIPELINE_DEFINE_GRAPH};
+    static const uint32_t keyed[] = {PO__CMD_TASK_SUBMIT, PO__CMD_RUN_START, PO__CMD_APP,
+                                     PO__CMD_RUN_START_MORE, PO__CMD_RUN_RESUME};
     (void)state;
     struct po__buf b = {0}, steps = {0};
     for (unsigned i = 0; i < SAMPLES_COUNT; i++) {
@@ -327,9 +329,10 @@ static void test_repeatable(void **state)
         for (unsigned k = 0; k < sizeof keyed / sizeof *keyed; k++) {
             if (cmd.type != keyed[k])
                 continue;
-            struct po__slice *key = cmd.type == PO__CMD_TASK_SUBMIT ? &cmd.submit.key
-                                    : cmd.type == PO__CMD_RUN_START ? &cmd.run_start.key
-                                                                    : &cmd.app.key;
+            struct po__slice *key = cmd.type == PO__CMD_TASK_SUBMIT  ? &cmd.submit.key
+                                    : cmd.type == PO__CMD_RUN_RESUME ? &cmd.run_resume.key
+                                    : cmd.type == PO__CMD_APP        ? &cmd.app.key
+                                                                     : &cmd.run_start.key;
             expected = key->len > 0;
             po__buf_reset(&b);
             po__cmd_encode(&b, &cmd);

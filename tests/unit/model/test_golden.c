@@ -7,26 +7,6 @@
 static struct journal j;
 static struct po_state_machine sm;
 
-static void hex(FILE *f, const void *data, size_t len)
-{
-    fputs("    \"", f);
-    for (size_t i = 0; i < len; i++)
-        fprintf(f, "%02x%s", ((const uint8_t *)data)[i],
-                i % 56 == 55 && i + 1 < len ? "\"\n    \"" : "");
-    fputs("\\n\"\n", f);
-}
-
-/* w->cmd was applied at w->index; write it as an entry of its own. */
-static void record(FILE *f, struct world *w)
-{
-    struct po__buf e = {0};
-    po__entry_begin(&e, w->now_ms);
-    po__cmd_encode(&e, &w->decoded);
-    po__entry_finish(&e, 0, 1);
-    hex(f, e.data, e.len);
-    po__buf_fini(&e);
-}
-
 /* Every type of command, and objects in every state. */
 static void history(FILE *f, struct world *w)
 {
@@ -70,15 +50,6 @@ static void history(FILE *f, struct world *w)
     STEP(do_tick(w));
 #undef STEP
 #undef TOKEN
-}
-
-static FILE *open_in(const char *dir, const char *name)
-{
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    FILE *f = fopen(path, "w");
-    assert_non_null(f);
-    return f;
 }
 
 static void write_files(const char *dir)
