@@ -208,12 +208,19 @@ static bool holds(const struct comparator *c, const struct version *v)
     bool low = cmp(v, &c->v) >= 0;
     unsigned given = c->v.given;
     switch (c->op) {
-    case '<': /* below all that a partial version stands for */
-        return given && !low;
+    case '<': /* below all that a partial version stands for, its pre-releases included */
+        high = c->v;
+        high.pre = given == PARTS ? c->v.pre : po__slice("0", 1);
+        return given && cmp(v, &high) < 0;
     case 'g':
         return low;
     case '>':
-        return given == PARTS ? cmp(v, &c->v) > 0 : bump(&c->v, given, &high) && cmp(v, &high) >= 0;
+        if (given == PARTS)
+            return cmp(v, &c->v) > 0;
+        if (!bump(&c->v, given, &high))
+            return false;
+        high.pre.len = 0; /* from the release on */
+        return cmp(v, &high) >= 0;
     case 'l':
         return given == PARTS ? cmp(v, &c->v) <= 0
                               : !bump(&c->v, given, &high) || cmp(v, &high) < 0;
