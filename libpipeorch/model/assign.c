@@ -3,9 +3,12 @@
  * room, until no task is left that anybody has room for.
  *
  * A class of tasks (queue.c) for which nobody has room is blocked. It stays so until some worker
- * has room that it had not: then that worker, and nobody else, can have room for it, so a busy
- * cluster never searches. Between two commands every class that has something to run is blocked,
- * and for none of them anybody has room: po__model_check looks whether that is so. */
+ * has room that it had not: then that worker, and nobody else, can have room for it. So the blocked
+ * classes are looked at once, in order of rank, for that one worker, and only until it is full
+ * again: a busy cluster never searches. If several workers have new room, which ticks and losses
+ * bring about, all classes wait to be looked at as if they were new. Between two commands every
+ * class that has something to run is blocked, and for none of them anybody has room:
+ * po__model_check looks whether that is so. */
 #include "impl.h"
 
 void po__cap_dirty(struct po__model *m, struct po__capability *cap)
@@ -92,56 +95,69 @@ static struct po__class *queued(struct po__tree_node *n)
     return n ? po__container_of(n, struct po__class, queue) : NULL;
 }
 
-static void unblock(struct po__offer *o)
-{
-    struct po__tree_node *next;
-    uint32_t which;
-    if (!po__tree_linked(&o->free_any))
-        return;
-    for (struct po__tree_node *n = po__tree_first(&o->cap->waiting); n; n = po__tree_next(n))
-        if (queued(n)->hint != o->worker)
-            queued(n)->hint = NULL;
-    for (struct po__tree_node *n = po__tree_first(&o->cap->blocked); n; n = next) {
-        struct po__class *c = queued(n);
-        next = po__tree_next(n);
-        if (po__misfit(&c->place, o, &which))
-            continue;
-        po__class_block(c, false);
-        c->hint = o->worker;
-    }
-}
-
 void po__worker_freed(struct po__model *m, struct po__worker *w, struct po__offer *only)
 {
     for (uint32_t i = 0; i < w->offers_count; i++) {
         struct po__offer *o = &w->offers[i];
         if (only && o != only)
             continue;
-        unblock(o);
+        if (po__tree_linked(&o->free_any)) {
+            o->cap->freed_many = o->cap->freed_many || (o->cap->freed && o->cap->freed != o);
+            o->cap->freed = o;
+        }
         po__cap_dirty(m, o->cap);
     }
 }
 
 /* ---- assignment ---- */
 
-static struct po__offer *choose(const struct po__class *c, const struct po__task *t)
+static bool before(const struct po__class *a, const struct po__class *b)
 {
-    struct po__offer *o;
+    return po__rank_cmp(&a->head, &b->head) < 0;
+}
+
+static int behind_key(const void *key, const struct po__tree_node *n)
+{
+    int c = po__rank_cmp(key, &po__container_of(n, struct po__class, queue)->head);
+    return c ? c : 1; /* the first that is behind, not at it */
+}
+
+/* The first of the blocked classes behind *at that the offer has room for and that goes before
+ * `waiting` (NULL: none waits). *at moves on to it, or to the last one that was looked at. */
+static struct po__class *unblocked(const struct po__capability *cap, const struct po__offer *o,
+                                   struct po__rank *at, const struct po__class *waiting)
+{
     uint32_t which;
-    if (!c->hint)
-        return po__choose(c->cap, &c->place, t->zone);
-    o = po__offer_of(c->hint, c->cap);
-    return o && po__tree_linked(&o->free_any) && !po__misfit(&c->place, o, &which) ? o : NULL;
+    if (!o || !po__tree_linked(&o->free_any))
+        return NULL;
+    struct po__class *c = queued(po__tree_lower_bound(&cap->blocked, at, behind_key));
+    for (; c && (!waiting || before(c, waiting)); c = queued(po__tree_next(&c->queue))) {
+        *at = c->head;
+        if (!po__misfit(&c->place, o, &which))
+            return c;
+    }
+    return NULL;
 }
 
 static void assign(struct po__model *m, struct po__capability *cap)
 {
+    struct po__offer *freed = cap->freed_many ? NULL : cap->freed;
+    struct po__rank at = {INT64_MIN, 0};
     struct po__class *c;
-    while (!m->err && (c = queued(po__tree_first(&cap->waiting)))) {
-        struct po__task *t = po__class_head(c);
-        struct po__offer *o = choose(c, t);
+    while (cap->freed_many && (c = queued(po__tree_first(&cap->blocked))))
+        po__class_block(c, false);
+    cap->freed_many = false;
+    cap->freed = NULL;
+    while (!m->err) {
+        struct po__class *waiting = queued(po__tree_first(&cap->waiting));
+        struct po__offer *o = freed;
+        if (!(c = unblocked(cap, freed, &at, waiting))) {
+            if (!(c = waiting))
+                return;
+            o = po__choose(cap, &c->place, po__class_head(c)->zone);
+        }
         if (o)
-            grant(m, t, o);
+            grant(m, po__class_head(c), o);
         else
             po__class_block(c, true);
     }

@@ -178,6 +178,8 @@ void po__offer_detach(struct po__model *m, struct po__offer *o)
 {
     PO_INVARIANT(!po__tree_linked(&o->free_any));
     po__tree_remove(&o->cap->offers, &o->by_worker);
+    if (o->cap->freed == o)
+        o->cap->freed = NULL;
     o->group->running -= o->running;
     o->group->online_count -= o->online;
     o->online = false;

@@ -49,6 +49,8 @@ struct po__capability { /* exists as long as a class or an offer names it */
     struct po__tree groups;           /* po__group.by_profile */
     struct po__tree offers;           /* po__offer.by_worker, by worker number */
     struct po__list dirty;            /* in po__model.dirty: may have something to assign */
+    struct po__offer *freed; /* has room that it had not before this command; NULL: none has */
+    bool freed_many;         /* others have, too */
     uint64_t refs, pending_count;
     uint32_t classes_active; /* those with unfinished tasks */
     struct po__slice name;
@@ -87,7 +89,6 @@ struct po__class { /* the tasks of one capability that may run in the same place
     struct po__tree_node queue; /* in waiting or blocked of its capability, while a lane is ready */
     struct po__rank head;       /* of the first ready lane, while queued */
     bool blocked;               /* queued in blocked */
-    struct po__worker *hint;    /* waiting, and only this worker can have room for it; or NULL */
     struct po__capability *cap;
     struct po__tree lanes; /* po__lane.by_gate */
     struct po__tree ready; /* po__lane.ready */

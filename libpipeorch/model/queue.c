@@ -184,7 +184,6 @@ void po__class_block(struct po__class *c, bool blocked)
 {
     po__tree_remove(queue_of(c), &c->queue);
     c->blocked = blocked;
-    c->hint = NULL;
     PO_INVARIANT(!po__tree_insert(queue_of(c), &c->queue, queue_cmp));
 }
 
@@ -199,10 +198,8 @@ static void requeue(struct po__class *c)
         return;
     if (queued)
         po__tree_remove(queue_of(c), &c->queue);
-    if (!n || !queued) {
+    if (!n || !queued)
         c->blocked = false;
-        c->hint = NULL;
-    }
     if (!n)
         return;
     c->head = po__container_of(n, struct po__lane, ready)->head;
