@@ -208,8 +208,9 @@ static void requeue(struct po__class *c)
 
 void po__lane_refresh(struct po__model *m, struct po__lane *l)
 {
-    struct po__tree_node *n = po__tree_first(&l->tasks);
-    bool is_ready = n && (!l->gate || l->gate->open), was_ready = po__tree_linked(&l->ready);
+    bool open = !l->gate || l->gate->open, was_ready = po__tree_linked(&l->ready);
+    struct po__tree_node *n = open || was_ready ? po__tree_first(&l->tasks) : NULL;
+    bool is_ready = n && open;
     struct po__rank head = n ? po__rank_of(task_of(n)) : l->head;
     if (is_ready == was_ready && (!is_ready || po__rank_cmp(&head, &l->head) == 0))
         return;
@@ -223,19 +224,28 @@ void po__lane_refresh(struct po__model *m, struct po__lane *l)
         po__cap_dirty(m, l->cls->cap);
 }
 
+/* Tasks behind its head change nothing about a lane: no need to look for the first of them, which
+ * may be one of a million. */
+static bool behind_head(const struct po__lane *l, const struct po__task *t)
+{
+    const struct po__rank rank = po__rank_of(t);
+    return po__tree_linked(&l->ready) && po__rank_cmp(&l->head, &rank) < 0;
+}
+
 void po__lane_insert(struct po__model *m, struct po__task *t)
 {
     PO_INVARIANT(!po__tree_insert(&t->lane->tasks, &t->queue, task_cmp));
     t->cap->pending_count++;
-    po__lane_refresh(m, t->lane);
-    po__cap_dirty(m, t->cap);
+    if (!behind_head(t->lane, t))
+        po__lane_refresh(m, t->lane);
 }
 
 void po__lane_remove(struct po__model *m, struct po__task *t)
 {
     po__tree_remove(&t->lane->tasks, &t->queue);
     t->cap->pending_count--;
-    po__lane_refresh(m, t->lane);
+    if (!behind_head(t->lane, t))
+        po__lane_refresh(m, t->lane);
 }
 
 struct po__task *po__class_head(const struct po__class *c)
