@@ -21,7 +21,7 @@ void po__cap_dirty(struct po__model *m, struct po__capability *cap)
 
 void po__lease_count(struct po__task *t, struct po__worker *w, struct po__offer *o, int sign)
 {
-    const struct po__placement *p = &t->lane->cls->place;
+    const struct po__placement *p = t->lane->cls->place;
     w->running += (uint32_t)sign;
     o->running += (uint32_t)sign;
     o->group->running += (uint32_t)sign;
@@ -74,7 +74,7 @@ void po__lease_release(struct po__model *m, struct po__task *t, bool revoke)
 {
     struct po__worker *w = t->worker;
     struct po__offer *o = po__offer_of(w, t->cap);
-    bool shared = w->slots || t->lane->cls->place.resources_count; /* room for all its offers */
+    bool shared = w->slots || t->lane->cls->place->resources_count; /* room for all its offers */
     PO_INVARIANT(o && o->running > 0 && w->running > 0);
     po__offers_unlink(w);
     po__lease_count(t, w, o, -1);
@@ -133,7 +133,7 @@ static struct po__class *unblocked(const struct po__capability *cap, const struc
     struct po__class *c = queued(po__tree_lower_bound(&cap->blocked, at, behind_key));
     for (; c && (!waiting || before(c, waiting)); c = queued(po__tree_next(&c->queue))) {
         *at = c->head;
-        if (!po__misfit(&c->place, o, &which))
+        if (!po__misfit(c->place, o, &which))
             return c;
     }
     return NULL;
@@ -154,7 +154,7 @@ static void assign(struct po__model *m, struct po__capability *cap)
         if (!(c = unblocked(cap, freed, &at, waiting))) {
             if (!(c = waiting))
                 return;
-            o = po__choose(cap, &c->place, po__class_head(c)->zone);
+            o = po__choose(cap, c->place, po__class_head(c)->zone);
         }
         if (o)
             grant(m, po__class_head(c), o);

@@ -84,7 +84,7 @@ static int check_stocks(const struct po__checker *c, const struct po__worker *w)
         po__list_each(l, &w->tasks)
         {
             const struct po__placement *p =
-                &po__container_of(l, struct po__task, worker_link)->lane->cls->place;
+                po__container_of(l, struct po__task, worker_link)->lane->cls->place;
             for (uint32_t k = 0; k < p->resources_count; k++)
                 if (po__slice_eq(p->resources[k].name, w->stocks[i].name))
                     used += p->resources[k].amount;

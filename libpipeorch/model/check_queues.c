@@ -53,7 +53,7 @@ static int check_class(const struct po__checker *c, const struct po__class *cls,
     if (po__rank_cmp(&rank, &cls->head))
         return po__broken(c, "capability %s: task %" PRIu64 " is not the head of its class", cap,
                           t->id);
-    if (po__choose(cls->cap, &cls->place, t->zone))
+    if (po__choose(cls->cap, cls->place, t->zone))
         return po__broken(c, "capability %s: task %" PRIu64 " is pending while a slot is free", cap,
                           t->id);
     return 0;

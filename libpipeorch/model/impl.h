@@ -92,10 +92,10 @@ struct po__class { /* the tasks of one capability that may run in the same place
     struct po__capability *cap;
     struct po__tree lanes; /* po__lane.by_gate */
     struct po__tree ready; /* po__lane.ready */
-    uint64_t refs, unfinished_count;
-    struct po__placement place;
+    uint64_t unfinished_count;
+    const struct po__placement *place; /* in text, unless it is empty */
     struct po__slice placement; /* its bytes */
-    char text[];
+    _Alignas(struct po__placement) char text[];
 };
 
 struct po__lane {                 /* the tasks of one class and one concurrency key */

@@ -237,7 +237,7 @@ static void put_candidate(struct po__buf *b, const struct po__worker *w, const s
 {
     char why[WHY_MAX_BYTES];
     uint32_t which = 0;
-    const struct po__placement *p = &t->lane->cls->place;
+    const struct po__placement *p = t->lane->cls->place;
     const struct po__offer *o = po__offer_of(w, t->cap);
     enum po__misfit misfit = o ? po__misfit(p, o, &which) : PO__FITS;
     if (o)

@@ -98,22 +98,36 @@ const struct po__class *po__class_find(const struct po__model *m, struct po__sli
     return n ? class_of(n) : NULL;
 }
 
+/* A decoded placement takes more than a kilobyte; most classes have none. */
+static struct po__class *class_make(struct po__slice placement)
+{
+    static const struct po__placement empty;
+    size_t decoded = placement.len ? sizeof(struct po__placement) : 0;
+    struct po__class *c = po__calloc(1, sizeof *c + decoded + placement.len + 1);
+    if (!c)
+        return NULL;
+    struct po__placement *place = (struct po__placement *)(void *)c->text;
+    char *at = c->text + decoded;
+    c->placement = po__put(&at, placement);
+    c->place = decoded ? place : &empty;
+    if (decoded)
+        PO_INVARIANT(po__placement_decode(c->placement, place) == 0);
+    po__tree_node_init(&c->queue);
+    return c;
+}
+
 static struct po__class *class_get(struct po__model *m, struct po__slice capability,
                                    struct po__slice placement)
 {
     struct po__class *c = (struct po__class *)po__class_find(m, capability, placement);
     if (c)
         return c;
-    c = po__calloc(1, sizeof *c + placement.len + 1);
+    c = class_make(placement);
     if (!c || !(c->cap = po__cap_get(m, capability))) {
         po__free(c);
         po__oom(m);
         return NULL;
     }
-    char *at = c->text;
-    c->placement = po__put(&at, placement);
-    PO_INVARIANT(po__placement_decode(c->placement, &c->place) == 0);
-    po__tree_node_init(&c->queue);
     po__tree_insert(&c->cap->classes, &c->by_placement, placement_cmp);
     return c;
 }
