@@ -153,22 +153,16 @@ static void encode_pipeline(struct po__buf *buf, const struct po__cmd *cmd)
     }
 }
 
-/* The extra may come in another than the shortest form: decode and encode again. */
 static void encode_submit(struct po__buf *buf, const struct po__cmd *cmd)
 {
-    struct po__extra extra;
     po__mpw_bin(buf, cmd->submit.key);
     po__mpw_str(buf, cmd->submit.capability);
     po__mpw_str(buf, cmd->submit.input);
     po__mpw_str(buf, cmd->submit.zone);
     po__mpw_uint(buf, cmd->submit.attempts_max);
     po__mpw_uint(buf, cmd->submit.timeout_ms);
-    if (cmd->type == PO__CMD_TASK_SUBMIT)
-        return;
-    if (po__extra_decode(cmd->submit.extra, &extra))
-        buf->err = buf->err ? buf->err : PO_EPROTO;
-    else
-        po__extra_encode(buf, &extra);
+    if (cmd->type == PO__CMD_TASK_SUBMIT_MORE)
+        po__extra_recode(buf, cmd->submit.extra);
 }
 
 static void encode_task(struct po__buf *buf, const struct po__cmd *cmd)

@@ -308,6 +308,8 @@ uint32_t po__resources_decode(struct po__mpr *r, struct po__resource *out); /* P
 int po__resources_check(const struct po__resource *r, uint32_t count, char *message,
                         size_t message_len);
 void po__extra_encode(struct po__buf *b, const struct po__extra *e);
+/* Of an extra that came encoded by somebody else, its placement perhaps in another order. */
+void po__extra_recode(struct po__buf *b, struct po__slice bytes);
 int po__extra_decode(struct po__slice bytes, struct po__extra *e);
 int po__extra_check(const struct po__extra *e, char *message, size_t message_len);
 

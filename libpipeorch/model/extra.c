@@ -141,6 +141,22 @@ void po__extra_encode(struct po__buf *b, const struct po__extra *e)
     po__mpw_uint(b, e->keep_ms);
 }
 
+void po__extra_recode(struct po__buf *b, struct po__slice bytes)
+{
+    struct po__extra e;
+    struct po__placement p;
+    struct po__buf placement = {0};
+    if (po__extra_decode(bytes, &e) || po__placement_decode(e.placement, &p)) {
+        b->err = b->err ? b->err : PO_EPROTO;
+        return;
+    }
+    po__placement_encode(&placement, &p);
+    e.placement = po__buf_slice(&placement);
+    po__extra_encode(b, &e);
+    b->err = b->err ? b->err : placement.err;
+    po__buf_fini(&placement);
+}
+
 int po__extra_decode(struct po__slice bytes, struct po__extra *e)
 {
     struct po__mpr r;
