@@ -49,8 +49,39 @@ static inline void sample_graph(struct po__cmd *cmd, struct po__buf *steps)
                                     .steps = po__slice(steps->data, len),
                                     .steps_count = 3};
 }
+#define SAMPLES_COUNT 23
 
-/* Fills cmd with sample number i; steps holds the bytes of a pipeline's steps and outlives cmd. */
+static inline void sample_extra(struct po__buf *extra)
+{
+    struct po__buf placement = {0};
+    struct po__placement p = {.range = po__str("^1.2 || >=2.0.0-rc.1"),
+                              .zone = po__str("aws"),
+                              .gpu = PO__GPU_REQUIRED,
+                              .prefer = PO__PREFER_SPREAD,
+                              .labels_count = 3,
+                              .resources_count = 2};
+    p.labels[0] = (struct po__label_wish){po__str("disk"), po__str("nvme"), PO__LABEL_EQUAL};
+    p.labels[1] = (struct po__label_wish){.key = po__str("disk"), .op = PO__LABEL_PRESENT};
+    p.labels[2] = (struct po__label_wish){po__str("os"), po__str("mac"), PO__LABEL_UNEQUAL};
+    p.resources[0] = (struct po__resource){po__str("cpu_milli"), 1500};
+    p.resources[1] = (struct po__resource){po__str("gpus"), PO__RESOURCE_MAX};
+    po__placement_encode(&placement, &p);
+    po__extra_encode(extra, &(struct po__extra){.placement = po__buf_slice(&placement),
+                                                .priority = PO_PRIORITY_MAX,
+                                                .run_at_ms = UINT64_C(1795000000000),
+                                                .deadline_ms = UINT64_C(1795000060000),
+                                                .retry_ms = 100,
+                                                .retry_max_ms = 5000,
+                                                .gate = po__str("db-1"),
+                                                .gate_max = 4,
+                                                .rate_max = 10,
+                                                .rate_ms = 1000,
+                                                .keep_ms = 3600000});
+    po__buf_fini(&placement);
+}
+
+/* Fills cmd with sample number i; steps holds the bytes of a pipeline's steps, or of an extra, and
+ * outlives cmd. */
 static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps)
 {
     static const uint32_t types[SAMPLES_COUNT] = {
@@ -76,6 +107,10 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
         PO__CMD_PIPELINE_DEFINE_GRAPH,
         PO__CMD_RUN_START_MORE,
         PO__CMD_RUN_RESUME,
+        PO__CMD_WORKER_REGISTER_MORE,
+        PO__CMD_TASK_SUBMIT_MORE,
+        PO__CMD_TASK_CHECKPOINT,
+        PO__CMD_TASK_RETRY,
     };
     memset(cmd, 0, sizeof *cmd);
     cmd->type = types[i];
@@ -89,6 +124,12 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
         cmd->member.directory_id = po__slice("0123456789abcde\0", PO__DIRECTORY_ID_BYTES);
         cmd->member.feature_level = 1;
         break;
+    case PO__CMD_WORKER_REGISTER_MORE:
+        cmd->worker_register.slots = 3;
+        cmd->worker_register.resources_count = 2;
+        cmd->worker_register.resources[0] = (struct po__resource){po__str("cpu_milli"), 16000};
+        cmd->worker_register.resources[1] = (struct po__resource){po__str("gpus"), 2};
+        /* fall through */
     case PO__CMD_WORKER_REGISTER:
         cmd->worker_register.id = po__str("worker-aws-1");
         cmd->worker_register.address = po__str("10.0.0.1:9000");
@@ -119,6 +160,11 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
         cmd->worker_deregister.id = po__str("worker-aws-1");
         cmd->worker_deregister.incarnation = 9;
         break;
+    case PO__CMD_TASK_SUBMIT_MORE:
+        po__buf_reset(steps);
+        sample_extra(steps);
+        cmd->submit.extra = po__buf_slice(steps);
+        /* fall through */
     case PO__CMD_TASK_SUBMIT:
         cmd->submit.key = po__slice("key\0", 4);
         cmd->submit.capability = po__str("ingest:csv");
@@ -148,6 +194,18 @@ static inline void sample(struct po__cmd *cmd, unsigned i, struct po__buf *steps
         cmd->extend.token = 12345678901u;
         cmd->extend.worker_id = po__str("worker-aws-1");
         cmd->extend.extend_ms = 60000;
+        break;
+    case PO__CMD_TASK_CHECKPOINT:
+        cmd->checkpoint.task_id = 11;
+        cmd->checkpoint.token = 12345678901u;
+        cmd->checkpoint.worker_id = po__str("worker-aws-1");
+        cmd->checkpoint.progress = 375;
+        cmd->checkpoint.has_data = true;
+        cmd->checkpoint.data = po__slice("row\0\x07", 5);
+        cmd->checkpoint.extend_ms = 60000;
+        break;
+    case PO__CMD_TASK_RETRY:
+        cmd->retry.task_id = 11;
         break;
     case PO__CMD_PIPELINE_DEFINE:
         po__buf_reset(steps);

@@ -268,6 +268,46 @@ static void test_check_tasks(void **state)
     po__buf_fini(&steps);
 }
 
+static void test_check_resources_and_checkpoints(void **state)
+{
+    (void)state;
+    struct po__buf steps = {0};
+    SAMPLE(19), cmd.worker_register.slots = PO__SLOTS_MAX + 1, expect(PO_EINVAL, "slots");
+    SAMPLE(19), cmd.worker_register.slots = 0, expect(0, "");
+    SAMPLE(19), cmd.worker_register.resources[1].name = po__str("cpu_milli"),
+                expect(PO_EINVAL, "\"cpu_milli\" is named twice");
+    SAMPLE(19), cmd.worker_register.resources[1].name = po__str("a b"),
+                expect(PO_EINVAL, "\"a b\" is not a name");
+    SAMPLE(19), cmd.worker_register.resources[1].amount = 0, expect(PO_EINVAL, "the amount 0");
+    SAMPLE(19), cmd.worker_register.resources[1].amount = PO__RESOURCE_MAX + 1,
+                expect(PO_EINVAL, "the amount 4611686018427387905");
+    SAMPLE(19), cmd.worker_register.resources_count = PO_RESOURCES_MAX + 1,
+                expect(PO_EINVAL, "17 resources");
+    static char big[PO_CHECKPOINT_MAX_BYTES + 1];
+    SAMPLE(21), cmd.checkpoint.token = 0, expect(PO_EINVAL, "token");
+    SAMPLE(21), cmd.checkpoint.extend_ms = 99, expect(PO_EINVAL, "extend_ms");
+    SAMPLE(21), cmd.checkpoint.extend_ms = 0, expect(0, "");
+    SAMPLE(21), cmd.checkpoint.data = po__slice(big, sizeof big),
+                expect(PO_ETOOBIG, "checkpoint has 262145");
+    SAMPLE(22), cmd.retry.task_id = 0, expect(PO_EINVAL, "task_id");
+    SAMPLE(20), cmd.submit.extra = po__str("\xc1"), expect(PO_EINVAL, "cannot be read");
+    po__buf_fini(&steps);
+}
+
+/* The level of the cluster that each command needs. */
+static void test_levels(void **state)
+{
+    (void)state;
+    struct po__buf steps = {0};
+    for (unsigned i = 0; i < SAMPLES_COUNT; i++) {
+        SAMPLE(i);
+        assert_int_equal(po__cmd_level(cmd.type), i < 14    ? 1
+                                                  : i == 14 ? PO__LEVEL_WISHES
+                                                            : PO__LEVEL_ORCHESTRATION);
+    }
+    po__buf_fini(&steps);
+}
+
 struct edge {
     const char *name, *next;
 };
@@ -315,10 +355,12 @@ static void test_repeatable(void **state)
 {
     static const uint32_t no[] = {PO__CMD_WORKER_REGISTER,      PO__CMD_WORKER_STATUS,
                                   PO__CMD_WORKER_DEREGISTER,    PO__CMD_PIPELINE_DEFINE,
-                                  PO__CMD_SCHEDULE_DEFINE,      PO__CMD_SCHEDULE_CHANGE,
-                                  PO__CMD_PIPELINE_DEFINE_GRAPH};
-    static const uint32_t keyed[] = {PO__CMD_TASK_SUBMIT, PO__CMD_RUN_START, PO__CMD_APP,
-                                     PO__CMD_RUN_START_MORE, PO__CMD_RUN_RESUME};
+    static const uint32_t no[] = {PO__CMD_WORKER_REGISTER,      PO__CMD_WORKER_STATUS,
+                                  PO__CMD_WORKER_DEREGISTER,    PO__CMD_PIPELINE_DEFINE,
+                                  PO__CMD_WORKER_REGISTER_MORE, PO__CMD_TASK_RETRY,
+                                  PO__CMD_SCHEDULE_DEFINE,      PO__CMD_SCHEDULE_CHANGE};
+    static const uint32_t keyed[] = {PO__CMD_TASK_SUBMIT, PO__CMD_TASK_SUBMIT_MORE,
+                                     PO__CMD_RUN_START, PO__CMD_APP};
     (void)state;
     struct po__buf b = {0}, steps = {0};
     for (unsigned i = 0; i < SAMPLES_COUNT; i++) {
@@ -329,10 +371,12 @@ static void test_repeatable(void **state)
         for (unsigned k = 0; k < sizeof keyed / sizeof *keyed; k++) {
             if (cmd.type != keyed[k])
                 continue;
-            struct po__slice *key = cmd.type == PO__CMD_TASK_SUBMIT  ? &cmd.submit.key
-                                    : cmd.type == PO__CMD_RUN_RESUME ? &cmd.run_resume.key
-                                    : cmd.type == PO__CMD_APP        ? &cmd.app.key
-                                                                     : &cmd.run_start.key;
+    static const uint32_t no[] = {PO__CMD_WORKER_REGISTER,      PO__CMD_WORKER_STATUS,
+                                  PO__CMD_WORKER_DEREGISTER,    PO__CMD_PIPELINE_DEFINE,
+                                  PO__CMD_WORKER_REGISTER_MORE, PO__CMD_TASK_RETRY,
+                                  PO__CMD_SCHEDULE_DEFINE,      PO__CMD_SCHEDULE_CHANGE};
+    static const uint32_t keyed[] = {PO__CMD_TASK_SUBMIT, PO__CMD_TASK_SUBMIT_MORE,
+                                     PO__CMD_RUN_START, PO__CMD_APP};
             expected = key->len > 0;
             po__buf_reset(&b);
             po__cmd_encode(&b, &cmd);
@@ -360,6 +404,8 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_check_workers),
         cmocka_unit_test(test_check_tasks),
+        cmocka_unit_test(test_check_resources_and_checkpoints),
+        cmocka_unit_test(test_levels),
         cmocka_unit_test(test_check_pipelines),
         cmocka_unit_test(test_repeatable),
     };
