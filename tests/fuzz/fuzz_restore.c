@@ -86,14 +86,14 @@ void fuzz_mend(uint8_t *data, size_t len)
 void fuzz_seeds(void)
 {
     static struct po__cmd cmd;
-    static const unsigned order[] = {1, 2, 5, 5, 10, 11, 13, 5, 9, 12, 3};
+    static const unsigned order[] = {1, 2, 5, 5, 10, 11, 13, 5, 9, 12, 3, 15, 16, 16, 5};
     struct po__buf steps = {0}, b = {0};
     struct po__model *m = open_model();
     for (unsigned i = 0; i < sizeof order / sizeof *order; i++) {
         struct po__cmd_result result;
         char key[16];
         sample(&cmd, order[i], &steps);
-        if (cmd.type == PO__CMD_TASK_SUBMIT)
+        if (cmd.type == PO__CMD_TASK_SUBMIT || cmd.type == PO__CMD_TASK_SUBMIT_MORE)
             cmd.submit.key = po__slice(key, (size_t)snprintf(key, sizeof key, "key-%u", i));
         FUZZ_CHECK(po__model_apply(m, i + 1, 1700000000000 + i, &cmd, &result, NULL) == 0);
         po__buf_reset(&b);
