@@ -252,7 +252,7 @@ bool po__task_link(struct po__model *m, struct po__task *t)
 void po__task_drop(struct po__model *m, struct po__task *t)
 {
     dequeue(m, t);
-    if (t->state == PO_TASK_RUNNING && t->lane->gate) /* the model is being closed */
+    if (t->worker && t->lane->gate) /* the model is being closed */
         t->lane->gate->running--;
     if (po__tree_linked(&t->by_key))
         po__key_remove(&m->task_keys, t);
