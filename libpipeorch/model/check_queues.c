@@ -99,9 +99,12 @@ static int check_gate(const struct po__checker *c, const struct po__gate *g)
     if (running != g->running)
         return po__broken(c, "concurrency key %s: %" PRIu64 " tasks run, counted %u", g->name.data,
                           running, g->running);
-    if ((g->due_ms != 0) != po__tree_linked(&g->due) || (!g->refs && !g->due_ms) ||
-        (g->open && g->max && g->running >= g->max))
+    bool full = g->max && g->running >= g->max, timed = g->due_ms != 0;
+    if (timed != po__tree_linked(&g->due) || (!g->refs && !timed) || (g->open && full) ||
+        (g->open && g->refs && timed) || (!g->open && !full && !timed))
         return po__broken(c, "concurrency key %s is open or due wrongly", g->name.data);
+    if (g->rate_max && g->full_us > (c->m->now_ms + g->rate_ms) * 1000)
+        return po__broken(c, "concurrency key %s: its bucket is more than empty", g->name.data);
     return 0;
 }
 

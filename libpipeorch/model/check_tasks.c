@@ -32,7 +32,7 @@ static int check_history(const struct po__checker *c, const struct po__task *t)
     if (t->attempts_max < 1 || t->attempts_max > PO__ATTEMPTS_MAX ||
         t->timeout_ms < PO__ATTEMPT_MIN_MS || t->timeout_ms > PO__ATTEMPT_MAX_MS)
         return po__broken(c, "task %" PRIu64 ": attempts_max or timeout_ms out of range", t->id);
-    uint32_t forgiven = t->more ? t->more->forgiven : 0;
+    uint64_t forgiven = t->more ? t->more->forgiven : 0;
     if (t->lost + forgiven > t->attempt || t->attempt - t->lost - forgiven > t->attempts_max ||
         t->lost > t->attempts_max + PO__TASK_LOST_MAX)
         return po__broken(c, "task %" PRIu64 ": %u attempts, %u lost, %u allowed", t->id,
