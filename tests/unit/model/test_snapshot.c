@@ -6,6 +6,7 @@
 static struct journal j;
 static struct po_state_machine sm;
 static struct po__buf bytes;
+static const char *entries, *busy_worker; /* that give the state, and a worker of it with leases */
 
 static int setup(void **state)
 {
@@ -14,6 +15,21 @@ static int setup(void **state)
     sm = journal_machine(&j);
     const char *at = golden_snapshot;
     unhex_line(&at, &bytes);
+    entries = golden_entries;
+    busy_worker = "worker-aws-1";
+    return 0;
+}
+
+/* The same with gates, placements, checkpoints and dead letters. */
+static int setup_tasks(void **state)
+{
+    (void)state;
+    memset(&j, 0, sizeof j);
+    sm = journal_machine(&j);
+    const char *at = golden_tasks_snapshot;
+    unhex_line(&at, &bytes);
+    entries = golden_tasks_entries;
+    busy_worker = "gpu-1";
     return 0;
 }
 
@@ -146,7 +162,7 @@ static void test_apply_without_memory(void **state)
         memset(&j, 0, sizeof j);
         world_open(&w, &sm);
         po__alloc_fail_at(n);
-        rv = apply_golden(w.m, &w.fx);
+        rv = apply_entries(w.m, entries, &w.fx);
         bool failed = po__alloc_count() >= n;
         po__alloc_fail_at(0);
         assert_int_equal(rv, failed ? PO_ENOMEM : 0);
@@ -206,7 +222,7 @@ static void test_snapshot_without_memory(void **state)
         struct po__buf out = {0};
         memset(&j, 0, sizeof j);
         world_open(&w, &sm);
-        assert_int_equal(apply_golden(w.m, NULL), 0);
+        assert_int_equal(apply_entries(w.m, entries, NULL), 0);
         w.index = po__model_index(w.m);
         po__alloc_fail_at(n);
         int rv = po__model_snapshot_begin(w.m);
@@ -215,7 +231,7 @@ static void test_snapshot_without_memory(void **state)
             rv = po__model_snapshot_step(w.m, &out, 100);
             w.cmd.type = PO__CMD_WORKER_DEREGISTER; /* changes a worker and its tasks; allocates
                                                        only to save them */
-            w.cmd.worker_deregister.id = po__str("worker-aws-1");
+            w.cmd.worker_deregister.id = po__str(busy_worker);
             w.cmd.worker_deregister.incarnation = 0;
             applied = po__model_apply(w.m, ++w.index, w.now_ms, &w.cmd, NULL, NULL);
             while (rv == 0)
@@ -254,6 +270,22 @@ static void test_restore_without_memory(void **state)
     assert_true(n > 50);
 }
 
+static void query_without_memory(struct po__model *m, const struct po__query *q)
+{
+    for (uint64_t n = 1;; n++) {
+        struct po__buf out = {0};
+        const char *message;
+        po__alloc_fail_at(n);
+        int rv = po__model_query(m, q, &out, &message);
+        bool failed = po__alloc_count() >= n;
+        po__alloc_fail_at(0);
+        assert_int_equal(rv, failed ? PO_ENOMEM : 0);
+        po__buf_fini(&out);
+        if (!failed)
+            break;
+    }
+}
+
 static void test_query_without_memory(void **state)
 {
     (void)state;
@@ -261,39 +293,66 @@ static void test_query_without_memory(void **state)
     world_open(&w, &sm);
     assert_int_equal(restore(w.m, bytes.data, bytes.len, 1 << 20), 0);
     for (int what = PO_QUERY_STATUS; what <= PO_QUERY_RUNS; what++) {
-        struct po__query q = {
-            what, what == PO_QUERY_TASKS || what == PO_QUERY_RUNS ? 0 : 1, {0}, {0}, 0};
+        struct po__query q = {.what = what};
+        q.id = what == PO_QUERY_TASKS || what == PO_QUERY_RUNS ? 0 : 1;
         if (what == PO_QUERY_PIPELINE)
             q.name = po__str("energy");
         if (what == PO_QUERY_ROUTE)
             q.name = po__str("a:x");
-        for (uint64_t n = 1;; n++) {
-            struct po__buf out = {0};
-            const char *message;
-            po__alloc_fail_at(n);
-            int rv = po__model_query(w.m, &q, &out, &message);
-            bool failed = po__alloc_count() >= n;
-            po__alloc_fail_at(0);
-            assert_int_equal(rv, failed ? PO_ENOMEM : 0);
-            po__buf_fini(&out);
-            if (!failed)
-                break;
-        }
+        query_without_memory(w.m, &q);
     }
     world_close(&w);
 }
 
+static void test_query_of_tasks_without_memory(void **state)
+{
+    (void)state;
+    struct world w;
+    world_open(&w, NULL);
+    assert_int_equal(restore(w.m, bytes.data, bytes.len, 1 << 20), 0);
+    for (uint64_t id = 1; id <= 16; id++) {
+        const struct po__task *t = po__model_task(w.m, id);
+        if (!t)
+            continue;
+        query_without_memory(w.m, &(struct po__query){.what = PO_QUERY_TASK, .id = id});
+        query_without_memory(w.m, &(struct po__query){.what = PO_QUERY_EXPLAIN, .id = id});
+        if (t->state == PO_TASK_RUNNING)
+            query_without_memory(
+                w.m, &(struct po__query){.what = PO_QUERY_FENCE, .id = id, .token = t->token});
+    }
+    query_without_memory(w.m, &(struct po__query){.what = PO_QUERY_WORKERS});
+    query_without_memory(w.m, &(struct po__query){.what = PO_QUERY_TASKS});
+    world_close(&w);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TASKS(name)                                                                                \
+    {                                                                                              \
+#name " (scheduling)", name, setup_tasks, teardown, NULL                                   \
+    }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_open_without_memory),    TEST(test_failing_step_without_memory),
-        TEST(test_cut_anywhere),           TEST(test_trailing_bytes),
-        TEST(test_any_byte_changed),       TEST(test_version_and_order),
-        TEST(test_application_state),      TEST(test_one_large_application_state),
-        TEST(test_apply_without_memory),   TEST(test_snapshot_without_memory),
-        TEST(test_restore_without_memory), TEST(test_query_without_memory),
+        TEST(test_open_without_memory),
+        TEST(test_failing_step_without_memory),
+        TEST(test_cut_anywhere),
+        TEST(test_trailing_bytes),
+        TEST(test_any_byte_changed),
+        TEST(test_version_and_order),
+        TEST(test_application_state),
+        TEST(test_one_large_application_state),
+        TEST(test_apply_without_memory),
+        TEST(test_snapshot_without_memory),
+        TEST(test_restore_without_memory),
+        TEST(test_query_without_memory),
+        TASKS(test_cut_anywhere),
+        TASKS(test_trailing_bytes),
+        TASKS(test_any_byte_changed),
+        TASKS(test_apply_without_memory),
+        TASKS(test_snapshot_without_memory),
+        TASKS(test_restore_without_memory),
+        TASKS(test_query_of_tasks_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
