@@ -1,6 +1,6 @@
 /* The whole-state check itself: every number that it relies on is falsified once, and it must say
  * so. And the bound on workers, which needs as many of them. */
-#include "fixture.h"
+#include "sched.h"
 
 #include "model/impl.h"
 
@@ -151,6 +151,62 @@ static void test_pending_beside_free_slots(void **state)
     FALSIFY(none->free, free->free);
 }
 
+/* Classes, lanes and gates: a task runs and one waits for each of two keys, two wait for room. */
+static void test_queues(void **state)
+{
+    (void)state;
+    const struct wish one = {.gate = "db", .gate_max = 1, .deadline_ms = w.now_ms + 1000};
+    const struct wish rate = {.gate = "api", .rate_max = 1, .rate_ms = 1000};
+    do_host(&w, &(struct host){.id = "w3", .caps = "q:q*2 r:r*9", .resources = "gpus=2"});
+    do_wish_task(&w, "q:q", &(struct wish){.resources = "gpus=2"});
+    do_wish_task(&w, "q:q", &(struct wish){.resources = "gpus=1"});
+    do_wish_task(&w, "q:q", &(struct wish){.resources = "gpus=1"});
+    do_wish_task(&w, "r:r", &one);
+    do_wish_task(&w, "r:r", &one);
+    do_wish_task(&w, "r:r", &rate);
+    do_wish_task(&w, "r:r", &rate);
+    do_wish_task(&w, "r:r", NULL);
+    struct po__task *last = po__task_find(w.m, w.result.id),
+                    *head = po__task_find(w.m, last->id - 6);
+    do_fail(&w, last->id, last->token, "w3", "no", false); /* a dead letter */
+    struct po__task *behind = po__task_find(w.m, head->id + 1);
+    struct po__task *gated = po__task_find(w.m, head->id + 3);
+    struct po__lane *lane = head->lane, *shut = gated->lane;
+    struct po__class *cls = lane->cls;
+    struct po__gate *db = po__gate_find(w.m, po__str("db")),
+                    *api = po__gate_find(w.m, po__str("api"));
+    struct po__worker *x = (struct po__worker *)po__model_worker(w.m, po__str("w3"));
+    FALSIFY(head->rank_ms, behind->rank_ms + 1);
+    FALSIFY(head->lane, shut);
+    FALSIFY(lane->cls, shut->cls);
+    FALSIFY(lane->refs, 1);
+    FALSIFY(lane->head.id, 1);
+    FALSIFY(cls->head.id, 1);
+    FALSIFY(cls->blocked, false);
+    FALSIFY(cls->cap, shut->cls->cap);
+    FALSIFY(cls->unfinished_count, 9);
+    FALSIFY(cls->ready.count, 0);
+    FALSIFY(cls->cap->pending_count, 0);
+    FALSIFY(cls->cap->classes_active, 0);
+    FALSIFY(cls->cap->blocked.count, 0);
+    FALSIFY(cls->cap->waiting.count, 1);
+    FALSIFY(x->stocks[0].used, 1);
+    FALSIFY(x->slots, 1);
+    FALSIFY(db->open, true);
+    FALSIFY(db->running, 2);
+    FALSIFY(db->refs, 0);
+    FALSIFY(db->max, 9); /* shut for no reason */
+    FALSIFY(db->number, 0);
+    FALSIFY(api->due_ms, 0);
+    FALSIFY(api->open, true);
+    FALSIFY(api->full_us, api->full_us + 1);
+    FALSIFY(w.m->gates.count, 1);
+    FALSIFY(w.m->timers.count, 1);
+    FALSIFY(w.m->dead_bytes, 9);
+    FALSIFY(w.m->dead.count, 0);
+    FALSIFY(last->modern, false);
+}
+
 static void test_workers_are_bounded(void **state)
 {
     (void)state;
@@ -177,6 +233,7 @@ int main(void)
         TEST(test_runs),
         TEST(test_pending_beside_free_slots),
         TEST(test_workers_are_bounded),
+        TEST(test_queues),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
