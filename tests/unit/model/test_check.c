@@ -207,6 +207,32 @@ static void test_queues(void **state)
     FALSIFY(last->modern, false);
 }
 
+/* Without making two million tasks: the counters say that they are there. */
+static void test_tasks_are_bounded(void **state)
+{
+    (void)state;
+    const struct po__task *t = po__task_find(w.m, 2);
+    w.unchecked = true;
+    assert_int_equal(do_wish_task(&w, "c:z", NULL), 0);
+    uint64_t dead = w.result.id;
+    do_cancel(&w, dead);
+    uint64_t bytes = w.m->unfinished_bytes, pending = w.m->tasks_count[PO_TASK_PENDING];
+    w.m->unfinished_bytes = PO__TASKS_MAX_BYTES;
+    assert_int_equal(do_submit(&w, "", "c:z", "1", "", 0, 0), PO_EQUOTA);
+    assert_int_equal(do_wish_task(&w, "c:z", NULL), PO_EQUOTA);
+    assert_int_equal(do_retry(&w, dead), PO_EQUOTA);
+    assert_int_equal(do_checkpoint(&w, 2, t->token, t->worker->id, 5, "data", 100), PO_EQUOTA);
+    assert_true(!t->more); /* nothing of it was taken */
+    assert_int_equal(do_checkpoint(&w, 2, t->token, t->worker->id, 5, NULL, 100), 0);
+    w.m->unfinished_bytes = bytes;
+    w.m->tasks_count[PO_TASK_PENDING] = PO__TASKS_UNFINISHED_MAX;
+    assert_int_equal(do_wish_task(&w, "c:z", NULL), PO_EQUOTA);
+    assert_int_equal(do_retry(&w, dead), PO_EQUOTA);
+    w.m->tasks_count[PO_TASK_PENDING] = pending;
+    assert_int_equal(do_retry(&w, dead), 0);
+    world_check(&w);
+}
+
 static void test_workers_are_bounded(void **state)
 {
     (void)state;
@@ -234,6 +260,7 @@ int main(void)
         TEST(test_pending_beside_free_slots),
         TEST(test_workers_are_bounded),
         TEST(test_queues),
+        TEST(test_tasks_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
  * equal an immediate snapshot is shown by test_random.c.) The state used is that of the golden
  * entries. */
 #include "golden.h"
+#include "sched.h"
 
 static struct journal j;
 static struct po_state_machine sm;
@@ -107,6 +108,30 @@ static void test_version_and_order(void **state)
     struct world w;
     world_open(&w, NULL);
     assert_int_equal(po__model_restore_end(w.m), PO_ECORRUPT); /* nothing at all */
+    world_close(&w);
+}
+
+/* Two objects of one name: each byte changed alone would not show it. */
+static void test_same_names(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"nB", "gB"}; /* of a worker; of a concurrency key */
+    struct world w;
+    struct po__buf out = {0};
+    world_open(&w, &sm);
+    do_host(&w, &(struct host){.id = "nA", .caps = "a:x"});
+    do_host(&w, &(struct host){.id = "nB", .caps = "a:x"});
+    do_wish_task(&w, "b:y", &(struct wish){.gate = "gA", .gate_max = 1});
+    do_wish_task(&w, "b:y", &(struct wish){.gate = "gB", .gate_max = 1});
+    for (unsigned n = 0; n < 2; n++) {
+        snapshot(w.m, &out);
+        assert_int_equal(try_restore(out.data, out.len, 1 << 20), 0);
+        for (size_t i = 0; i + 1 < out.len; i++)
+            if (memcmp(out.data + i, names[n], 2) == 0)
+                out.data[i + 1] = 'A';
+        assert_int_equal(try_restore(out.data, out.len, 1 << 20), PO_ECORRUPT);
+    }
+    po__buf_fini(&out);
     world_close(&w);
 }
 
@@ -340,6 +365,7 @@ int main(void)
         TEST(test_trailing_bytes),
         TEST(test_any_byte_changed),
         TEST(test_version_and_order),
+        TEST(test_same_names),
         TEST(test_application_state),
         TEST(test_one_large_application_state),
         TEST(test_apply_without_memory),
