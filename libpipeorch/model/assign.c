@@ -116,56 +116,117 @@ static bool before(const struct po__class *a, const struct po__class *b)
     return po__rank_cmp(&a->head, &b->head) < 0;
 }
 
-static int behind_key(const void *key, const struct po__tree_node *n)
+static int head_key(const void *key, const struct po__tree_node *n)
 {
-    int c = po__rank_cmp(key, &po__container_of(n, struct po__class, queue)->head);
-    return c ? c : 1; /* the first that is behind, not at it */
+    return po__rank_cmp(key, &po__container_of(n, struct po__class, queue)->head);
 }
 
-/* The first of the blocked classes behind *at that the offer has room for and that goes before
- * `waiting` (NULL: none waits). *at moves on to it, or to the last one that was looked at. */
-static struct po__class *unblocked(const struct po__capability *cap, const struct po__offer *o,
-                                   struct po__rank *at, const struct po__class *waiting)
+/* The first of the blocked classes that has not been looked at, that the freed offer has room for,
+ * and that goes before `waiting` (NULL: none waits). */
+static struct po__class *unblocked(struct po__capability *cap, const struct po__class *waiting)
 {
     uint32_t which;
-    if (!o || !po__tree_linked(&o->free_any))
+    if (!cap->freed || !po__tree_linked(&cap->freed->free_any))
         return NULL;
-    struct po__class *c = queued(po__tree_lower_bound(&cap->blocked, at, behind_key));
+    struct po__class *c = queued(po__tree_lower_bound(&cap->blocked, &cap->looked_at, head_key));
     for (; c && (!waiting || before(c, waiting)); c = queued(po__tree_next(&c->queue))) {
-        *at = c->head;
-        if (!po__misfit(c->place, o, &which))
+        cap->looked_at = c->head; /* room only shrinks now: who was turned down stays so */
+        if (!po__misfit(c->place, cap->freed, &which))
             return c;
     }
     return NULL;
 }
 
-static void assign(struct po__model *m, struct po__capability *cap)
+/* The class whose first task is to go next, and the offer that it gets; NULL: there is none that
+ * anybody has room for. */
+static struct po__class *next_class(struct po__capability *cap, struct po__offer **o)
 {
-    struct po__offer *freed = cap->freed_many ? NULL : cap->freed;
-    struct po__rank at = {INT64_MIN, 0};
+    for (;;) {
+        struct po__class *waiting = queued(po__tree_first(&cap->waiting));
+        struct po__class *c = unblocked(cap, waiting);
+        *o = cap->freed;
+        if (c || !waiting)
+            return c;
+        *o = po__choose(cap, waiting->place, po__class_head(waiting)->zone);
+        if (*o)
+            return waiting;
+        po__class_block(waiting, true);
+    }
+}
+
+static struct po__capability *next_dirty(struct po__model *m)
+{
+    struct po__list *l = po__list_pop(&m->dirty);
+    struct po__capability *cap = l ? po__container_of(l, struct po__capability, dirty) : NULL;
     struct po__class *c;
+    if (!cap)
+        return NULL;
+    cap->looked_at = (struct po__rank){INT64_MIN, 0};
+    if (cap->freed_many)
+        cap->freed = NULL;
     while (cap->freed_many && (c = queued(po__tree_first(&cap->blocked))))
         po__class_block(c, false);
     cap->freed_many = false;
-    cap->freed = NULL;
-    while (!m->err) {
-        struct po__class *waiting = queued(po__tree_first(&cap->waiting));
-        struct po__offer *o = freed;
-        if (!(c = unblocked(cap, freed, &at, waiting))) {
-            if (!(c = waiting))
-                return;
-            o = po__choose(cap, c->place, po__class_head(c)->zone);
-        }
-        if (o)
+    return cap;
+}
+
+static int turn_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
+{
+    return po__rank_cmp(&po__container_of(a, struct po__capability, turn)->turn_rank,
+                        &po__container_of(b, struct po__capability, turn)->turn_rank);
+}
+
+static void take_turn(struct po__tree *turns, struct po__capability *cap, const struct po__class *c)
+{
+    if (!c) {
+        cap->freed = NULL;
+        return;
+    }
+    cap->turn_rank = c->head;
+    PO_INVARIANT(!po__tree_insert(turns, &cap->turn, turn_cmp));
+}
+
+/* Workers share room among their capabilities: the capabilities go by the rank of what is next in
+ * each, or one that always has tasks would leave nothing to the others. What is next can only
+ * become later while others take their turns. */
+static void assign_in_turns(struct po__model *m)
+{
+    struct po__tree turns = {0};
+    struct po__capability *cap;
+    struct po__tree_node *n;
+    struct po__offer *o;
+    while ((cap = next_dirty(m)))
+        take_turn(&turns, cap, next_class(cap, &o));
+    while (!m->err && (n = po__tree_first(&turns))) {
+        cap = po__container_of(n, struct po__capability, turn);
+        po__tree_remove(&turns, n);
+        struct po__class *c = next_class(cap, &o);
+        if (c && po__rank_cmp(&c->head, &cap->turn_rank) == 0) {
             grant(m, po__class_head(c), o);
-        else
-            po__class_block(c, true);
+            c = next_class(cap, &o);
+        }
+        take_turn(&turns, cap, c);
+    }
+}
+
+/* Nobody shares: each capability by itself, in the order in which they were marked. It decides
+ * nothing but the order of tokens, and is that of the first release. */
+static void assign_each(struct po__model *m)
+{
+    struct po__capability *cap;
+    struct po__class *c;
+    struct po__offer *o;
+    while ((cap = next_dirty(m))) {
+        while (!m->err && (c = next_class(cap, &o)))
+            grant(m, po__class_head(c), o);
+        cap->freed = NULL;
     }
 }
 
 void po__assign_all(struct po__model *m)
 {
-    struct po__list *l;
-    while ((l = po__list_pop(&m->dirty)))
-        assign(m, po__container_of(l, struct po__capability, dirty));
+    if (m->workers_sharing)
+        assign_in_turns(m);
+    else
+        assign_each(m);
 }

@@ -102,6 +102,7 @@ struct po__capability *po__cap_get(struct po__model *m, struct po__slice name)
         char *at = cap->text;
         cap->name = po__put(&at, name);
         po__list_init(&cap->dirty);
+        po__tree_node_init(&cap->turn);
         po__tree_insert(&m->caps, &cap->by_name, cap_cmp);
     }
     cap->refs++;

@@ -99,7 +99,7 @@ static int check_stocks(const struct po__checker *c, const struct po__worker *w)
 static int check_workers(const struct po__checker *c, uint64_t *offers)
 {
     const struct po__model *m = c->m;
-    uint64_t online = 0, bytes = 0, n = 0;
+    uint64_t online = 0, bytes = 0, sharing = 0, n = 0;
     for (const struct po__worker *w = NULL; (w = po__model_worker_next(m, w)); n++) {
         if (po__model_worker_by_number(m, w->number) != w || w->number == 0 ||
             w->number >= m->next_worker)
@@ -120,12 +120,14 @@ static int check_workers(const struct po__checker *c, uint64_t *offers)
             return -1;
         online += w->status == PO_WORKER_ONLINE;
         bytes += w->bytes;
+        sharing += po__worker_shares(w);
         *offers += w->offers_count;
     }
     if (n != m->workers.count || n != m->workers_by_number.count || n > PO__WORKERS_MAX)
         return po__broken(c, "%" PRIu64 " workers, the indexes hold %" PRIu64 " and %" PRIu64, n,
                           m->workers.count, m->workers_by_number.count);
-    if (online != m->workers_online || bytes != m->workers_bytes || bytes > PO__WORKERS_MAX_BYTES)
+    if (online != m->workers_online || sharing != m->workers_sharing || bytes != m->workers_bytes ||
+        bytes > PO__WORKERS_MAX_BYTES)
         return po__broken(c, "counters of online workers or of their bytes are wrong");
     return 0;
 }

@@ -29,6 +29,11 @@ enum po__outcome { PO__OUTCOME_NONE = 0, PO__OUTCOME_COMPLETED = 1, PO__OUTCOME_
 
 /* ---- capabilities and offers ---- */
 
+struct po__rank { /* the order in which tasks go: lowest first */
+    int64_t rank_ms;
+    uint64_t id;
+};
+
 struct po__group { /* the offers of one capability that agree in zone, version and gpu */
     struct po__tree_node by_profile;
     struct po__tree free;     /* po__offer.free_group */
@@ -51,6 +56,9 @@ struct po__capability { /* exists as long as a class or an offer names it */
     struct po__list dirty;            /* in po__model.dirty: may have something to assign */
     struct po__offer *freed; /* has room that it had not before this command; NULL: none has */
     bool freed_many;         /* others have, too */
+    struct po__rank looked_at;     /* blocked classes before it have no room, see assign.c */
+    struct po__rank turn_rank;     /* of its next task, */
+    struct po__tree_node turn;     /* by which capabilities take turns */
     uint64_t refs, pending_count;
     uint32_t classes_active; /* those with unfinished tasks */
     struct po__slice name;
@@ -78,11 +86,6 @@ struct po__stock {         /* a resource of a worker */
 };
 
 /* ---- queues of tasks; see queue.c ---- */
-
-struct po__rank { /* the order in which tasks go: lowest first */
-    int64_t rank_ms;
-    uint64_t id;
-};
 
 struct po__class { /* the tasks of one capability that may run in the same places */
     struct po__tree_node by_placement;
@@ -265,6 +268,7 @@ struct po__model {
     struct po__list dirty; /* capabilities to assign at the end of the command */
 
     uint64_t workers_online, workers_bytes;
+    uint64_t workers_sharing; /* with slots or resources that their capabilities share */
     uint64_t tasks_count[PO_TASK_CANCELLED + 1]; /* by state */
     uint64_t unfinished_bytes, finished_bytes, dead_bytes;
     uint64_t runs_active, runs_bytes, runs_finished_bytes;
@@ -415,6 +419,10 @@ struct po__worker *po__worker_make(struct po__model *m, uint64_t number,
 bool po__worker_link(struct po__model *m,
                      struct po__worker *w); /* false: its id or number is taken */
 void po__worker_free(struct po__model *m, struct po__worker *w); /* which has no leases */
+static inline bool po__worker_shares(const struct po__worker *w)
+{
+    return w->slots || w->stocks_count;
+}
 void po__worker_set_status(struct po__model *m, struct po__worker *w, uint32_t status);
 void po__cmd_worker_register(struct po__model *m, const struct po__cmd *cmd);
 void po__cmd_worker_status(struct po__model *m, const struct po__cmd *cmd);

@@ -10,8 +10,9 @@
  * priority is worth PO__AGEING_MS of waiting, so nothing starves) goes to an online worker that
  * offers its capability, satisfies its placement, and has a free slot of it and the resources. Of
  * those it goes, unless the placement prefers otherwise, to the one that runs the fewest tasks;
- * among equals one in the task's zone; among those the one that was assigned longest ago. A task
- * with a concurrency key waits until its key has room, and holds up nobody else meanwhile.
+ * among equals one in the task's zone; among those the one that was assigned longest ago. Where
+ * workers share slots or resources among their capabilities, these take turns in the same order. A
+ * task with a concurrency key waits until its key has room, and holds up nobody else meanwhile.
  *
  * Fencing token of a grant: max(last token + 1, index of the entry). Strictly increasing over
  * all grants of the cluster.

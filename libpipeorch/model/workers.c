@@ -217,6 +217,7 @@ static void withdraw(struct po__model *m, struct po__worker *w)
     po__offers_unlink(w);
     while (w->offers_count > 0)
         po__offer_detach(m, &w->offers[--w->offers_count]);
+    m->workers_sharing -= w->bytes && po__worker_shares(w); /* it was announced */
     po__free(w->offers);
     po__free(w->label_pairs);
     po__free(w->stocks);
@@ -225,7 +226,7 @@ static void withdraw(struct po__model *m, struct po__worker *w)
     w->label_pairs = NULL;
     w->stocks = NULL;
     w->text = NULL;
-    w->labels_count = w->stocks_count = 0;
+    w->labels_count = w->stocks_count = w->slots = 0;
     m->workers_bytes -= w->bytes;
     w->bytes = 0;
 }
@@ -270,6 +271,7 @@ static void announce(struct po__model *m, struct po__worker *w, const struct po_
     PO_INVARIANT((size_t)(at - w->text) <= text_bytes(cmd));
     w->bytes = registration_bytes(cmd);
     m->workers_bytes += w->bytes;
+    m->workers_sharing += po__worker_shares(w);
     w->incarnation = cmd->worker_register.incarnation;
     w->heartbeat_ms = cmd->worker_register.heartbeat_ms ? cmd->worker_register.heartbeat_ms
                                                         : PO__HEARTBEAT_DEFAULT_MS;
