@@ -192,6 +192,7 @@ static void test_queues(void **state)
     FALSIFY(cls->cap->waiting.count, 1);
     FALSIFY(x->stocks[0].used, 1);
     FALSIFY(x->slots, 1);
+    FALSIFY(w.m->workers_sharing, 0);
     FALSIFY(db->open, true);
     FALSIFY(db->running, 2);
     FALSIFY(db->refs, 0);

@@ -140,6 +140,27 @@ static void test_slots_of_a_worker(void **state)
     expect_on(e, "w1");
 }
 
+/* One capability has more to do than the worker can, the other does not starve. */
+static void test_capabilities_take_turns(void **state)
+{
+    (void)state;
+    uint64_t a[4], b[4];
+    for (unsigned i = 0; i < 4; i++) {
+        a[i] = SUBMIT("a:x", 0);
+        b[i] = SUBMIT("b:y", 0);
+    }
+    uint64_t urgent = SUBMIT("b:y", .priority = 1);
+    HOST("w1", .caps = "a:x*9 b:y*9", .slots = 1);
+    expect_on(urgent, "w1");
+    complete(urgent);
+    for (unsigned i = 0; i < 4; i++) { /* in the order in which they came */
+        expect_on(a[i], "w1");
+        complete(a[i]);
+        expect_on(b[i], "w1");
+        complete(b[i]);
+    }
+}
+
 /* A task that nobody has room for holds up only those that ask for the same. */
 static void test_no_head_of_line(void **state)
 {
@@ -381,6 +402,7 @@ int main(void)
         TEST(test_demands),
         TEST(test_resources_are_shared),
         TEST(test_slots_of_a_worker),
+        TEST(test_capabilities_take_turns),
         TEST(test_no_head_of_line),
         TEST(test_balance_is_the_default),
         TEST(test_spread),
