@@ -54,11 +54,11 @@ struct po__capability { /* exists as long as a class or an offer names it */
     struct po__tree groups;           /* po__group.by_profile */
     struct po__tree offers;           /* po__offer.by_worker, by worker number */
     struct po__list dirty;            /* in po__model.dirty: may have something to assign */
-    struct po__offer *freed; /* has room that it had not before this command; NULL: none has */
-    bool freed_many;         /* others have, too */
-    struct po__rank looked_at;     /* blocked classes before it have no room, see assign.c */
-    struct po__rank turn_rank;     /* of its next task, */
-    struct po__tree_node turn;     /* by which capabilities take turns */
+    struct po__offer *freed;   /* has room that it had not before this command; NULL: none has */
+    bool freed_many;           /* others have, too */
+    struct po__rank looked_at; /* blocked classes before it have no room, see assign.c */
+    struct po__rank turn_rank; /* of its next task, */
+    struct po__tree_node turn; /* by which capabilities take turns */
     uint64_t refs, pending_count;
     uint32_t classes_active; /* those with unfinished tasks */
     struct po__slice name;
@@ -97,7 +97,7 @@ struct po__class { /* the tasks of one capability that may run in the same place
     struct po__tree ready; /* po__lane.ready */
     uint64_t unfinished_count;
     const struct po__placement *place; /* in text, unless it is empty */
-    struct po__slice placement; /* its bytes */
+    struct po__slice placement;        /* its bytes */
     _Alignas(struct po__placement) char text[];
 };
 
