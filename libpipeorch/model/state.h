@@ -151,8 +151,7 @@ bool po__model_input_schema(const struct po__model *m, struct po__slice capabili
 /* Of the worker's offer, if the token is that of the task's last attempt and was given to it. */
 bool po__model_output_schema(const struct po__model *m, uint64_t task_id, uint64_t token,
                              struct po__slice worker_id, struct po__schema_of *out);
-/* Is there a task, a run, that was submitted with this idempotency key? */
-bool po__model_task_key_known(const struct po__model *m, struct po__slice key);
+/* Is there a run that was started with this idempotency key? */
 bool po__model_run_key_known(const struct po__model *m, struct po__slice key);
 /* PO_RUN_* of a run, 0 if unknown. */
 int po__model_run_state(const struct po__model *m, uint64_t run_id);

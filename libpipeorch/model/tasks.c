@@ -409,8 +409,3 @@ void po__cmd_task_submit(struct po__model *m, const struct po__cmd *cmd)
     if (t)
         m->result.id = t->id;
 }
-
-bool po__model_task_key_known(const struct po__model *m, struct po__slice key)
-{
-    return po__key_find(&m->task_keys, key) != NULL;
-}

@@ -52,8 +52,9 @@ bool po__finish_allows(const struct po__node *n, const struct po__cmd *cmd, cons
         return true;
     case PO__CMD_TASK_SUBMIT:
     case PO__CMD_TASK_SUBMIT_MORE:
-        return po__model_task_key_known(n->model, cmd->submit.key);
+        return po__model_task_by_key(n->model, cmd->submit.key) != NULL;
     case PO__CMD_RUN_START:
+    case PO__CMD_RUN_START_MORE:
         return po__model_run_key_known(n->model, cmd->run_start.key);
     default:
         return false;
