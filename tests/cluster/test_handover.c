@@ -1,7 +1,8 @@
 /* Three nodes in one process; each leader in turn hands over and stops, while a thread on a
  * follower applies commands without an idempotency key (whose outcome must never be in doubt) and
  * another one submits tasks over the network, back to back. Not one call may fail, and every
- * command is applied once.
+ * command is applied once. Two watches see every task once and in order: one over the network, and
+ * one that goes on at another node, in-process, again and again.
  *
  * Nothing here asserts how long something takes. */
 #include <arpa/inet.h>
@@ -40,11 +41,13 @@ static struct node {
 } nodes[NODES];
 
 static char root[] = "/tmp/po-handover.XXXXXX", controllers[128];
-static pthread_rwlock_t lock =
-    PTHREAD_RWLOCK_INITIALIZER; /* `writer` names a node that is not stopping */
+/* `writer` names a node that is not stopping. Whoever changes it comes first: others always read.
+ */
+static pthread_rwlock_t lock = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 static int writer;
 static atomic_ullong applies, submits;
 static atomic_int done;
+static atomic_ullong watched[2]; /* by each watch: the latest task */
 
 static int apply(void *arg, uint64_t index, const void *cmd, size_t len, void *result,
                  size_t *result_len)
@@ -136,6 +139,44 @@ static void *run_submits(void *arg)
     return NULL;
 }
 
+/* ---- watching: task ids are given one after the other ---- */
+
+static void see(int which, const struct po_watch_event *e)
+{
+    CHECK(e->kind == PO_WATCH_TASK_SUBMITTED, "kind %d at %llu:%u", e->kind,
+          (unsigned long long)e->index, e->position);
+    CHECK(e->task_id == atomic_load(&watched[which]) + 1, "watch %d: task %llu after %llu", which,
+          (unsigned long long)e->task_id, (unsigned long long)atomic_load(&watched[which]));
+    atomic_store(&watched[which], e->task_id);
+}
+
+static void on_event(void *arg, int code, const struct po_watch_event *e)
+{
+    (void)arg;
+    CHECK(code == 0, "watch: %s", po_err_name(code));
+    see(0, e);
+}
+
+static void *run_watch(void *arg)
+{
+    struct po_watch_opts o = {.size = sizeof o, .after_index = 1, .kinds = PO_WATCH_TASKS};
+    struct po_watch_event e = {.size = sizeof e};
+    (void)arg;
+    while (!atomic_load(&done) || atomic_load(&watched[1]) < atomic_load(&submits)) {
+        po_watch *w;
+        pthread_rwlock_rdlock(&lock);
+        int rv = po_watch_open(&w, po_node_client(nodes[writer].node), &o, NULL);
+        CHECK(rv == 0, "open: %s", po_client_error());
+        for (int i = 0; i < 50 && (rv = po_watch_next(w, 20, &e)) == 0; i++)
+            see(1, &e);
+        CHECK(rv == 0 || rv == PO_ETIMEDOUT, "next: %s", po_client_error());
+        po_watch_position(w, &o.after_index, &o.after_position);
+        po_watch_close(w);
+        pthread_rwlock_unlock(&lock);
+    }
+    return NULL;
+}
+
 static void nap(void)
 {
     nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
@@ -194,7 +235,10 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 int main(void)
 {
     po_client *client;
-    pthread_t threads[2];
+    po_watch *watch;
+    const struct po_watch_opts all = {
+        .size = sizeof all, .after_index = 1, .kinds = PO_WATCH_TASKS};
+    pthread_t threads[3];
     CHECK(mkdtemp(root), "no folder");
     choose_addresses();
     for (int i = 0; i < NODES; i++) {
@@ -209,12 +253,21 @@ int main(void)
     writer = (leader() + 1) % NODES;
     CHECK(pthread_create(&threads[0], NULL, run_applies, NULL) == 0, "no thread");
     CHECK(pthread_create(&threads[1], NULL, run_submits, client) == 0, "no thread");
+    CHECK(pthread_create(&threads[2], NULL, run_watch, NULL) == 0, "no thread");
+    CHECK(po_watch_open(&watch, client, &all, NULL) == 0, "%s", po_client_error());
+    CHECK(po_watch_start(watch, on_event, NULL) == 0, "%s", po_client_error());
     progress();
     for (int round = 0; round < HAND_OVER; round++)
         disturb(round);
     atomic_store(&done, 1);
     pthread_join(threads[0], NULL);
     pthread_join(threads[1], NULL);
+    pthread_join(threads[2], NULL);
+    for (int i = 0; atomic_load(&watched[0]) < atomic_load(&submits); i++) {
+        CHECK(i < GUARD_MS, "the watch misses the last tasks");
+        nap();
+    }
+    po_watch_close(watch);
     for (int i = 0; i < NODES; i++) {
         CHECK(po_read_barrier(nodes[i].node, NULL) == 0, "no read");
         CHECK(atomic_load(&nodes[i].applied) == atomic_load(&applies), "%s applied %llu of %llu",
