@@ -208,8 +208,7 @@ static void put_task(struct po__buf *b, const struct po__task *t, bool whole)
     if (whole)
         po__kv_text(b, "input", t->input);
     po__kv_uint(b, "lost_attempts", t->lost);
-    po__kv_placement(b, &t->lane->cls->place);
-    put_placement(b, t->lane->cls->place);
+    po__kv_placement(b, t->lane->cls->place);
     po__kv_text(b, "preferred_zone", t->zone);
     po__kv_uint(b, "priority", e.priority);
     po__mpw_cstr(b, "progress");

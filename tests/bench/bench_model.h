@@ -13,10 +13,13 @@
 #include "base/assert.h"
 #include "model/model.h"
 #include "model/state.h"
+#include "node/watch_ring.h"
 
 struct bench {
     struct po__model *m;
     struct po__effects fx;
+    struct po__watch_ring ring;
+    struct po__watch_pos at;
     uint64_t index, now_ms;
     uint64_t tasks; /* unfinished, before measuring */
     double bytes_per_task, bytes_per_worker;
@@ -60,6 +63,23 @@ static inline void script_add(struct bench *b)
 {
     po__cmd_encode(&b->script, &b->cmd);
     b->script_count++;
+}
+
+/* As every node does. */
+static inline void keep_event(void *arg, const struct po__news *e)
+{
+    struct bench *b = arg;
+    if (b->at.index != b->index)
+        b->at = (struct po__watch_pos){b->index, 0};
+    b->at.position++;
+    po__watch_ring_add(&b->ring, b->at, b->now_ms, e);
+}
+
+static inline void keep_events(struct bench *b)
+{
+    po__watch_ring_init(&b->ring);
+    b->fx.event = keep_event;
+    b->fx.event_arg = b;
 }
 
 static inline void replay(struct bench *b, bool apply)

@@ -191,6 +191,7 @@ static void begin(struct bench *b, uint64_t tasks)
 {
     *b = (struct bench){.tasks = tasks, .seed = 88172645463325252u, .now_ms = 1000000};
     PO_INVARIANT(po__model_open(&b->m, NULL) == 0);
+    keep_events(b);
     script_begin(b);
     for (uint64_t i = 0; i < WORKERS; i++)
         add_worker(b, i);
@@ -201,6 +202,7 @@ static void end(struct bench *b)
 {
     po__model_close(b->m);
     po__effects_fini(&b->fx);
+    po__watch_ring_reset(&b->ring, 0);
     po__buf_fini(&b->script);
 }
 

@@ -86,7 +86,7 @@ void fuzz_mend(uint8_t *data, size_t len)
 void fuzz_seeds(void)
 {
     static struct po__cmd cmd;
-    static const unsigned order[] = {1, 2, 5, 5, 10, 11, 13, 5, 9, 12, 3, 19, 20, 20, 5};
+    static const unsigned order[] = {1, 2, 5, 5, 10, 11, 13, 5, 9, 12, 3, 22, 23, 23, 5};
     struct po__buf steps = {0}, b = {0};
     struct po__model *m = open_model();
     for (unsigned i = 0; i < sizeof order / sizeof *order; i++) {

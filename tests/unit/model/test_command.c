@@ -272,25 +272,25 @@ static void test_check_resources_and_checkpoints(void **state)
 {
     (void)state;
     struct po__buf steps = {0};
-    SAMPLE(19), cmd.worker_register.slots = PO__SLOTS_MAX + 1, expect(PO_EINVAL, "slots");
-    SAMPLE(19), cmd.worker_register.slots = 0, expect(0, "");
-    SAMPLE(19), cmd.worker_register.resources[1].name = po__str("cpu_milli"),
+    SAMPLE(22), cmd.worker_register.slots = PO__SLOTS_MAX + 1, expect(PO_EINVAL, "slots");
+    SAMPLE(22), cmd.worker_register.slots = 0, expect(0, "");
+    SAMPLE(22), cmd.worker_register.resources[1].name = po__str("cpu_milli"),
                 expect(PO_EINVAL, "\"cpu_milli\" is named twice");
-    SAMPLE(19), cmd.worker_register.resources[1].name = po__str("a b"),
+    SAMPLE(22), cmd.worker_register.resources[1].name = po__str("a b"),
                 expect(PO_EINVAL, "\"a b\" is not a name");
-    SAMPLE(19), cmd.worker_register.resources[1].amount = 0, expect(PO_EINVAL, "the amount 0");
-    SAMPLE(19), cmd.worker_register.resources[1].amount = PO__RESOURCE_MAX + 1,
+    SAMPLE(22), cmd.worker_register.resources[1].amount = 0, expect(PO_EINVAL, "the amount 0");
+    SAMPLE(22), cmd.worker_register.resources[1].amount = PO__RESOURCE_MAX + 1,
                 expect(PO_EINVAL, "the amount 4611686018427387905");
-    SAMPLE(19), cmd.worker_register.resources_count = PO_RESOURCES_MAX + 1,
+    SAMPLE(22), cmd.worker_register.resources_count = PO_RESOURCES_MAX + 1,
                 expect(PO_EINVAL, "17 resources");
     static char big[PO_CHECKPOINT_MAX_BYTES + 1];
-    SAMPLE(21), cmd.checkpoint.token = 0, expect(PO_EINVAL, "token");
-    SAMPLE(21), cmd.checkpoint.extend_ms = 99, expect(PO_EINVAL, "extend_ms");
-    SAMPLE(21), cmd.checkpoint.extend_ms = 0, expect(0, "");
-    SAMPLE(21), cmd.checkpoint.data = po__slice(big, sizeof big),
+    SAMPLE(24), cmd.checkpoint.token = 0, expect(PO_EINVAL, "token");
+    SAMPLE(24), cmd.checkpoint.extend_ms = 99, expect(PO_EINVAL, "extend_ms");
+    SAMPLE(24), cmd.checkpoint.extend_ms = 0, expect(0, "");
+    SAMPLE(24), cmd.checkpoint.data = po__slice(big, sizeof big),
                 expect(PO_ETOOBIG, "checkpoint has 262145");
-    SAMPLE(22), cmd.retry.task_id = 0, expect(PO_EINVAL, "task_id");
-    SAMPLE(20), cmd.submit.extra = po__str("\xc1"), expect(PO_EINVAL, "cannot be read");
+    SAMPLE(25), cmd.retry.task_id = 0, expect(PO_EINVAL, "task_id");
+    SAMPLE(23), cmd.submit.extra = po__str("\xc1"), expect(PO_EINVAL, "cannot be read");
     po__buf_fini(&steps);
 }
 
@@ -353,14 +353,13 @@ static void test_check_pipelines(void **state)
 /* What may be sent twice has a key or a token, or ends something for good. */
 static void test_repeatable(void **state)
 {
-    static const uint32_t no[] = {PO__CMD_WORKER_REGISTER,      PO__CMD_WORKER_STATUS,
-                                  PO__CMD_WORKER_DEREGISTER,    PO__CMD_PIPELINE_DEFINE,
-    static const uint32_t no[] = {PO__CMD_WORKER_REGISTER,      PO__CMD_WORKER_STATUS,
-                                  PO__CMD_WORKER_DEREGISTER,    PO__CMD_PIPELINE_DEFINE,
-                                  PO__CMD_WORKER_REGISTER_MORE, PO__CMD_TASK_RETRY,
-                                  PO__CMD_SCHEDULE_DEFINE,      PO__CMD_SCHEDULE_CHANGE};
+    static const uint32_t no[] = {
+        PO__CMD_WORKER_REGISTER, PO__CMD_WORKER_STATUS,        PO__CMD_WORKER_DEREGISTER,
+        PO__CMD_PIPELINE_DEFINE, PO__CMD_WORKER_REGISTER_MORE, PO__CMD_TASK_RETRY,
+        PO__CMD_SCHEDULE_DEFINE, PO__CMD_SCHEDULE_CHANGE,      PO__CMD_PIPELINE_DEFINE_GRAPH};
     static const uint32_t keyed[] = {PO__CMD_TASK_SUBMIT, PO__CMD_TASK_SUBMIT_MORE,
-                                     PO__CMD_RUN_START, PO__CMD_APP};
+                                     PO__CMD_RUN_START,   PO__CMD_RUN_START_MORE,
+                                     PO__CMD_RUN_RESUME,  PO__CMD_APP};
     (void)state;
     struct po__buf b = {0}, steps = {0};
     for (unsigned i = 0; i < SAMPLES_COUNT; i++) {
@@ -371,12 +370,11 @@ static void test_repeatable(void **state)
         for (unsigned k = 0; k < sizeof keyed / sizeof *keyed; k++) {
             if (cmd.type != keyed[k])
                 continue;
-    static const uint32_t no[] = {PO__CMD_WORKER_REGISTER,      PO__CMD_WORKER_STATUS,
-                                  PO__CMD_WORKER_DEREGISTER,    PO__CMD_PIPELINE_DEFINE,
-                                  PO__CMD_WORKER_REGISTER_MORE, PO__CMD_TASK_RETRY,
-                                  PO__CMD_SCHEDULE_DEFINE,      PO__CMD_SCHEDULE_CHANGE};
-    static const uint32_t keyed[] = {PO__CMD_TASK_SUBMIT, PO__CMD_TASK_SUBMIT_MORE,
-                                     PO__CMD_RUN_START, PO__CMD_APP};
+            struct po__slice *key = cmd.type == PO__CMD_TASK_SUBMIT        ? &cmd.submit.key
+                                    : cmd.type == PO__CMD_TASK_SUBMIT_MORE ? &cmd.submit.key
+                                    : cmd.type == PO__CMD_RUN_RESUME       ? &cmd.run_resume.key
+                                    : cmd.type == PO__CMD_APP              ? &cmd.app.key
+                                                                           : &cmd.run_start.key;
             expected = key->len > 0;
             po__buf_reset(&b);
             po__cmd_encode(&b, &cmd);

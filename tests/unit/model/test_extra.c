@@ -12,7 +12,7 @@
 #include "model/command.h"
 #include "samples.h"
 
-#define SAMPLE_SUBMIT_MORE 20
+#define SAMPLE_SUBMIT_MORE 23
 
 static struct po__cmd cmd, copy;
 
