@@ -149,6 +149,8 @@ struct po__run_spec {
 /* A new run, started: the first step of a chain has its task, a graph is marked. NULL: refused (the
  * command's result says why), or no memory. */
 struct po__run *po__run_begin(struct po__model *m, const struct po__run_spec *spec);
+/* As the command says, for that tick of a schedule; 0: of none. */
+void po__run_start(struct po__model *m, const struct po__cmd *cmd, uint64_t scheduled_ms);
 /* The run that a key belongs to; NULL: none does. */
 struct po__run *po__run_keyed(const struct po__model *m, struct po__slice key);
 /* All that a run is made of but its start: unlinked; NULL: no memory. */

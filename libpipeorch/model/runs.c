@@ -467,7 +467,7 @@ static struct po__run *repeated(struct po__model *m, const struct po__cmd *cmd)
     return r;
 }
 
-void po__cmd_run_start(struct po__model *m, const struct po__cmd *cmd)
+void po__run_start(struct po__model *m, const struct po__cmd *cmd, uint64_t scheduled_ms)
 {
     struct po__slice name = cmd->run_start.pipeline;
     const struct po__run_spec spec = {
@@ -476,6 +476,7 @@ void po__cmd_run_start(struct po__model *m, const struct po__cmd *cmd)
         .zone = cmd->run_start.zone,
         .key = cmd->run_start.key,
         .priority = cmd->run_start.priority,
+        .scheduled_ms = scheduled_ms,
     };
     if (repeated(m, cmd))
         return;
@@ -486,6 +487,11 @@ void po__cmd_run_start(struct po__model *m, const struct po__cmd *cmd)
     struct po__run *r = po__run_begin(m, &spec);
     if (r)
         m->result.id = r->id;
+}
+
+void po__cmd_run_start(struct po__model *m, const struct po__cmd *cmd)
+{
+    po__run_start(m, cmd, 0);
 }
 
 /* One that is running. */

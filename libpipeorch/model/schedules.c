@@ -260,7 +260,7 @@ static void start_run(struct po__model *m, struct po__schedule *s, uint64_t fire
     cmd.run_start.pipeline = s->pipeline;
     cmd.run_start.params = s->params;
     cmd.run_start.zone = s->zone;
-    po__cmd_run_start(m, &cmd);
+    po__run_start(m, &cmd, fire_ms);
     if (m->err)
         return;
     if (m->result.code) {
