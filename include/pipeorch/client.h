@@ -258,9 +258,10 @@ PO_API int po_pipeline_define(po_client *client, const char *json, size_t len,
 PO_API int po_pipeline_define_async(po_client *client, const char *json, size_t len,
                                     const struct po_call_opts *opts, po_result_cb cb, void *arg);
 
-/* Start a run. params is JSON text handed to every step (NULL: "null"); zone is preferred for
- * the first step (may be NULL). Returns 0, PO_ENOTFOUND, PO_EINVAL, PO_EQUOTA, or as po_apply.
- * Since 0.1. */
+/* Start a run. params is JSON text (NULL: "null"): of a chain handed to every step as it is; of a
+ * graph an object of the params that it declares (PO_EINVAL names what is missing, unknown or of
+ * another type). zone is preferred for the first steps (may be NULL). Returns 0, PO_ENOTFOUND,
+ * PO_EINVAL, PO_EQUOTA, or as po_apply. Since 0.1. */
 PO_API int po_run_start(po_client *client, const char *pipeline, const char *params,
                         const char *zone, const struct po_call_opts *opts, uint64_t *run_id);
 PO_API int po_run_start_async(po_client *client, const char *pipeline, const char *params,
