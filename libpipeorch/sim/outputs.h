@@ -7,8 +7,7 @@
 #ifndef PO__SIM_OUTPUTS_H
 #define PO__SIM_OUTPUTS_H
 
-#include <jansson.h>
-#include "../model/command.h"
+#include "../spec/spec.h"
 
 #define PO__SIM_OUTPUT_ITEMS     3   /* elements of an array that a map is over */
 #define PO__SIM_OUTPUT_INDEX_MAX 999 /* of an element that a template names */

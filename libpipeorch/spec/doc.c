@@ -215,6 +215,8 @@ static void check_value(struct po__doc *d, const char *pointer, const json_t *v,
         json_int_t max = k->max ? k->max : PO_NAME_MAX_BYTES;
         if (k->required && len == 0)
             po__doc_problem(d, pointer, "is empty; give it a value");
+        else if (len == 0 && min)
+            po__doc_problem(d, pointer, "is empty; give it a value, or leave it out");
         else if (len < min || len > max)
             po__doc_problem(d, pointer, "has %lld bytes; must have %lld to %lld", (long long)len,
                             (long long)min, (long long)max);

@@ -85,13 +85,13 @@ static bool split(struct po__slice text, struct po__slice *capability, struct po
 /* An alias is a name without a colon. */
 static void unknown_alias(const struct po__gdoc *g, const char *pointer, struct po__slice text)
 {
-    json_t *registry = json_object_get(g->root, "service_registry");
+    json_t *aliases = json_object_get(g->root, "service_registry");
     const char *names[PO_STEPS_MAX], *key;
     unsigned n = 0;
     json_t *value;
     char alias[PO_NAME_MAX_BYTES + 1];
     snprintf(alias, sizeof alias, "%.*s", (int)text.len, text.data);
-    json_object_foreach(registry, key, value)
+    json_object_foreach(aliases, key, value)
     {
         if (n < COUNT(names))
             names[n++] = key;
@@ -137,9 +137,9 @@ bool po__gdoc_capability(const struct po__gdoc *g, const char *pointer, struct p
     }
     char alias[PO_NAME_MAX_BYTES + 1];
     snprintf(alias, sizeof alias, "%.*s", (int)text.len, text.data);
-    json_t *registry = json_object_get(g->root, "service_registry");
-    if (json_object_get(registry, alias)) /* what it stands for is judged where it stands */
-        return split(po__gdoc_slice(registry, alias), capability, range);
+    json_t *aliases = json_object_get(g->root, "service_registry");
+    if (json_object_get(aliases, alias)) /* what it stands for is judged where it stands */
+        return split(po__gdoc_slice(aliases, alias), capability, range);
     if (pointer)
         unknown_alias(g, pointer, text);
     return false;

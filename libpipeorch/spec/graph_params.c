@@ -14,29 +14,6 @@ static const char *const types[] = {"any",     "string", "number", "integer",
                                     "boolean", "object", "array"};
 #define TYPES (sizeof types / sizeof *types)
 
-/* Whether a param of that type may have this value. */
-static bool fits(uint32_t type, struct po__slice value)
-{
-    enum po__json_type t = po__json_type(value);
-    switch (type) {
-    case PO__PARAM_STRING:
-        return t == PO__JSON_STRING;
-    case PO__PARAM_NUMBER:
-        return t == PO__JSON_NUMBER;
-    case PO__PARAM_INTEGER:
-        return t == PO__JSON_NUMBER && !memchr(value.data, '.', value.len) &&
-               !memchr(value.data, 'e', value.len) && !memchr(value.data, 'E', value.len);
-    case PO__PARAM_BOOLEAN:
-        return t == PO__JSON_BOOLEAN;
-    case PO__PARAM_OBJECT:
-        return t == PO__JSON_OBJECT;
-    case PO__PARAM_ARRAY:
-        return t == PO__JSON_ARRAY;
-    default:
-        return true;
-    }
-}
-
 static void check_type(struct po__gdoc *g, const char *pointer, const char *word)
 {
     char at[PO__SPEC_POINTER_MAX_BYTES];
@@ -56,7 +33,7 @@ static void check_default(struct po__gdoc *g, const char *pointer, const json_t 
 {
     char at[PO__SPEC_POINTER_MAX_BYTES];
     po__doc_pointer_key(at, pointer, "default");
-    if (value.len && type != UINT32_MAX && !fits(type, value)) {
+    if (value.len && type != UINT32_MAX && !po__param_fits(type, value)) {
         bool fraction = type == PO__PARAM_INTEGER && po__json_type(value) == PO__JSON_NUMBER;
         po__doc_problem(g->d, at, "is %s, but the param's type is %s",
                         fraction ? "a number with a fraction or exponent" : po__json_a_type(value),

@@ -338,7 +338,7 @@ static void capabilities_and_aliases(void **state)
         "\"~1.2.3\" or \">=1.2 <2\"\n"
         "8:17: /steps/4/capability: \"quite-another\" is neither a capability nor an alias; write "
         "\"verb:name\", or add \"quite-another\" to service_registry\n"
-        "9:17: /steps/5/capability: has 0 bytes; must have 1 to 128");
+        "9:17: /steps/5/capability: is empty; give it a value, or leave it out");
 }
 
 static void places(void **state)
