@@ -249,7 +249,7 @@ void print_value(const char *title, const json_t *value)
 {
     if (!value || json_is_null(value))
         return;
-    char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     print_text(stdout, title, text ? text : "(out of memory)");
     free(text); /* jansson's allocator */
 }

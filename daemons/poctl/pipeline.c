@@ -1,10 +1,11 @@
-/* pipeline validate, define, run, show, wait, cancel, list, runs */
+/* pipeline validate, define, export, run, resume, show, wait, cancel, list, runs */
 #include <ctype.h>
 #include <string.h>
 
 #include "../common/files.h"
 #include "ctl.h"
 #include "graph.h"
+#include "run.h"
 #include "spec/spec.h"
 #include "table.h"
 
@@ -80,95 +81,6 @@ static int define(struct ctl *ctl)
 
 /* ---- runs ---- */
 
-static void duration(struct table *t, const json_t *object)
-{
-    json_int_t ms = elapsed_ms(object, "started_ms", "finished_ms");
-    if (ms < 0)
-        table_text(t, "-");
-    else
-        table_number(t, ms);
-}
-
-static void run_row(struct table *t, const json_t *run)
-{
-    table_json(t, json_object_get(run, "id"));
-    table_text(t, text_of(run, "pipeline"));
-    table_text(t, text_of(run, "state"));
-    duration(t, run);
-    table_text(t, text_of(run, "zone"));
-}
-
-static const char run_heads[] = "RUN|PIPELINE|STATE|MS|PREFERRED ZONE";
-
-static int print_run(const struct ctl *ctl, const json_t *run)
-{
-    struct table t;
-    size_t i;
-    const json_t *step;
-    if (ctl_json(ctl))
-        return ctl_print_json(run);
-    table_open(&t, run_heads);
-    run_row(&t, run);
-    int rv = table_close(&t, stdout);
-    putchar('\n');
-    table_open(&t, "STEP|CAPABILITY|STATE|WORKER|ZONE|ATTEMPTS|MS|TASK");
-    json_array_foreach(json_object_get(run, "steps"), i, step)
-    {
-        table_text(&t, text_of(step, "name"));
-        table_text(&t, text_of(step, "capability"));
-        table_text(&t, text_of(step, "state"));
-        table_text(&t, text_of(step, "worker_id"));
-        table_text(&t, text_of(step, "zone"));
-        table_json(&t, json_object_get(step, "attempts"));
-        duration(&t, step);
-        table_json(&t, json_object_get(step, "task_id"));
-    }
-    if (table_close(&t, stdout))
-        rv = -1;
-    print_value("params", json_object_get(run, "params"));
-    print_value("result", json_object_get(run, "result"));
-    return ctl_out(ctl, rv);
-}
-
-/* The step at which a run came to its end without success. */
-static const json_t *last_step(const json_t *run)
-{
-    size_t i;
-    const json_t *step, *last = NULL;
-    json_array_foreach(json_object_get(run, "steps"), i, step)
-    {
-        if (json_is_string(json_object_get(step, "state")))
-            last = step;
-    }
-    return last;
-}
-
-static int verdict(const struct ctl *ctl, const json_t *run)
-{
-    const char *state = text_of(run, "state");
-    const json_t *step = last_step(run);
-    if (strcmp(state, "succeeded") == 0)
-        return EXIT_DONE;
-    fprintf(stderr, "poctl %s: run %lld of %s %s", ctl->verb->words,
-            (long long)number_of(run, "id"), text_of(run, "pipeline"), state);
-    if (step) {
-        long long attempts = (long long)number_of(step, "attempts");
-        fprintf(stderr, " at step \"%s\"", text_of(step, "name"));
-        if (*text_of(step, "worker_id"))
-            fprintf(stderr, " on worker %s in zone %s", text_of(step, "worker_id"),
-                    text_of(step, "zone"));
-        fprintf(stderr, " after %lld attempt%s", attempts, attempts == 1 ? "" : "s");
-    }
-    const char *error =
-        step && *text_of(step, "error") ? text_of(step, "error") : text_of(run, "error");
-    if (*error) {
-        fputs(": ", stderr);
-        print_clean(stderr, error, true);
-    }
-    fputc('\n', stderr);
-    return EXIT_REFUSED;
-}
-
 static int ask_run(const struct ctl *ctl, uint64_t id, json_t **run)
 {
     return ctl_ask(ctl, (struct po_query){.what = PO_QUERY_RUN, .id = id}, NULL, run);
@@ -184,9 +96,9 @@ static int wait_for(const struct ctl *ctl, uint64_t id)
     rv = ask_run(ctl, id, &run);
     if (rv)
         return rv;
-    rv = print_run(ctl, run);
+    rv = run_print(ctl, run);
     if (!rv)
-        rv = verdict(ctl, run);
+        rv = run_verdict(ctl, run);
     json_decref(run);
     return rv;
 }
@@ -197,19 +109,38 @@ static int wait_run(struct ctl *ctl)
     return ctl_id(ctl, &id) ? wait_for(ctl, id) : EXIT_USAGE;
 }
 
-static int start_with(const struct ctl *ctl, const char *params)
+/* A run that has begun: its id, or, with --wait, its end. */
+static int begun(const struct ctl *ctl, uint64_t id)
 {
-    struct po_call_opts opts = ctl_opts(ctl);
-    uint64_t id = 0;
-    int rv = po_run_start(ctl->client, ctl->arg, params, ctl->s->zone, &opts, &id);
-    if (rv)
-        return ctl_fail(ctl, rv);
     if (ctl->s->wait) {
         fprintf(stderr, "run %llu started\n", (unsigned long long)id);
         return wait_for(ctl, id);
     }
     printf(ctl_json(ctl) ? "{\"id\": %llu}\n" : "%llu\n", (unsigned long long)id);
     return ctl_out(ctl, 0);
+}
+
+static int start_with(const struct ctl *ctl, const char *params)
+{
+    struct po_call_opts opts = ctl_opts(ctl);
+    struct po_run_opts run = {.size = sizeof run,
+                              .pipeline = ctl->arg,
+                              .params = params,
+                              .zone = ctl->s->zone,
+                              .priority = (uint32_t)ctl->s->priority};
+    uint64_t id = 0;
+    int rv = po_run_start_with(ctl->client, &run, &opts, &id);
+    return rv ? ctl_fail(ctl, rv) : begun(ctl, id);
+}
+
+static int resume(struct ctl *ctl)
+{
+    struct po_call_opts opts = ctl_opts(ctl);
+    uint64_t id, again = 0;
+    if (!ctl_id(ctl, &id))
+        return EXIT_USAGE;
+    int rv = po_run_resume(ctl->client, id, ctl->s->from_step, &opts, &again);
+    return rv ? ctl_fail(ctl, rv) : begun(ctl, again);
 }
 
 static int run(struct ctl *ctl)
@@ -235,25 +166,18 @@ static int cancel(struct ctl *ctl)
 
 /* ---- definitions ---- */
 
-static int print_definition(const struct ctl *ctl, const json_t *pipeline)
+static int export_definition(struct ctl *ctl)
 {
-    struct table t;
-    size_t i;
-    const json_t *step;
-    if (ctl_json(ctl))
-        return ctl_print_json(pipeline);
-    printf("pipeline %s, starts with %s\n\n", text_of(pipeline, "name"),
-           text_of(pipeline, "start_node"));
-    table_open(&t, "STEP|CAPABILITY|NEXT|ATTEMPTS MAX|TIMEOUT MS");
-    json_array_foreach(json_object_get(pipeline, "steps"), i, step)
-    {
-        table_text(&t, text_of(step, "name"));
-        table_text(&t, text_of(step, "capability"));
-        table_text(&t, text_of(step, "next_node"));
-        table_json(&t, json_object_get(step, "attempts_max"));
-        table_json(&t, json_object_get(step, "timeout_ms"));
-    }
-    return ctl_out(ctl, table_close(&t, stdout));
+    json_t *answer;
+    int rv =
+        ctl_ask(ctl, (struct po_query){.what = PO_QUERY_PIPELINE, .name = ctl->arg}, NULL, &answer);
+    if (rv)
+        return rv;
+    json_t *document = po__spec_document(answer);
+    json_decref(answer);
+    rv = document ? ctl_print_json(document) : ctl_fail(ctl, PO_ENOMEM);
+    json_decref(document);
+    return rv;
 }
 
 /* Digits alone are a run's id; everything else is a pipeline's name. */
@@ -271,7 +195,7 @@ static int show(struct ctl *ctl)
                               NULL, &a);
     if (rv)
         return rv;
-    rv = ctl->s->graph ? graph_show(ctl, a) : digits ? print_run(ctl, a) : print_definition(ctl, a);
+    rv = ctl->s->graph ? graph_show(ctl, a) : digits ? run_print(ctl, a) : definition_print(ctl, a);
     if (!rv && digits && !ctl->s->graph && !ctl_json(ctl))
         print_text(stdout, "error", text_of(a, "error"));
     json_decref(a);
@@ -291,12 +215,13 @@ static int list(struct ctl *ctl)
         return rv;
     }
     struct table t;
-    table_open(&t, "PIPELINE|STEPS|STARTS WITH");
+    table_open(&t, "PIPELINE|STEPS|STARTS WITH|VERSION");
     json_array_foreach(json_object_get(a, "pipelines"), i, p)
     {
         table_text(&t, text_of(p, "name"));
         table_json(&t, json_object_get(p, "steps_count"));
         table_text(&t, text_of(p, "start_node"));
+        table_text(&t, text_of(p, "label"));
     }
     json_decref(a);
     return ctl_out(ctl, table_close(&t, stdout));
@@ -306,8 +231,11 @@ static int runs(struct ctl *ctl)
 {
     json_t *a, *r;
     size_t i;
-    struct po_query q = {
-        .what = PO_QUERY_RUNS, .id = ctl->s->after, .limit = (uint32_t)ctl->s->limit};
+    struct po_query q = {.what = PO_QUERY_RUNS,
+                         .id = ctl->s->after,
+                         .limit = (uint32_t)ctl->s->limit,
+                         .name = ctl->arg,
+                         .name2 = ctl->s->state};
     int rv = ctl_ask(ctl, q, NULL, &a);
     if (rv)
         return rv;
@@ -317,7 +245,7 @@ static int runs(struct ctl *ctl)
         return rv;
     }
     struct table t;
-    table_open(&t, run_heads);
+    table_open(&t, RUN_HEADS);
     json_array_foreach(json_object_get(a, "runs"), i, r) run_row(&t, r);
     rv = ctl_out(ctl, table_close(&t, stdout));
     if (number_of(a, "next"))
@@ -335,7 +263,11 @@ const struct verb pipeline_verbs[] = {
      "Check a pipeline document and define it in the cluster, or replace the definition of that "
      "name. Runs under way keep the definition they began with.",
      define},
-    {"pipeline run", "NAME", "params params_file zone key wait",
+    {"pipeline export", "NAME", "stale",
+     "Print the document that pipeline NAME can be defined with again, as the cluster has it: "
+     "without descriptions, and with what aliases stand for.",
+     export_definition},
+    {"pipeline run", "NAME", "params params_file zone priority key wait",
      "Start a run of a defined pipeline and print its id. With --wait, wait for the end and show "
      "the steps; the exit code is 1 if the run did not succeed.",
      run},
@@ -347,8 +279,16 @@ const struct verb pipeline_verbs[] = {
     {"pipeline wait", "RUN_ID", "",
      "Wait until the run has ended and show it. The exit code is 1 if it did not succeed.",
      wait_run},
-    {"pipeline cancel", "RUN_ID", "", "Cancel a run and the task of its current step.", cancel},
+    {"pipeline resume", "RUN_ID", "from_step key wait",
+     "Start a new run that goes on where a failed or cancelled one ended: what succeeded there is "
+     "taken over, everything else runs. With --from-step, that step and all that follow it run "
+     "again, of a run that succeeded, too. Prints the new run's id; with --wait, waits for its "
+     "end.",
+     resume},
+    {"pipeline cancel", "RUN_ID", "", "Cancel a run and all of its tasks.", cancel},
     {"pipeline list", NULL, "stale", "Show all defined pipelines.", list},
-    {"pipeline runs", NULL, "after limit stale", "Show runs in order of their ids.", runs},
+    {"pipeline runs", "NAME", "state after limit stale",
+     "Show runs in order of their ids: of all pipelines, or of one; with --state, only those.",
+     runs, .optional = true},
     {NULL},
 };

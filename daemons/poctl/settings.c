@@ -51,8 +51,8 @@ static const struct opt options[] = {
      "the most loaded; or --zone as long as it has room.",
      .flags = OPT_FLAG_ONLY},
     {"priority", OPT_UINT, AT(priority), "N", "0",
-     "task submit: 9 goes first; one level is worth ten minutes of waiting.", 0, PO_PRIORITY_MAX,
-     .flags = OPT_FLAG_ONLY},
+     "task submit, pipeline run: 9 goes first; one level is worth ten minutes of waiting.", 0,
+     PO_PRIORITY_MAX, .flags = OPT_FLAG_ONLY},
     {"run_at", OPT_TEXT, AT(run_at), "TIME", NULL,
      "task submit: not before this time: UTC as 2026-12-24T18:00:00Z, or +90m from now.",
      .flags = OPT_FLAG_ONLY},
@@ -79,19 +79,20 @@ static const struct opt options[] = {
     {"token", OPT_UINT, AT(token), "N", NULL, "fence: the fencing token of the attempt.", 1,
      UINT64_MAX, .flags = OPT_FLAG_ONLY},
     {"params", OPT_TEXT, AT(params), "JSON", NULL,
-     "pipeline run, schedule define, sim: parameters handed to every step. Default: null.",
+     "pipeline run, schedule define, sim: parameters of the run. Default: null.",
      .flags = OPT_FLAG_ONLY},
     {"params_file", OPT_PATH, AT(params_file), "FILE", NULL,
      "pipeline run, schedule define, sim: read the parameters from a file; - is standard input.",
      .flags = OPT_FLAG_ONLY},
     {"key", OPT_NAME, AT(key), "KEY", NULL,
-     "task submit, pipeline run: idempotency key of at most 64 bytes; repeated with the same key, "
-     "the command answers with the same task or run.",
+     "task submit, pipeline run, pipeline resume: idempotency key of at most 64 bytes; repeated "
+     "with the same key, the command answers with the same task or run.",
      .flags = OPT_FLAG_ONLY},
     {"wait", OPT_BOOL, AT(wait), NULL, "false",
-     "task submit, pipeline run: wait for the end and show the outcome.", .flags = OPT_FLAG_ONLY},
+     "task submit, pipeline run, pipeline resume: wait for the end and show the outcome.",
+     .flags = OPT_FLAG_ONLY},
     {"state", OPT_CHOICE, AT(state), "pending|scheduled|running|succeeded|failed|cancelled", NULL,
-     "task list: only tasks in this state.", .flags = OPT_FLAG_ONLY},
+     "task list, pipeline runs: only those in this state.", .flags = OPT_FLAG_ONLY},
     {"after", OPT_UINT, AT(after), "ID", "0", "task list, pipeline runs: only ids above this one.",
      0, UINT64_MAX, .flags = OPT_FLAG_ONLY},
     {"limit", OPT_UINT, AT(limit), "N", "100", "task list, pipeline runs: at most so many.", 1,
@@ -100,6 +101,8 @@ static const struct opt options[] = {
      "pipeline show: draw the steps, with their states if it is a run. As text, steps that do not "
      "fit the terminal become an indented list.",
      .flags = OPT_FLAG_ONLY},
+    {"from_step", OPT_NAME, AT(from_step), "STEP", NULL,
+     "pipeline resume: run this step and all that follow it again.", .flags = OPT_FLAG_ONLY},
     {"cron", OPT_TEXT, AT(cron), "CRON", NULL,
      "schedule define: \"MINUTE HOUR DAY_OF_MONTH MONTH DAY_OF_WEEK\", each a list of *, values, "
      "ranges and steps, as in \"30 6 * * MON-FRI\" or \"*/15 * * * *\"; or @hourly, @daily, "
@@ -125,7 +128,9 @@ static const struct opt options[] = {
     {"workers", OPT_PATH, AT(workers), "FILE", NULL,
      "sim: the workers, as JSON: [{\"id\": \"gpu-1\", \"zone\": \"aws\", \"capabilities\": "
      "[{\"name\": \"train:net\", \"concurrency\": 1, \"min_ms\": 500, \"max_ms\": 9000, "
-     "\"failure_percent\": 2}]}]. Default: three that offer everything and never fail.",
+     "\"failure_percent\": 2, \"version\": \"1.2.0\", \"output\": {\"loss\": 0.1}}]}]. Default: "
+     "three "
+     "that offer everything and never fail.",
      .flags = OPT_FLAG_ONLY},
     {"faults", OPT_CHOICE, AT(faults), "none|lan|three-clouds|disk|memory|chaos", "lan",
      "sim: what goes wrong.", .flags = OPT_FLAG_ONLY},
@@ -214,11 +219,13 @@ const struct opt_tool poctl_tool = {
         "  pipeline validate FILE       check a pipeline without a cluster\n"
         "  pipeline define FILE         define or replace a pipeline\n"
         "  pipeline run NAME            start a run; prints its id\n"
+        "  pipeline export NAME         its document, as the cluster has it\n"
         "  pipeline show NAME|RUN_ID    a pipeline's definition, or a run with its steps\n"
         "  pipeline wait RUN_ID         wait for the run's end and show it\n"
+        "  pipeline resume RUN_ID       go on where a run failed, in a new run\n"
         "  pipeline cancel RUN_ID       cancel a run\n"
         "  pipeline list                pipelines\n"
-        "  pipeline runs                runs by id\n"
+        "  pipeline runs [NAME]         runs by id\n"
         "  watch                        what happens, event by event\n"
         "  sim                          run a pipeline on a simulated cluster\n"
         "  snapshot save FILE           back up a running cluster, or a stopped node (--dir)\n"

@@ -11,7 +11,7 @@ struct poctl_settings {
     const char *dir, *name, *members, *cluster_id, *backup, *address;
     uint64_t stale, timeout, attempts, timeout_ms, after, limit, seed, nodes, runs;
     const char *require_zone, *gpu, *prefer, *labels, *resources, *run_at, *deadline,
-        *concurrency_key, *rate, *batch;
+        *concurrency_key, *rate, *batch, *from_step;
     uint64_t priority, retry_delay, retry_delay_max, concurrency, keep, token;
     uint64_t accept_data_loss, from, to, until, task, run;
     const char *kinds, *resume;

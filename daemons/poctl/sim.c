@@ -142,8 +142,9 @@ const struct verb sim_verbs[] = {
     {"sim", NULL, "pipeline workers faults seed nodes runs params params_file",
      "Run a pipeline on a simulated cluster and say what would have happened: failovers, retries, "
      "run time, anything lost. The control nodes are the real ones, on simulated clocks, disks and "
-     "networks; workers take as long as their file says, and outputs are placeholders. No real "
-     "time passes, and the same seed tells the same story. "
+     "networks; workers take as long as their file says, and outputs are what it says, or else "
+     "placeholders with the parts that the pipeline's templates name. No real time passes, and "
+     "the same seed tells the same story. "
      "Presets of --faults: none; lan: a local network, nodes and workers die now and then; "
      "three-clouds: zones 50, 75 and 125 ms of round trip apart, links fail; disk: stalls, power "
      "cuts, errors, wrong reads; memory: allocations fail; chaos: everything at once.",

@@ -250,24 +250,55 @@ PO_API int po_task_cancel_async(po_client *client, uint64_t task_id,
 PO_API int po_pipeline_validate(const char *json, size_t len, const char *file_name,
                                 char **problems);
 
-/* Define a pipeline from its JSON document (see examples/energy/pipeline.json), or replace the
- * definition of that name: runs under way keep theirs. Returns 0, PO_EINVAL (po_client_error
- * lists every problem), PO_EQUOTA, or as po_apply. Since 0.1. */
+/* Define a pipeline from its JSON document, or replace the definition of that name: runs under way
+ * keep theirs. examples/energy/pipeline.json is a chain of steps, examples/fanout/pipeline.json a
+ * graph; libpipeorch/spec/README.md lists all that a document can say. Graphs need a cluster whose
+ * nodes all run release 0.2 or newer (PO_EVERSION otherwise). Returns 0, PO_EINVAL
+ * (po_client_error lists every problem), PO_EQUOTA, or as po_apply. Since 0.1. */
 PO_API int po_pipeline_define(po_client *client, const char *json, size_t len,
                               const struct po_call_opts *opts);
 PO_API int po_pipeline_define_async(po_client *client, const char *json, size_t len,
                                     const struct po_call_opts *opts, po_result_cb cb, void *arg);
 
-/* Start a run. params is JSON text handed to every step (NULL: "null"); zone is preferred for
- * the first step (may be NULL). Returns 0, PO_ENOTFOUND, PO_EINVAL, PO_EQUOTA, or as po_apply.
- * Since 0.1. */
+/* Start a run. params is JSON text (NULL: "null"): of a chain handed to every step as it is; of a
+ * graph an object of the params that it declares (PO_EINVAL names what is missing, unknown or of
+ * another type). zone is preferred for the first steps (may be NULL). Returns 0, PO_ENOTFOUND,
+ * PO_EINVAL, PO_EQUOTA, or as po_apply. Since 0.1. */
 PO_API int po_run_start(po_client *client, const char *pipeline, const char *params,
                         const char *zone, const struct po_call_opts *opts, uint64_t *run_id);
 PO_API int po_run_start_async(po_client *client, const char *pipeline, const char *params,
                               const char *zone, const struct po_call_opts *opts, po_result_cb cb,
                               void *arg);
 
-/* Cancel a run and its current step. Returns 0 (also if it was cancelled before), PO_ENOTFOUND,
+struct po_run_opts {
+    size_t size;
+    const char *pipeline; /* required */
+    const char *params;   /* JSON text, as the pipeline declares its params; NULL: "null" */
+    const char *zone;     /* preferred for the first steps; may be NULL */
+    uint32_t priority;    /* of all tasks whose step names none; 0..PO_PRIORITY_MAX */
+};
+
+/* As po_run_start, with more to choose. A priority needs a cluster whose nodes all run release 0.2
+ * or newer (PO_EVERSION otherwise). Returns as po_run_start. Since 0.2. */
+PO_API int po_run_start_with(po_client *client, const struct po_run_opts *run,
+                             const struct po_call_opts *opts, uint64_t *run_id);
+PO_API int po_run_start_with_async(po_client *client, const struct po_run_opts *run,
+                                   const struct po_call_opts *opts, po_result_cb cb, void *arg);
+
+/* Start a new run that goes on where a finished one, which stays as it is, came to its end: with
+ * the same definition and params, and with the outputs of the steps that succeeded. What did not
+ * succeed runs, and all that follows it. from_step (may be NULL) names a step that is run again
+ * whatever became of it, with all that follows it. *new_run_id (may be NULL) receives the new run's
+ * id; with the same opts->key the same run is answered again. Returns 0, PO_EINVAL (no such step),
+ * PO_ENOTFOUND (no such run, or an output that is needed is not kept any more), PO_ESTATE (it is
+ * still running; or it succeeded and from_step is NULL), PO_EQUOTA, or as po_apply. Needs a cluster
+ * whose nodes all run release 0.2 or newer (PO_EVERSION otherwise). Since 0.2. */
+PO_API int po_run_resume(po_client *client, uint64_t run_id, const char *from_step,
+                         const struct po_call_opts *opts, uint64_t *new_run_id);
+PO_API int po_run_resume_async(po_client *client, uint64_t run_id, const char *from_step,
+                               const struct po_call_opts *opts, po_result_cb cb, void *arg);
+
+/* Cancel a run and all of its tasks. Returns 0 (also if it was cancelled before), PO_ENOTFOUND,
  * PO_ESTATE (succeeded or failed already), or as po_apply. Since 0.1. */
 PO_API int po_run_cancel(po_client *client, uint64_t run_id, const struct po_call_opts *opts);
 PO_API int po_run_cancel_async(po_client *client, uint64_t run_id, const struct po_call_opts *opts,
@@ -345,8 +376,8 @@ PO_API int po_schedule_pause_async(po_client *client, const char *name, int paus
 #define PO_QUERY_TASKS        6 /* id: after this id; limit; name: a state ("running", ...) */
 #define PO_QUERY_PIPELINES    7
 #define PO_QUERY_PIPELINE     8  /* name */
-#define PO_QUERY_RUN          9  /* id */
-#define PO_QUERY_RUNS         10 /* id: only after this id; limit */
+#define PO_QUERY_RUN          9  /* id; name: only this step of a graph's run */
+#define PO_QUERY_RUNS         10 /* id: after this id; limit; name: a pipeline; name2: a state */
 #define PO_QUERY_MEMBERS      11 /* see po_member_list in member.h */
 #define PO_QUERY_EXPLAIN      12 /* id: a task; name: only after this worker id; limit. Since 0.2 */
 #define PO_QUERY_FENCE        13 /* see po_fence_check. Since 0.2 */

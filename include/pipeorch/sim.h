@@ -25,8 +25,13 @@ struct po_sim_opts {
     /* The workers, as JSON: [{"id": "gpu-1", "zone": "aws", "capabilities": [{"name": "train:net",
      * "concurrency": 1, "min_ms": 500, "max_ms": 9000, "failure_percent": 2}]}], at most 32 of at
      * most 16 capabilities. A task takes min_ms to max_ms of virtual time and fails, in a way that
-     * may be repeated, in failure_percent of its attempts. NULL: three workers that offer
-     * everything that the pipeline needs, 100 to 1000 ms, and never fail. */
+     * may be repeated, in failure_percent of its attempts. A capability may have a "version"
+     * (default 1.0.0) and an "output", the JSON value that its tasks result in. Without, results
+     * are placeholders, with just the parts that the pipeline's templates name. NULL: three workers
+     * that offer everything that the pipeline needs, 100 to 1000 ms, and never fail.
+     * PO_EINVAL, with the step, for a pipeline whose templates and conditions cannot be evaluated
+     * with these results, that runs other pipelines, or whose placement no such worker meets: they
+     * have a zone and versions, but neither labels nor resources. */
     const char *workers;
     size_t workers_len;
     const char *faults; /* name of a preset (po_sim_preset); NULL: "lan" */

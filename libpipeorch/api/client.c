@@ -1,6 +1,6 @@
-/* The calls of client.h that change something, and the life of a client. Each call is written once
- * as a function that prepares it from its arguments; the blocking and the asynchronous form only
- * differ in how the prepared call is run (call.h). */
+/* The calls of client.h that change workers and tasks, and the life of a client. Each call is
+ * written once as a function that prepares it from its arguments; the blocking and the asynchronous
+ * form only differ in how the prepared call is run (call.h). */
 #include <pipeorch/client.h>
 
 #include <stdio.h>
@@ -9,7 +9,6 @@
 #include "../base/alloc.h"
 #include "../net/address.h"
 #include "../net/peer.h"
-#include "../spec/spec.h"
 #include "placement.h"
 
 #define CALLS_DEFAULT 1024
@@ -250,119 +249,5 @@ int po_deregister_worker_async(po_client *client, const char *worker_id, uint64_
 {
     struct po__call call;
     int rv = prepare_deregister(&call, worker_id, incarnation, opts);
-    return rv ? rv : po__call_start(client, &call, cb, arg);
-}
-
-/* ---- pipelines and runs ---- */
-
-int po_pipeline_validate(const char *json, size_t len, const char *file_name, char **problems)
-{
-    struct po__doc d = {.file = file_name};
-    struct po__cmd cmd;
-    struct po__buf steps = {0};
-    json_t *keep = NULL;
-    if (problems)
-        *problems = NULL;
-    if (!json && len > 0)
-        return po__client_fail(PO_EINVAL, "the pipeline document is NULL");
-    int rv = po__spec_pipeline(&d, json, len, &cmd, &keep, &steps);
-    if (rv)
-        po__client_fail(rv, "%.*s", (int)d.problems.len, (const char *)d.problems.data);
-    else
-        json_decref(keep);
-    if (rv && problems && !(*problems = po__strndup((const char *)d.problems.data, d.problems.len)))
-        rv = PO_ENOMEM;
-    po__buf_fini(&steps);
-    po__buf_fini(&d.problems);
-    return rv;
-}
-
-static int prepare_define(struct po__call *call, const char *json, size_t len,
-                          const struct po_call_opts *opts)
-{
-    struct po__doc d = {0};
-    struct po__cmd cmd;
-    struct po__buf steps = {0};
-    json_t *keep = NULL;
-    if (!json && len > 0)
-        return po__client_fail(PO_EINVAL, "the pipeline document is NULL");
-    int rv = po__spec_pipeline(&d, json, len, &cmd, &keep, &steps);
-    if (rv) {
-        po__client_fail(rv, "%.*s", (int)d.problems.len, (const char *)d.problems.data);
-    } else {
-        rv = po__call_command(call, &cmd, opts);
-        json_decref(keep);
-    }
-    po__buf_fini(&steps);
-    po__buf_fini(&d.problems);
-    return rv;
-}
-
-int po_pipeline_define(po_client *client, const char *json, size_t len,
-                       const struct po_call_opts *opts)
-{
-    struct po__call call;
-    int rv = prepare_define(&call, json, len, opts);
-    return rv ? rv : po__call_wait(client, &call, NULL);
-}
-
-int po_pipeline_define_async(po_client *client, const char *json, size_t len,
-                             const struct po_call_opts *opts, po_result_cb cb, void *arg)
-{
-    struct po__call call;
-    int rv = prepare_define(&call, json, len, opts);
-    return rv ? rv : po__call_start(client, &call, cb, arg);
-}
-
-static int prepare_run_start(struct po__call *call, const char *pipeline, const char *params,
-                             const char *zone, const struct po_call_opts *opts)
-{
-    struct po__cmd cmd = {.type = PO__CMD_RUN_START};
-    uint8_t drawn[PO__DRAWN_KEY_BYTES];
-    int rv = po__call_key(&cmd.run_start.key, drawn, opts);
-    if (rv)
-        return rv;
-    cmd.run_start.pipeline = text_or(pipeline, "");
-    cmd.run_start.params = text_or(params, "");
-    cmd.run_start.zone = text_or(zone, "");
-    return po__call_command(call, &cmd, opts);
-}
-
-int po_run_start(po_client *client, const char *pipeline, const char *params, const char *zone,
-                 const struct po_call_opts *opts, uint64_t *run_id)
-{
-    struct po__call call;
-    int rv = prepare_run_start(&call, pipeline, params, zone, opts);
-    return rv ? rv : po__call_wait_id(client, &call, run_id);
-}
-
-int po_run_start_async(po_client *client, const char *pipeline, const char *params,
-                       const char *zone, const struct po_call_opts *opts, po_result_cb cb,
-                       void *arg)
-{
-    struct po__call call;
-    int rv = prepare_run_start(&call, pipeline, params, zone, opts);
-    return rv ? rv : po__call_start(client, &call, cb, arg);
-}
-
-static int prepare_run_cancel(struct po__call *call, uint64_t run_id,
-                              const struct po_call_opts *opts)
-{
-    struct po__cmd cmd = {.type = PO__CMD_RUN_CANCEL, .run_cancel.run_id = run_id};
-    return po__call_command(call, &cmd, opts);
-}
-
-int po_run_cancel(po_client *client, uint64_t run_id, const struct po_call_opts *opts)
-{
-    struct po__call call;
-    int rv = prepare_run_cancel(&call, run_id, opts);
-    return rv ? rv : po__call_wait(client, &call, NULL);
-}
-
-int po_run_cancel_async(po_client *client, uint64_t run_id, const struct po_call_opts *opts,
-                        po_result_cb cb, void *arg)
-{
-    struct po__call call;
-    int rv = prepare_run_cancel(&call, run_id, opts);
     return rv ? rv : po__call_start(client, &call, cb, arg);
 }

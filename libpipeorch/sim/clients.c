@@ -47,6 +47,12 @@ static void define_mixed(struct po__cmd *cmd, struct po__buf *steps)
     cmd->pipeline.steps_count = count;
 }
 
+static struct po__slice name_of(const struct po__cmd *definition)
+{
+    return definition->type == PO__CMD_PIPELINE_DEFINE_GRAPH ? definition->graph.name
+                                                             : definition->pipeline.name;
+}
+
 /* What a task may ask for beyond the essentials. Whatever is drawn, some worker can meet it, and
  * every task comes to an end; a task that is not finished by its deadline ends, too. */
 static void ask_for_more(struct po__world *w, struct po__cmd *cmd, struct po__buf *extra)
@@ -115,7 +121,7 @@ static void encode_command(struct po__world *w, struct po__simclient *x)
     default:
         cmd->type = PO__CMD_RUN_START;
         cmd->run_start.key = po__str(key);
-        cmd->run_start.pipeline = given ? given->pipeline.name : po__str("chain");
+        cmd->run_start.pipeline = given ? name_of(given) : po__str("chain");
         cmd->run_start.params = given ? w->opts.params : po__str(input);
     }
     po__request_command(&x->request, CALL_MS, cmd);

@@ -9,6 +9,7 @@
 #include <pipeorch/client.h>
 #include "../spec/spec.h"
 #include "checks.h"
+#include "outputs.h"
 
 #define CAPS_MAX         16 /* of one worker given as JSON */
 #define RUNS_MAX         1000
@@ -17,6 +18,7 @@
 #define LIMIT_MIN_S      10
 #define DEFAULT_WORKERS  3
 #define DURATION_MAX_MS  86400000
+#define SIM_VERSION      "1.0.0" /* of a capability, where the file of workers names none */
 #define REPORT_MAX_BYTES ((size_t)64 << 20)
 
 /* Everything that a run is given, decoded. */
@@ -25,6 +27,8 @@ struct given {
     struct po__cmd pipeline;
     json_t *keep;
     struct po__buf steps;
+    json_t *known;   /* capability -> what the file of workers says that it returns */
+    json_t *results; /* capability -> JSON text of what it returns */
     struct po__simworker workers[PO__SIM_WORKERS_MAX];
     struct po__simcap caps[PO__SIM_WORKERS_MAX][PO_CAPABILITIES_MAX];
 };
@@ -51,6 +55,8 @@ static const struct po__doc_key capability_keys[] = {
     {"min_ms", PO__DOC_INT, false, 0, DURATION_MAX_MS},
     {"max_ms", PO__DOC_INT, false, 0, DURATION_MAX_MS},
     {"failure_percent", PO__DOC_INT, false, 0, 100},
+    {"version", PO__DOC_STRING, false, 1},
+    {"output", PO__DOC_ANY, false},
 };
 
 static uint64_t number_or(const json_t *object, const char *key, uint64_t otherwise)
@@ -59,14 +65,22 @@ static uint64_t number_or(const json_t *object, const char *key, uint64_t otherw
     return v ? (uint64_t)json_integer_value(v) : otherwise;
 }
 
-static void read_capability(struct po__doc *d, const char *at, json_t *v, struct po__simcap *cap)
+static void read_capability(struct po__doc *d, const char *at, json_t *v, struct given *g,
+                            struct po__simcap *cap)
 {
     if (po__doc_object(d, at, v, capability_keys, sizeof capability_keys / sizeof *capability_keys))
         return;
     const char *name = json_string_value(json_object_get(v, "name"));
     if (!po__capability_ok(po__str(name)))
         po__doc_problem(d, at, "\"%s\" is no capability; expected verb:name", name);
+    const char *version = json_string_value(json_object_get(v, "version"));
+    if (version && !po__semver_ok(po__str(version)))
+        po__doc_problem(d, at, "\"%s\" is no version; expected such as 1.2.3", version);
     snprintf(cap->name, sizeof cap->name, "%s", name);
+    snprintf(cap->version, sizeof cap->version, "%s", version ? version : SIM_VERSION);
+    if (json_object_get(v, "output") &&
+        json_object_set(g->known, name, json_object_get(v, "output")))
+        d->problems.err = PO_ENOMEM;
     cap->concurrency = (uint32_t)number_or(v, "concurrency", 1);
     cap->min_ms = number_or(v, "min_ms", 100);
     cap->max_ms = number_or(v, "max_ms", cap->min_ms > 1000 ? cap->min_ms : 1000);
@@ -75,8 +89,8 @@ static void read_capability(struct po__doc *d, const char *at, json_t *v, struct
         po__doc_problem(d, at, "max_ms is less than min_ms");
 }
 
-static void read_worker(struct po__doc *d, const char *at, json_t *v, struct po__simworker *x,
-                        struct po__simcap *caps)
+static void read_worker(struct po__doc *d, const char *at, json_t *v, struct given *g,
+                        struct po__simworker *x, struct po__simcap *caps)
 {
     char list[PO__SPEC_POINTER_MAX_BYTES], item[PO__SPEC_POINTER_MAX_BYTES];
     size_t i;
@@ -98,7 +112,7 @@ static void read_worker(struct po__doc *d, const char *at, json_t *v, struct po_
     json_array_foreach(array, i, cap)
     {
         po__doc_pointer_index(item, list, i);
-        read_capability(d, item, cap, &caps[i]);
+        read_capability(d, item, cap, g, &caps[i]);
     }
     x->caps = caps;
     x->caps_count = (unsigned)json_array_size(array);
@@ -117,7 +131,7 @@ static void read_workers(struct po__doc *d, struct given *g, const char *text, s
         if (i == PO__SIM_WORKERS_MAX)
             break;
         po__doc_pointer_index(at, "", i);
-        read_worker(d, at, worker, &g->workers[i], g->caps[i]);
+        read_worker(d, at, worker, g, &g->workers[i], g->caps[i]);
         for (size_t k = 0; k < i; k++)
             if (strcmp(g->workers[k].id, g->workers[i].id) == 0)
                 po__doc_problem(d, at, "another worker has the id %s", g->workers[i].id);
@@ -126,29 +140,99 @@ static void read_workers(struct po__doc *d, struct given *g, const char *text, s
     json_decref(root);
 }
 
-/* Calls back for each capability that the pipeline needs, once. */
-static unsigned needed(const struct given *g, struct po__slice names[PO_STEPS_MAX])
+/* ---- what the pipeline needs ---- */
+
+static bool is_graph(const struct given *g)
 {
-    struct po__mpr r;
-    struct po__step step;
-    unsigned count = 0, k;
-    po__mpr_init(&r, g->pipeline.pipeline.steps.data, g->pipeline.pipeline.steps.len);
-    uint32_t steps = po__mpr_array(&r, PO_STEPS_MAX);
-    for (uint32_t i = 0; i < steps && po__step_decode(&r, &step) == 0; i++) {
-        for (k = 0; k < count && !po__slice_eq(names[k], step.capability); k++)
-            ;
-        if (k == count)
-            names[count++] = step.capability;
-    }
-    return count;
+    return g->pipeline.type == PO__CMD_PIPELINE_DEFINE_GRAPH;
 }
 
-static bool offered(const struct given *g, struct po__slice name)
+/* The steps of either kind of pipeline: calls back with what each asks for. */
+typedef bool (*step_fn)(void *arg, struct po__slice step, struct po__slice capability,
+                        const struct po__placement *p);
+
+static bool each_step(const struct given *g, step_fn fn, void *arg)
 {
-    for (unsigned i = 0; i < g->world.workers_count; i++)
-        for (unsigned k = 0; k < g->workers[i].caps_count; k++)
-            if (po__slice_eq(name, po__str(g->workers[i].caps[k].name)))
+    struct po__slice encoded = is_graph(g) ? g->pipeline.graph.steps : g->pipeline.pipeline.steps;
+    struct po__placement p = {0};
+    struct po__extra extra;
+    struct po__graph_step node;
+    struct po__step step;
+    struct po__mpr r;
+    bool on = true;
+    po__mpr_init(&r, encoded.data, encoded.len);
+    uint32_t steps = po__mpr_array(&r, PO_STEPS_MAX);
+    for (uint32_t i = 0; on && i < steps; i++) {
+        if (!is_graph(g)) {
+            on = po__step_decode(&r, &step) || fn(arg, step.name, step.capability, &p);
+            continue;
+        }
+        extra = (struct po__extra){0};
+        PO_INVARIANT(po__graph_step_decode(&r, &node) == 0); /* just encoded */
+        PO_INVARIANT(node.extra.len == 0 || po__extra_decode(node.extra, &extra) == 0);
+        PO_INVARIANT(po__placement_decode(extra.placement, &p) == 0);
+        on = node.capability.len == 0 || fn(arg, node.name, node.capability, &p);
+    }
+    return on;
+}
+
+struct needs {
+    struct po__slice names[PO_STEPS_MAX]; /* capabilities, each once */
+    unsigned count;
+};
+
+static bool add_need(void *arg, struct po__slice step, struct po__slice capability,
+                     const struct po__placement *p)
+{
+    struct needs *n = arg;
+    unsigned k = 0;
+    (void)step;
+    (void)p;
+    while (k < n->count && !po__slice_eq(n->names[k], capability))
+        k++;
+    if (k == n->count)
+        n->names[n->count++] = capability;
+    return true;
+}
+
+/* Simulated workers have a zone and versions, but neither labels nor resources. */
+static bool has_place(const struct given *g, struct po__slice capability,
+                      const struct po__placement *p)
+{
+    if (p->gpu == PO__GPU_REQUIRED || p->resources_count)
+        return false;
+    for (uint32_t i = 0; i < p->labels_count; i++)
+        if (p->labels[i].op == PO__LABEL_EQUAL || p->labels[i].op == PO__LABEL_PRESENT)
+            return false;
+    for (unsigned i = 0; i < g->world.workers_count; i++) {
+        const struct po__simworker *x = &g->workers[i];
+        for (unsigned k = 0; k < x->caps_count; k++)
+            if (po__slice_eq(capability, po__str(x->caps[k].name)) &&
+                po__range_has(p->range, po__str(x->caps[k].version)) &&
+                (p->zone.len == 0 || po__slice_eq(p->zone, po__str(x->zone))))
                 return true;
+    }
+    return false;
+}
+
+struct placing {
+    const struct given *g;
+    char *error;
+    size_t error_len;
+};
+
+static bool check_place(void *arg, struct po__slice step, struct po__slice capability,
+                        const struct po__placement *p)
+{
+    struct placing *c = arg;
+    if (has_place(c->g, capability, p))
+        return true;
+    snprintf(
+        c->error, c->error_len,
+        "step \"%.*s\": no worker offers %.*s%s%.*s where the step may run; workers of your own "
+        "can have a zone and versions, but no simulated worker has labels or resources",
+        (int)step.len, step.data, (int)capability.len, capability.data, p->range.len ? "@" : "",
+        (int)p->range.len, p->range.data ? p->range.data : "");
     return false;
 }
 
@@ -169,7 +253,8 @@ static int default_workers(struct given *g, const struct po__slice *names, unsig
         x->caps = g->caps[i];
         x->caps_count = count;
         for (unsigned k = 0; k < count; k++) {
-            g->caps[i][k] = (struct po__simcap){.concurrency = 1, .min_ms = 100, .max_ms = 1000};
+            g->caps[i][k] = (struct po__simcap){
+                .version = SIM_VERSION, .concurrency = 1, .min_ms = 100, .max_ms = 1000};
             snprintf(g->caps[i][k].name, sizeof g->caps[i][k].name, "%.*s", (int)names[k].len,
                      names[k].data);
         }
@@ -189,37 +274,64 @@ static int problems(struct po__doc *d, int rv, char *error, size_t error_len)
     return rv;
 }
 
+/* The results of the workers' capabilities, so that the templates of a graph find what they name.
+ */
+static int make_results(struct given *g, char *error, size_t error_len)
+{
+    json_t *outputs, *value;
+    const char *capability;
+    int rv =
+        po__sim_outputs(&outputs, &g->pipeline.graph, g->known, g->world.params, error, error_len);
+    if (rv)
+        return rv;
+    g->results = json_object();
+    json_object_foreach(outputs, capability, value)
+    {
+        char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+        if (!text || json_object_set_new(g->results, capability, json_string(text)))
+            rv = PO_ENOMEM;
+        free(text); /* jansson's allocator */
+    }
+    json_decref(outputs);
+    for (unsigned i = 0; i < g->world.workers_count; i++)
+        for (unsigned k = 0; k < g->workers[i].caps_count; k++)
+            g->caps[i][k].output =
+                json_string_value(json_object_get(g->results, g->caps[i][k].name));
+    return rv;
+}
+
+static int find_workers(struct given *g, bool own, char *error, size_t error_len)
+{
+    struct placing c = {.g = g, .error = error, .error_len = error_len};
+    struct needs *n = po__calloc(1, sizeof *n);
+    if (!n)
+        return PO_ENOMEM;
+    each_step(g, add_need, n);
+    int rv = own ? 0 : default_workers(g, n->names, n->count, error, error_len);
+    po__free(n);
+    return rv || each_step(g, check_place, &c) ? rv : PO_EINVAL;
+}
+
 static int read_documents(struct given *g, const struct po_sim_opts *o, char *error,
                           size_t error_len)
 {
-    struct po__slice *names;
     struct po__doc d = {.file = "pipeline"};
     int rv = po__spec_pipeline(&d, o->pipeline, o->pipeline_len, &g->pipeline, &g->keep, &g->steps);
     rv = problems(&d, rv, error, error_len);
     if (rv)
         return rv;
+    g->known = json_object();
+    if (!g->known)
+        return PO_ENOMEM;
     if (o->workers) {
         d = (struct po__doc){.file = "workers"};
         read_workers(&d, g, o->workers, o->workers_len);
-        rv = problems(&d, 0, error, error_len);
+        rv = problems(&d, d.problems.err, error, error_len);
         if (rv)
             return rv;
     }
-    names = po__calloc(PO_STEPS_MAX, sizeof *names);
-    if (!names)
-        return PO_ENOMEM;
-    unsigned count = needed(g, names);
-    if (!o->workers)
-        rv = default_workers(g, names, count, error, error_len);
-    for (unsigned i = 0; rv == 0 && i < count; i++) {
-        if (!offered(g, names[i])) {
-            snprintf(error, error_len, "no worker offers %.*s, which the pipeline needs",
-                     (int)names[i].len, names[i].data);
-            rv = PO_EINVAL;
-        }
-    }
-    po__free(names);
-    return rv;
+    rv = find_workers(g, o->workers != NULL, error, error_len);
+    return rv ? rv : make_results(g, error, error_len);
 }
 
 static int read_opts(struct given *g, const struct po_sim_opts *o, char *error, size_t error_len)
@@ -356,6 +468,8 @@ int po_sim_run(const struct po_sim_opts *opts, char **report, char *error, size_
         po__world_free(w);
     }
     json_decref(g->keep);
+    json_decref(g->known);
+    json_decref(g->results);
     po__buf_fini(&g->steps);
     po__free(g);
     return rv;

@@ -96,9 +96,10 @@ static void enroll(struct po__world *w, struct po__simworker *x)
     cmd->worker_register.heartbeat_ms = HEARTBEAT_MS;
     cmd->worker_register.caps_count = x->caps_count;
     for (unsigned i = 0; i < x->caps_count; i++)
-        cmd->worker_register.caps[i] = (struct po__cap){.name = po__str(x->caps[i].name),
-                                                        .version = po__str("1.0.0"),
-                                                        .max_concurrency = x->caps[i].concurrency};
+        cmd->worker_register.caps[i] =
+            (struct po__cap){.name = po__str(x->caps[i].name),
+                             .version = po__str(*x->caps[i].version ? x->caps[i].version : "1.0.0"),
+                             .max_concurrency = x->caps[i].concurrency};
     if (!w->opts.old_nodes) { /* which would know no more than the first release's command */
         cmd->type = PO__CMD_WORKER_REGISTER_MORE;
         cmd->worker_register.resources[0] = (struct po__resource){
@@ -168,7 +169,7 @@ static void take(struct po__world *w, struct po__simworker *x, const struct po__
     if (find_held(x, t->token) || is_recent(x, t->token) || x->held_count == PO__SIM_HELD_MAX)
         return;
     struct po__simheld *h = &x->held[x->held_count++];
-    *h = (struct po__simheld){.task_id = t->task_id, .token = t->token};
+    *h = (struct po__simheld){.task_id = t->task_id, .token = t->token, .output = cap->output};
     h->done_us = w->now_us + po__world_random(w, cap->min_ms * 1000, cap->max_ms * 1000);
     h->fails = po__world_percent(w, cap->failure_percent);
     h->retryable = !po__world_percent(w, 2);
@@ -312,12 +313,12 @@ static void fill(struct po__world *w, struct po__simworker *x, struct poll *p, s
             continue;
         char text[48];
         snprintf(text, sizeof text, "{\"token\":%llu}", (unsigned long long)h->token);
-        po__done_encode(done,
-                        &(struct po__done){.task_id = h->task_id,
-                                           .token = h->token,
-                                           .kind = h->fails ? PO__DONE_FAIL : PO__DONE_COMPLETE,
-                                           .payload = po__str(text),
-                                           .flag = h->retryable});
+        po__done_encode(
+            done, &(struct po__done){.task_id = h->task_id,
+                                     .token = h->token,
+                                     .kind = h->fails ? PO__DONE_FAIL : PO__DONE_COMPLETE,
+                                     .payload = po__str(h->output && !h->fails ? h->output : text),
+                                     .flag = h->retryable});
         p->reports[p->count].task_id = h->task_id;
         p->reports[p->count].token = h->token;
         p->reports[p->count++].complete = !h->fails;

@@ -147,14 +147,17 @@ struct po__simcall {
 struct po__simcap {
     char name[PO_NAME_MAX_BYTES + 1];
     uint32_t concurrency;
-    uint64_t min_ms, max_ms; /* how long a task takes */
-    double failure_percent;  /* of its attempts */
+    uint64_t min_ms, max_ms;             /* how long a task takes */
+    double failure_percent;              /* of its attempts */
+    char version[PO_NAME_MAX_BYTES + 1]; /* empty: 1.0.0 */
+    const char *output;                  /* JSON text of every result; NULL: the attempt's token */
 };
 
 struct po__simheld { /* a task that a worker runs */
     uint64_t task_id, token, done_us;
-    bool finished;  /* its outcome waits to be reported, or is under way */
-    bool reporting; /* under way */
+    const char *output; /* of its capability */
+    bool finished;      /* its outcome waits to be reported, or is under way */
+    bool reporting;     /* under way */
     bool fails, retryable;
 };
 

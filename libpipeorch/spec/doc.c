@@ -41,7 +41,8 @@ static void add_line(struct po__doc *d, unsigned line, unsigned column, const ch
     po__buf_printf(&d->problems, "%s", what);
 }
 
-void po__doc_problem(struct po__doc *d, const char *pointer, const char *fmt, ...)
+void po__doc_problem_at(struct po__doc *d, const char *pointer, const char *where, const char *fmt,
+                        ...)
 {
     char what[PO__SPEC_PROBLEM_MAX_BYTES];
     va_list ap;
@@ -49,7 +50,9 @@ void po__doc_problem(struct po__doc *d, const char *pointer, const char *fmt, ..
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);
     unsigned line = 0, column = 0;
-    if (d->text.len && pointer && d->count < PO__SPEC_PROBLEMS_MAX)
+    if (d->text.len && d->count < PO__SPEC_PROBLEMS_MAX && where)
+        po__doc_place(d->text, where, &line, &column);
+    else if (d->text.len && pointer && d->count < PO__SPEC_PROBLEMS_MAX)
         po__doc_locate(d->text, pointer, &line, &column);
     add_line(d, line, column, pointer, what);
 }
@@ -212,6 +215,8 @@ static void check_value(struct po__doc *d, const char *pointer, const json_t *v,
         json_int_t max = k->max ? k->max : PO_NAME_MAX_BYTES;
         if (k->required && len == 0)
             po__doc_problem(d, pointer, "is empty; give it a value");
+        else if (len == 0 && min)
+            po__doc_problem(d, pointer, "is empty; give it a value, or leave it out");
         else if (len < min || len > max)
             po__doc_problem(d, pointer, "has %lld bytes; must have %lld to %lld", (long long)len,
                             (long long)min, (long long)max);

@@ -18,7 +18,8 @@ static void write_hex(struct po__buf *out, struct po__slice s)
 static bool holds_json(struct po__slice key)
 {
     static const char *const keys[] = {"input",  "result",       "params",
-                                       "config", "input_schema", "output_schema"};
+                                       "config", "input_schema", "output_schema",
+                                       "output", "map",          "default"};
     for (unsigned i = 0; i < sizeof keys / sizeof *keys; i++)
         if (po__slice_eq(key, po__str(keys[i])))
             return true;

@@ -129,6 +129,19 @@ static bool enter_index(struct walk *w, const char *segment, const char **where)
     }
 }
 
+void po__doc_place(struct po__slice text, const char *where, unsigned *line, unsigned *column)
+{
+    *line = *column = 1;
+    for (const char *p = text.data; p < where; p++) {
+        if (*p == '\n') {
+            ++*line;
+            *column = 1;
+        } else if (((unsigned char)*p & 0xc0) != 0x80) { /* UTF-8: count characters, not bytes */
+            ++*column;
+        }
+    }
+}
+
 void po__doc_locate(struct po__slice text, const char *pointer, unsigned *line, unsigned *column)
 {
     struct walk w = {text.data, text.data + text.len};
@@ -143,13 +156,5 @@ void po__doc_locate(struct po__slice text, const char *pointer, unsigned *line, 
                 : at(&w, '[') ? enter_index(&w, segment, &where)
                               : false;
     }
-    *line = *column = 1;
-    for (const char *p = text.data; p < where; p++) {
-        if (*p == '\n') {
-            ++*line;
-            *column = 1;
-        } else if (((unsigned char)*p & 0xc0) != 0x80) { /* UTF-8: count characters, not bytes */
-            ++*column;
-        }
-    }
+    po__doc_place(text, where, line, column);
 }

@@ -1,35 +1,17 @@
-/* Pipeline documents.
+/* Pipeline documents, and the check of those that are a chain; graph.c has the others.
  *
  * Three passes, so that all problems of a file come at once: the fields of each object, then the
  * names (duplicates, dangling references), then the shape of the chain. The shape is only judged
  * when the names are sound: otherwise one typo would be reported as a cascade of unreachable steps.
  */
-#include "spec.h"
+#include "graph_doc.h"
 
 #include <pipeorch/error.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include "../base/alloc.h"
 
-static const struct po__doc_key pipeline_keys[] = {
-    {"name", PO__DOC_STRING, true},
-    {"description", PO__DOC_STRING, false, 0, 4096},
-    {"start_node", PO__DOC_STRING, true},
-    {"steps", PO__DOC_ARRAY, true},
-};
-
-static const struct po__doc_key step_keys[] = {
-    {"name", PO__DOC_STRING, true},
-    {"capability", PO__DOC_STRING, true},
-    {"next_node", PO__DOC_STRING, false, 1},
-    {"description", PO__DOC_STRING, false, 0, 4096},
-    {"config", PO__DOC_ANY, false},
-    {"timeout_ms", PO__DOC_INT, false, 100, 86400000},
-    {"attempts_max", PO__DOC_INT, false, 1, 100},
-};
-
-#define COUNT(table) (sizeof(table) / sizeof *(table))
-#define NO_STEP      UINT32_MAX
+#define NO_STEP UINT32_MAX
 
 /* One step while the shape is checked. */
 struct vertex {
@@ -49,24 +31,6 @@ struct check {
     uint32_t count;
 };
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *s = json_string_value(json_object_get(object, key));
-    return s && *s ? s : NULL;
-}
-
-static struct po__slice slice_of(const json_t *object, const char *key)
-{
-    const json_t *s = json_object_get(object, key);
-    return json_is_string(s) ? po__slice(json_string_value(s), json_string_length(s))
-                             : po__slice("", 0);
-}
-
-static void step_pointer(char out[PO__SPEC_POINTER_MAX_BYTES], size_t i, const char *key)
-{
-    snprintf(out, PO__SPEC_POINTER_MAX_BYTES, key ? "/steps/%zu/%s" : "/steps/%zu", i, key);
-}
-
 static void check_name(struct po__doc *d, const char *pointer, struct po__slice name)
 {
     if (name.len && name.len <= PO_NAME_MAX_BYTES && !po__name_ok(name))
@@ -77,12 +41,14 @@ static void check_name(struct po__doc *d, const char *pointer, struct po__slice 
 static void check_step_fields(struct po__doc *d, json_t *step, size_t i)
 {
     char at[PO__SPEC_POINTER_MAX_BYTES];
-    step_pointer(at, i, NULL);
-    po__doc_object(d, at, step, step_keys, COUNT(step_keys));
-    step_pointer(at, i, "name");
-    check_name(d, at, slice_of(step, "name"));
-    struct po__slice cap = slice_of(step, "capability");
-    step_pointer(at, i, "capability");
+    po__gdoc_step_pointer(at, i, NULL);
+    po__gdoc_step_keys(d, at, step);
+    if (json_is_object(step) && !json_object_get(step, "capability"))
+        po__doc_problem(d, at, "the key \"capability\" is missing; it must be a string");
+    po__gdoc_step_pointer(at, i, "name");
+    check_name(d, at, po__gdoc_slice(step, "name"));
+    struct po__slice cap = po__gdoc_slice(step, "capability");
+    po__gdoc_step_pointer(at, i, "capability");
     if (cap.len && cap.len <= PO_NAME_MAX_BYTES && !po__capability_ok(cap))
         po__doc_problem(d, at,
                         "\"%.*s\" is not a capability; write \"verb:name\", each part of a-z, 0-9, "
@@ -98,13 +64,13 @@ static bool index_names(struct check *c)
     json_t *step;
     json_array_foreach(c->steps, i, step)
     {
-        const char *name = text_of(step, "name");
+        const char *name = po__gdoc_string(step, "name");
         if (!name)
             continue;
         const json_t *first = json_object_get(c->index, name);
         if (first) {
             char at[PO__SPEC_POINTER_MAX_BYTES];
-            step_pointer(at, i, "name");
+            po__gdoc_step_pointer(at, i, "name");
             po__doc_problem(c->d, at,
                             "step \"%s\" is already defined at /steps/%lld; names must be unique",
                             name, (long long)json_integer_value(first));
@@ -139,9 +105,9 @@ static uint32_t resolve(struct check *c, const char *pointer, const char *name)
 static void resolve_next(struct check *c)
 {
     for (uint32_t i = 0; i < c->count; i++) {
-        const char *next = text_of(json_array_get(c->steps, i), "next_node");
+        const char *next = po__gdoc_string(json_array_get(c->steps, i), "next_node");
         char at[PO__SPEC_POINTER_MAX_BYTES];
-        step_pointer(at, i, "next_node");
+        po__gdoc_step_pointer(at, i, "next_node");
         c->v[i].next = next ? resolve(c, at, next) : NO_STEP;
     }
 }
@@ -159,7 +125,7 @@ static void report_cycle(struct check *c, uint32_t first)
         i = c->v[i].next;
     } while (i != first);
     char at[PO__SPEC_POINTER_MAX_BYTES];
-    step_pointer(at, last, "next_node");
+    po__gdoc_step_pointer(at, last, "next_node");
     po__doc_problem(c->d, at, "the steps form a cycle: %s%s; a pipeline must come to an end",
                     len < sizeof names ? names : "a long chain -> ", c->v[first].name);
 }
@@ -189,7 +155,7 @@ static void find_joins(struct check *c)
             continue;
         }
         char at[PO__SPEC_POINTER_MAX_BYTES];
-        step_pointer(at, i, "next_node");
+        po__gdoc_step_pointer(at, i, "next_node");
         po__doc_problem(c->d, at,
                         "step \"%s\" already follows step \"%s\"; a pipeline is a chain, each step "
                         "follows one other",
@@ -205,7 +171,7 @@ static void find_unreachable(struct check *c, uint32_t start)
         if (c->v[i].reached || c->v[i].on_cycle)
             continue;
         char at[PO__SPEC_POINTER_MAX_BYTES];
-        step_pointer(at, i, NULL);
+        po__gdoc_step_pointer(at, i, NULL);
         po__doc_problem(c->d, at,
                         "step \"%s\" can never run: no path leads to it from start_node \"%s\"; "
                         "link it or remove it",
@@ -247,10 +213,10 @@ out:
 
 static int check_all(struct po__doc *d, json_t *root)
 {
-    po__doc_object(d, "", root, pipeline_keys, COUNT(pipeline_keys));
+    po__gdoc_document_keys(d, root);
     if (!json_is_object(root))
         return 0;
-    check_name(d, "/name", slice_of(root, "name"));
+    check_name(d, "/name", po__gdoc_slice(root, "name"));
     json_t *steps = json_object_get(root, "steps");
     if (!json_is_array(steps))
         return 0;
@@ -263,7 +229,7 @@ static int check_all(struct po__doc *d, json_t *root)
     json_t *step;
     json_array_foreach(steps, i, step) check_step_fields(d, step, i);
     struct check c = {.d = d, .steps = steps};
-    return check_shape(&c, text_of(root, "start_node"));
+    return check_shape(&c, po__gdoc_string(root, "start_node"));
 }
 
 static uint32_t number_of(const json_t *object, const char *key)
@@ -283,9 +249,9 @@ static int encode_steps(json_t *array, struct po__buf *out)
         if (config && !text)
             return PO_ENOMEM;
         struct po__step s = {
-            .name = slice_of(step, "name"),
-            .capability = slice_of(step, "capability"),
-            .next_node = slice_of(step, "next_node"),
+            .name = po__gdoc_slice(step, "name"),
+            .capability = po__gdoc_slice(step, "capability"),
+            .next_node = po__gdoc_slice(step, "next_node"),
             .config = text ? po__str(text) : po__slice("", 0),
             .timeout_ms = number_of(step, "timeout_ms"),
             .attempts_max = number_of(step, "attempts_max"),
@@ -303,6 +269,13 @@ int po__spec_pipeline(struct po__doc *d, const char *json, size_t len, struct po
     json_t *root = po__doc_parse(d, json, len);
     if (!root)
         return d->problems.err ? PO_ENOMEM : PO_EINVAL;
+    if (po__spec_is_graph(root)) {
+        int made = po__spec_graph(d, root, cmd, steps);
+        *keep = made ? NULL : root;
+        if (made)
+            json_decref(root);
+        return made;
+    }
     int rv = check_all(d, root);
     if (!rv && d->problems.err)
         rv = PO_ENOMEM;
@@ -316,8 +289,8 @@ int po__spec_pipeline(struct po__doc *d, const char *json, size_t len, struct po
     if (rv)
         goto err_after_encode;
     *cmd = (struct po__cmd){.type = PO__CMD_PIPELINE_DEFINE};
-    cmd->pipeline.name = slice_of(root, "name");
-    cmd->pipeline.start_node = slice_of(root, "start_node");
+    cmd->pipeline.name = po__gdoc_slice(root, "name");
+    cmd->pipeline.start_node = po__gdoc_slice(root, "start_node");
     cmd->pipeline.steps = po__buf_slice(steps);
     cmd->pipeline.steps_count = (uint32_t)json_array_size(array);
     *keep = root;

@@ -28,8 +28,10 @@ struct po__doc {
 };
 json_t *po__doc_parse(struct po__doc *d, const char *json,
                       size_t len); /* NULL: a problem was added */
-void po__doc_problem(struct po__doc *d, const char *pointer, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
+#define po__doc_problem(d, pointer, ...) po__doc_problem_at((d), (pointer), NULL, __VA_ARGS__)
+/* where: what the problem is about, a place inside of d->text; NULL: what the pointer names. */
+void po__doc_problem_at(struct po__doc *d, const char *pointer, const char *where, const char *fmt,
+                        ...) __attribute__((format(printf, 4, 5)));
 
 /* pointer + "/" + key (escaped) or index. out may not be `pointer`. */
 void po__doc_pointer_key(char out[PO__SPEC_POINTER_MAX_BYTES], const char *pointer,
@@ -38,6 +40,8 @@ void po__doc_pointer_index(char out[PO__SPEC_POINTER_MAX_BYTES], const char *poi
 /* Line and column (from 1, in characters) of what `pointer` names in a valid JSON text, or of its
  * nearest existing parent. */
 void po__doc_locate(struct po__slice text, const char *pointer, unsigned *line, unsigned *column);
+/* Likewise of a place inside of the text. */
+void po__doc_place(struct po__slice text, const char *where, unsigned *line, unsigned *column);
 
 /* A table of the keys that an object may have. */
 enum po__doc_type {
@@ -70,11 +74,22 @@ unsigned po__doc_object(struct po__doc *d, const char *pointer, json_t *object,
 int po__spec_pipeline(struct po__doc *d, const char *json, size_t len, struct po__cmd *cmd,
                       json_t **keep, struct po__buf *steps);
 
+/* graph.c: the documents that are more than a chain, and their command; out owns what it borrows.
+ */
+bool po__spec_is_graph(const json_t *root);
+int po__spec_graph(struct po__doc *d, json_t *root, struct po__cmd *cmd, struct po__buf *out);
+
+/* The document that a pipeline can be defined with again, from the answer to PO_QUERY_PIPELINE: for
+ * chains and graphs. Defaults are left out, aliases stand resolved. NULL: no memory. The caller
+ * releases it. */
+json_t *po__spec_document(const json_t *answer);
+
 /* 1 if data is one whole JSON text (any type), bounded depth (PO__JSON_DEPTH_MAX). Empty is not. */
 int po__spec_json_ok(const void *data, size_t len);
 
 /* A msgpack object (query answers) as JSON text. Strings that hold JSON text under the keys
- * "input", "result", "params", "config", "input_schema", "output_schema" are embedded as JSON
+ * "input", "result", "params", "config", "input_schema", "output_schema", "output", "map" and
+ * "default" are embedded as JSON
  * (empty ones as null); binary strings become lower-case hexadecimal. 0, PO_EPROTO, PO_ENOMEM,
  * PO_ETOOBIG. */
 int po__spec_json_from_mp(struct po__buf *out, const void *data, size_t len);

@@ -108,11 +108,11 @@ class Validate(unittest.TestCase):
                 self.assertEqual(len(lines), 5)
 
     def test_problems_as_json(self):
-        ran = poctl("pipeline", "validate", "-", "-o", "json", stdin='{"name": "p", "steps": []}')
+        ran = poctl("pipeline", "validate", "-", "-o", "json", stdin='{"steps": []}')
         self.assertEqual((ran.returncode, ran.stderr), (2, ""))
         self.assertEqual(json.loads(ran.stdout), {"valid": False, "problems": [
-            "(standard input):1:15: /steps: is empty; it needs at least one entry",
-            '(standard input):1:1: the key "start_node" is missing; it must be a string']})
+            "(standard input):1:2: /steps: is empty; it needs at least one entry",
+            '(standard input):1:1: the key "name" is missing; it must be a string']})
 
     def test_an_empty_file(self):
         for command in ("validate", "define"):

@@ -128,7 +128,7 @@ static void test_refusals(void **state)
     o = opts(1, NULL);
     o.pipeline = "{\"name\": \"p\"}";
     o.pipeline_len = strlen(o.pipeline);
-    refused(o, PO_EINVAL, "start_node");
+    refused(o, PO_EINVAL, "the key \"steps\" is missing");
     o = opts(1, NULL);
     o.params = "{";
     refused(o, PO_EINVAL, "params");

@@ -115,16 +115,29 @@ static void every_problem_is_listed_with_its_place(void **state)
         "]}",
         "p.json:1:2: /name: is empty; give it a value\n"
         "p.json:1:14: /start: unknown key \"start\"; did you mean \"start_node\"?\n"
-        "p.json:1:1: the key \"start_node\" is missing; it must be a string\n"
         "p.json:3:41: /steps/0/timout_ms: unknown key \"timout_ms\"; did you mean \"timeout_ms\"?\n"
-        "p.json:3:17: /steps/0/capability: \"Ingest\" is not a capability; write \"verb:name\", "
-        "each "
-        "part of a-z, 0-9, '.', '_' and '-'\n"
+        "p.json:3:17: /steps/0/capability: \"Ingest\" is neither a capability nor an alias; write "
+        "\"verb:name\", or add \"Ingest\" to service_registry\n"
         "p.json:4:4: /steps/1/capability: must be a string, not an integer\n"
         "p.json:4:21: /steps/1/timeout_ms: is 5; must be 100 to 86400000\n"
         "p.json:4:38: /steps/1/attempts_max: must be an integer, not a number with a fraction or "
         "exponent\n"
         "p.json:4:3: /steps/1: the key \"name\" is missing; it must be a string");
+}
+
+static void chains_are_told_what_graphs_have(void **state)
+{
+    (void)state;
+    expect("{\"name\": \"p\", \"start_node\": \"a\", \"steps\": [\n"
+           "  {\"name\": \"a\", \"capability\": \"Ingest\", \"depend_on\": []},\n"
+           "  {\"name\": \"b\"}]}",
+           "p.json:2:41: /steps/0/depend_on: unknown key \"depend_on\"; did you mean "
+           "\"depends_on\"?\n"
+           "p.json:2:17: /steps/0/capability: \"Ingest\" is not a capability; write "
+           "\"verb:name\", each part of a-z, 0-9, '.', '_' and '-'\n"
+           "p.json:3:3: /steps/1: the key \"capability\" is missing; it must be a string\n"
+           "p.json:3:3: /steps/1: step \"b\" can never run: no path leads to it from start_node "
+           "\"a\"; link it or remove it");
 }
 
 #define STEP(name, next)   "{\"name\":\"" name "\",\"capability\":\"v:n\"" next "}"
@@ -346,6 +359,7 @@ int main(void)
         cmocka_unit_test(syntax_errors_have_line_and_column),
         cmocka_unit_test(deep_and_large_documents_are_refused),
         cmocka_unit_test(every_problem_is_listed_with_its_place),
+        cmocka_unit_test(chains_are_told_what_graphs_have),
         cmocka_unit_test(references_must_name_steps),
         cmocka_unit_test(the_shape_must_be_a_chain),
         cmocka_unit_test(problems_are_bounded_and_one_line_each),
