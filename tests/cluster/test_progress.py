@@ -35,6 +35,7 @@ class Progress(harness.ClusterCase):
             return shown if shown["progress"] == 400 else None
 
         self.assertEqual(harness.wait_until(told, what="40 %")["checkpoint_bytes"], 1)
+        self.assertRegex(self.cluster.poctl_text("task", "show", str(task)), r"(?m)^progress: 40\.0 %\ncheckpoint: 1 bytes$")
         self.gate.touch()
         self.check_parts(self.wait_task(task, "succeeded", "failed"))
 

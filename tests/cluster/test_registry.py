@@ -91,6 +91,9 @@ class Registry(Platform):
         self.assertEqual([name for name, c in listed.items() if c["requires_gpu"]], [IMAGES])
         self.assertEqual({(k["version"], k["requires_gpu"], k["workers"]) for k in listed[IMAGES]["kinds"]},
                          {("1.0.0", False, 1), ("1.0.0", True, 1)})
+        table = self.cluster.poctl_text("capabilities")
+        self.assertRegex(table, rf"(?m)^{IMAGES} +1\.0\.0 +2 +2 +20 +20 +0 +0 +yes$")
+        self.assertRegex(table, r"(?m)^greet:hello_world +1\.0\.0 +1 +1 +10 +10 +0 +0 +no$")
         table = self.cluster.poctl_text("workers")
         for worker in WORKERS:
             self.assertRegex(table, rf"(?m)^{worker['worker_id']} +online ")
