@@ -64,11 +64,11 @@ static void read_line(struct progress *p, const char *text, size_t len)
     if (root && d.count == 0) {
         p->said(p->arg, &line);
     } else {
-        size_t first = d.problems.len ? strcspn((char *)d.problems.data, "\n") : 0;
         po__buf_append(&d.problems, "", 1);
-        if (first)
-            d.problems.data[first] = '\0';
-        p->wrong(p->arg, p->lines, d.problems.err ? "out of memory" : (char *)d.problems.data);
+        char *why = (char *)d.problems.data;
+        if (!d.problems.err)
+            why[strcspn(why, "\n")] = '\0'; /* the first of them is enough */
+        p->wrong(p->arg, p->lines, d.problems.err ? "out of memory" : why);
     }
     free(keep);
     json_decref(root);
