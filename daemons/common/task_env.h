@@ -8,7 +8,9 @@
     X(ATTEMPT, "PO_ATTEMPT")                                                                       \
     X(FENCING_TOKEN, "PO_FENCING_TOKEN")                                                           \
     X(CAPABILITY, "PO_CAPABILITY")                                                                 \
-    X(WORKER_ID, "PO_WORKER_ID")
+    X(WORKER_ID, "PO_WORKER_ID")                                                                   \
+    X(PROGRESS_FD, "PO_PROGRESS_FD")                                                               \
+    X(CHECKPOINT, "PO_CHECKPOINT")
 
 enum task_env {
 #define X(id, name) TASK_ENV_##id,

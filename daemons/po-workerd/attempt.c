@@ -3,11 +3,16 @@
 #include <pipeorch/client.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "../common/logging.h"
 #include "base/alloc.h"
+#include "progress.h"
+#include "spawn.h"
 #include "verdict.h"
 
 /* The lease must outlive the killing of a command that ran out of time, or the report of the
@@ -20,8 +25,21 @@ static atomic_bool shutting_down;
 
 struct attempt {
     po_task *task;
+    const struct command *command;
+    uint64_t began_ms;
+    uint64_t limit_ms;  /* from there on, without the margin */
+    uint64_t extend_ms; /* asked for since it was last looked; 0: nothing */
     bool own_limit; /* the capability's limit is the smaller one, the lease lasts longer anyway */
+    bool complained;
+    struct progress progress;
 };
+
+static uint64_t now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
 
 void attempt_shut_down(void)
 {
@@ -41,6 +59,54 @@ static void timed_out(void *arg)
     const struct attempt *a = arg;
     if (!a->own_limit) /* should the lease be lost already, the cluster requeues the task itself */
         po_task_extend(a->task, KILLING_MS);
+}
+
+/* ---- how far it is ---- */
+
+/* How long the command may run from now on, gone_ms after its start, its lease lasting lease_ms
+ * more. */
+static uint64_t time_limit(struct attempt *a, uint64_t gone_ms, uint64_t lease_ms)
+{
+    uint64_t margin = lease_ms / 20 < TIMEOUT_MARGIN_MAX_MS ? lease_ms / 20 : TIMEOUT_MARGIN_MAX_MS;
+    uint64_t own = a->command->timeout_ms, own_left = own > gone_ms ? own - gone_ms : 1;
+    a->own_limit = own && own_left < lease_ms - margin;
+    a->limit_ms = a->own_limit ? own : gone_ms + lease_ms;
+    return a->own_limit ? own_left : lease_ms - margin;
+}
+
+static void on_wrong_line(void *arg, unsigned number, const char *why)
+{
+    struct attempt *a = arg;
+    if (a->complained) /* one command in a loop must not fill the log */
+        return;
+    a->complained = true;
+    po__warn(logging(), "workerd.progress",
+             "%s task %llu attempt %u: line %u of its progress is ignored, and others like it: "
+             "%.512s",
+             po_task_capability(a->task), (unsigned long long)po_task_id(a->task),
+             po_task_attempt(a->task), number, why);
+}
+
+static void on_line(void *arg, const struct progress_line *line)
+{
+    struct attempt *a = arg;
+    int rv = 0;
+    if (line->extend_ms) {
+        rv = po_task_extend(a->task, line->extend_ms);
+        a->extend_ms = rv ? a->extend_ms : line->extend_ms;
+    }
+    if (!rv && (line->thousandths != PO_PROGRESS_UNCHANGED || line->checkpoint))
+        rv = po_task_checkpoint(a->task, line->thousandths, line->checkpoint, line->checkpoint_len);
+    if (rv)
+        on_wrong_line(a, a->progress.lines, po_strerror(rv));
+}
+
+static uint64_t on_progress(void *arg, const char *data, size_t len)
+{
+    struct attempt *a = arg;
+    a->extend_ms = 0;
+    progress_feed(&a->progress, data, len);
+    return a->extend_ms ? time_limit(a, now_ms() - a->began_ms, a->extend_ms) : 0;
 }
 
 /* ---- the answer ---- */
@@ -88,8 +154,10 @@ __attribute__((format(printf, 3, 4))) static void put(struct environment *e, enu
     e->list[e->count++] = value;
 }
 
+/* checkpoint: a descriptor of ours, or -1. Its file has a name that any process of this user can
+ * open, however many processes stand between the command and who reads it. */
 static bool build_environment(struct environment *e, const struct attempt_context *c,
-                              const po_task *task)
+                              const po_task *task, int checkpoint)
 {
     e->count = c->command->envp_count;
     e->list = po__calloc(e->count + TASK_ENV_COUNT + 1, sizeof *e->list);
@@ -101,15 +169,12 @@ static bool build_environment(struct environment *e, const struct attempt_contex
     put(e, TASK_ENV_FENCING_TOKEN, "%llu", (unsigned long long)po_task_token(task));
     put(e, TASK_ENV_CAPABILITY, "%s", po_task_capability(task));
     put(e, TASK_ENV_WORKER_ID, "%s", c->worker_id);
+    put(e, TASK_ENV_PROGRESS_FD, "%d", SPAWN_PROGRESS_FD);
+    if (checkpoint >= 0)
+        put(e, TASK_ENV_CHECKPOINT, "/proc/%d/fd/%d", (int)getpid(), checkpoint);
+    else
+        put(e, TASK_ENV_CHECKPOINT, "/dev/null");
     return true;
-}
-
-static uint32_t time_limit(struct attempt *a, const struct command *command)
-{
-    uint32_t lease = po_task_timeout_ms(a->task);
-    uint32_t margin = lease / 20 < TIMEOUT_MARGIN_MAX_MS ? lease / 20 : TIMEOUT_MARGIN_MAX_MS;
-    a->own_limit = command->timeout_ms && command->timeout_ms < lease - margin;
-    return a->own_limit ? command->timeout_ms : lease - margin;
 }
 
 static void log_end(const po_task *task, const struct attempt_context *c, enum verdict verdict,
@@ -122,33 +187,57 @@ static void log_end(const po_task *task, const struct attempt_context *c, enum v
             *error ? ": " : "", error);
 }
 
-void attempt_handle(void *arg, po_task *task)
+static void run(struct attempt *a, const struct attempt_context *c, char *const *envp)
 {
-    const struct attempt_context *c = arg;
-    struct attempt a = {.task = task};
-    struct environment env;
-    if (!build_environment(&env, c, task)) {
-        answer(task, VERDICT_RETRY, NULL, "the worker is out of memory");
-        return;
-    }
     struct runner_spec spec = {
         .argv = c->command->argv,
-        .envp = env.list,
+        .envp = envp,
         .cwd = c->command->cwd,
         .output_max_bytes = PO_PAYLOAD_MAX_BYTES,
-        .timeout_ms = time_limit(&a, c->command),
+        .timeout_ms = (uint32_t)time_limit(a, 0, po_task_timeout_ms(a->task)),
         .stop = should_stop,
         .timed_out = timed_out,
-        .arg = &a,
+        .progress = on_progress,
+        .arg = a,
     };
-    spec.input = po_task_input(task, &spec.input_len);
-    uint32_t limit_ms = a.own_limit ? c->command->timeout_ms : po_task_timeout_ms(task);
+    spec.input = po_task_input(a->task, &spec.input_len);
     struct runner_result result;
     char error[PO_ERROR_TEXT_MAX_BYTES + 1];
     runner_run(&spec, &result);
-    enum verdict verdict = verdict_of(&result, c->command, limit_ms, error);
-    log_end(task, c, verdict, error);
-    answer(task, verdict, &result.output, error);
+    progress_end(&a->progress);
+    enum verdict verdict = verdict_of(&result, c->command, a->limit_ms, error);
+    log_end(a->task, c, verdict, error);
+    answer(a->task, verdict, &result.output, error);
     runner_result_fini(&result);
+}
+
+/* What an earlier attempt left, as a file: *fd is -1 if that is nothing. */
+static bool open_checkpoint(const po_task *task, int *fd)
+{
+    size_t len;
+    const void *left = po_task_checkpoint_data(task, &len);
+    *fd = left ? progress_checkpoint_file(left, len) : -1;
+    return !left || *fd >= 0;
+}
+
+void attempt_handle(void *arg, po_task *task)
+{
+    const struct attempt_context *c = arg;
+    struct attempt a = {.task = task, .command = c->command, .began_ms = now_ms()};
+    struct environment env = {.list = NULL};
+    int checkpoint = -1;
+    a.progress = (struct progress){.said = on_line, .wrong = on_wrong_line, .arg = &a};
+    if (!open_checkpoint(task, &checkpoint)) {
+        char why[128];
+        snprintf(why, sizeof why, "the worker cannot hand the checkpoint on: %s", strerror(errno));
+        answer(task, VERDICT_RETRY, NULL, why);
+        return;
+    }
+    if (build_environment(&env, c, task, checkpoint))
+        run(&a, c, env.list);
+    else
+        answer(task, VERDICT_RETRY, NULL, "the worker is out of memory");
+    if (checkpoint >= 0)
+        close(checkpoint);
     po__free(env.list);
 }

@@ -120,28 +120,32 @@ static void keep_error(struct runner_result *res, const char *data, size_t len)
     res->err_len += len;
 }
 
-/* What is there now from one output; closes it at its end. */
+static void hear(struct run *r, const char *data, size_t len)
+{
+    uint64_t more_ms = r->spec->progress(r->spec->arg, data, len);
+    if (more_ms && r->phase == RUNNING)
+        r->next_ms = now_ms() + more_ms;
+}
+
+/* One read of what is there now from one output; closes it at its end. Poll says when there is
+ * more: a chatty process must not keep us from the clock. */
 static void drain(struct run *r, int *fd)
 {
     char chunk[CHUNK_BYTES];
-    while (*fd >= 0) {
-        ssize_t n = read(*fd, chunk, sizeof chunk);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
-            return;
-        if (n <= 0) {
-            close_fd(fd);
-            return;
-        }
-        if (fd == &r->child.out)
-            keep_output(r, chunk, (size_t)n);
-        else
-            keep_error(r->result, chunk, (size_t)n);
-        if ((size_t)n < sizeof chunk)
-            return; /* poll says when there is more; a chatty process must not keep us from the
-                       clock */
-    }
+    ssize_t n;
+    do
+        n = read(*fd, chunk, sizeof chunk);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN)
+        return;
+    if (n <= 0)
+        close_fd(fd);
+    else if (fd == &r->child.out)
+        keep_output(r, chunk, (size_t)n);
+    else if (fd == &r->child.err)
+        keep_error(r->result, chunk, (size_t)n);
+    else
+        hear(r, chunk, (size_t)n);
 }
 
 static void on_exit_of_child(struct run *r)
@@ -198,13 +202,12 @@ static int wait_ms(const struct run *r)
 
 static void turn(struct run *r)
 {
-    struct pollfd fds[4] = {
+    struct pollfd fds[5] = {
         {.fd = r->child.in, .events = POLLOUT}, /* poll ignores negative descriptors */
-        {.fd = r->child.out, .events = POLLIN},
-        {.fd = r->child.err, .events = POLLIN},
-        {.fd = r->child.pidfd, .events = POLLIN},
+        {.fd = r->child.out, .events = POLLIN},   {.fd = r->child.err, .events = POLLIN},
+        {.fd = r->child.pidfd, .events = POLLIN}, {.fd = r->child.progress, .events = POLLIN},
     };
-    int n = poll(fds, 4, wait_ms(r));
+    int n = poll(fds, 5, wait_ms(r));
     if (n > 0) {
         if (fds[0].revents)
             feed(r);
@@ -212,6 +215,8 @@ static void turn(struct run *r)
             drain(r, &r->child.out);
         if (fds[2].revents)
             drain(r, &r->child.err);
+        if (fds[4].revents)
+            drain(r, &r->child.progress);
     }
     if (r->phase != EXITED && (r->child.pidfd < 0 || (n > 0 && fds[3].revents)))
         on_exit_of_child(r);
@@ -223,7 +228,8 @@ void runner_run(const struct runner_spec *spec, struct runner_result *result)
     struct run r = {.spec = spec, .result = result, .phase = RUNNING};
     *result = (struct runner_result){.end = RUNNER_NOT_STARTED};
     po__buf_init(&result->output, spec->output_max_bytes);
-    result->code = spawn(&r.child, spec->argv, spec->envp, spec->cwd, &result->what);
+    result->code =
+        spawn(&r.child, spec->argv, spec->envp, spec->cwd, spec->progress != NULL, &result->what);
     if (result->code)
         return;
     r.next_ms = now_ms() + spec->timeout_ms;
@@ -231,6 +237,9 @@ void runner_run(const struct runner_spec *spec, struct runner_result *result)
         close_fd(&r.child.in);
     while (r.phase != EXITED || r.child.out >= 0 || r.child.err >= 0)
         turn(&r);
+    if (r.child.progress >= 0) /* all that the command can have left in the pipe */
+        drain(&r, &r.child.progress);
+    close_fd(&r.child.progress);
     guard_remove(r.child.pid);
     while (waitpid(r.child.pid, NULL, 0) < 0 && errno == EINTR)
         ;

@@ -30,6 +30,9 @@ struct runner_spec {
     uint32_t timeout_ms;
     enum runner_stop (*stop)(void *arg); /* NULL: never */
     void (*timed_out)(void *arg); /* called once, before the command is told; NULL: not wanted */
+    /* What the command wrote to SPAWN_PROGRESS_FD, in pieces; also while it is being ended. Returns
+     * how long it may run from now on, in ms, 0: as before. NULL: it has no such descriptor. */
+    uint64_t (*progress)(void *arg, const char *data, size_t len);
     void *arg;
 };
 

@@ -27,7 +27,7 @@ struct report {
 
 /* The pipes of one start; [0] is read from, [1] written to. */
 struct pipes {
-    int in[2], out[2], err[2], report[2];
+    int in[2], out[2], err[2], progress[2], report[2];
 };
 
 static void close_if(int *fd)
@@ -48,14 +48,15 @@ static void pipes_close(struct pipes *p)
     close_pair(p->in);
     close_pair(p->out);
     close_pair(p->err);
+    close_pair(p->progress);
     close_pair(p->report);
 }
 
-static int pipes_open(struct pipes *p)
+static int pipes_open(struct pipes *p, bool progress)
 {
-    *p = (struct pipes){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
+    *p = (struct pipes){{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
     if (pipe2(p->in, O_CLOEXEC) || pipe2(p->out, O_CLOEXEC) || pipe2(p->err, O_CLOEXEC) ||
-        pipe2(p->report, O_CLOEXEC)) {
+        (progress && pipe2(p->progress, O_CLOEXEC)) || pipe2(p->report, O_CLOEXEC)) {
         int error = errno;
         pipes_close(p);
         return error;
@@ -71,11 +72,11 @@ _Noreturn static void child_fail(int report, enum step step)
     _exit(127);
 }
 
-/* A descriptor that must become 0..2 may sit there already or on another's place: move all out of
+/* A descriptor that must become 0..3 may sit there already or on another's place: move all out of
  * the way first. */
 static int out_of_the_way(int fd)
 {
-    return fd > STDERR_FILENO ? fd : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    return fd > SPAWN_PROGRESS_FD ? fd : fcntl(fd, F_DUPFD_CLOEXEC, SPAWN_PROGRESS_FD + 1);
 }
 
 static int default_signals(void)
@@ -95,7 +96,9 @@ _Noreturn static void child(const struct pipes *p, pid_t parent, char *const *ar
     int report = out_of_the_way(p->report[1]);
     int in = out_of_the_way(p->in[0]), out = out_of_the_way(p->out[1]);
     int err = out_of_the_way(p->err[1]);
-    if (report < 0 || in < 0 || out < 0 || err < 0 || setpgid(0, 0))
+    bool tells = p->progress[1] >= 0;
+    int progress = tells ? out_of_the_way(p->progress[1]) : -1;
+    if (report < 0 || in < 0 || out < 0 || err < 0 || (tells && progress < 0) || setpgid(0, 0))
         child_fail(report, STEP_SETUP);
     guard_add(getpid());
     if (prctl(PR_SET_PDEATHSIG, SIGKILL))
@@ -103,11 +106,12 @@ _Noreturn static void child(const struct pipes *p, pid_t parent, char *const *ar
     if (getppid() != parent) /* it died before the line above */
         _exit(127);
     if (dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
-        dup2(err, STDERR_FILENO) < 0 || default_signals())
+        dup2(err, STDERR_FILENO) < 0 || (tells && dup2(progress, SPAWN_PROGRESS_FD) < 0) ||
+        default_signals())
         child_fail(report, STEP_SETUP);
     if (cwd && chdir(cwd))
         child_fail(report, STEP_CWD);
-    close_range(STDERR_FILENO + 1, ~0u,
+    close_range(tells ? SPAWN_PROGRESS_FD + 1 : STDERR_FILENO + 1, ~0u,
                 CLOSE_RANGE_CLOEXEC); /* whatever a library forgot to mark */
     environ = (char **)envp;          /* execvp searches the PATH that the command is given */
     execvp(argv[0], argv);
@@ -145,13 +149,13 @@ static int take(int *fd)
     return taken;
 }
 
-int spawn(struct spawned *c, char *const *argv, char *const *envp, const char *cwd,
+int spawn(struct spawned *c, char *const *argv, char *const *envp, const char *cwd, bool progress,
           const char **what)
 {
     struct pipes p;
     sigset_t all, before;
     *what = "opening pipes";
-    int error = pipes_open(&p);
+    int error = pipes_open(&p, progress);
     if (error)
         return error;
     pid_t parent = getpid();
@@ -169,6 +173,7 @@ int spawn(struct spawned *c, char *const *argv, char *const *envp, const char *c
     close_if(&p.in[0]);
     close_if(&p.out[1]);
     close_if(&p.err[1]);
+    close_if(&p.progress[1]);
     close_if(&p.report[1]);
     error = await_exec(p.report[0], what);
     if (error)
@@ -182,9 +187,12 @@ int spawn(struct spawned *c, char *const *argv, char *const *envp, const char *c
     nonblocking(p.in[1]);
     nonblocking(p.out[0]);
     nonblocking(p.err[0]);
+    if (progress)
+        nonblocking(p.progress[0]);
     c->in = take(&p.in[1]);
     c->out = take(&p.out[0]);
     c->err = take(&p.err[0]);
+    c->progress = take(&p.progress[0]);
     pipes_close(&p);
     return 0;
 err_after_fork:

@@ -75,7 +75,7 @@ static enum verdict judge_output(const struct runner_result *r, char *error)
 }
 
 enum verdict verdict_of(const struct runner_result *r, const struct command *command,
-                        uint32_t limit_ms, char error[PO_ERROR_TEXT_MAX_BYTES + 1])
+                        uint64_t limit_ms, char error[PO_ERROR_TEXT_MAX_BYTES + 1])
 {
     enum verdict verdict = VERDICT_RETRY;
     error[0] = '\0';
@@ -95,7 +95,8 @@ enum verdict verdict_of(const struct runner_result *r, const struct command *com
         break;
     case RUNNER_TIMED_OUT:
         snprintf(error, PO_ERROR_TEXT_MAX_BYTES,
-                 "took longer than its limit of %u ms and was killed", limit_ms);
+                 "took longer than its limit of %llu ms and was killed",
+                 (unsigned long long)limit_ms);
         break;
     case RUNNER_STOPPED:
         snprintf(error, PO_ERROR_TEXT_MAX_BYTES, "%s",

@@ -15,6 +15,6 @@ enum verdict {
 /* error: empty for success, else UTF-8 that ends with the end of standard error. limit_ms: for
  * the text. */
 enum verdict verdict_of(const struct runner_result *result, const struct command *command,
-                        uint32_t limit_ms, char error[PO_ERROR_TEXT_MAX_BYTES + 1]);
+                        uint64_t limit_ms, char error[PO_ERROR_TEXT_MAX_BYTES + 1]);
 
 #endif

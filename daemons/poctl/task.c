@@ -24,6 +24,20 @@ static void task_row(struct table *t, const json_t *task)
 
 static const char heads[] = "TASK|CAPABILITY|STATE|WORKER|ZONE|ATTEMPTS|MS|RUN";
 
+/* How far it is, until it is there. */
+static void print_progress(const json_t *task)
+{
+    const json_t *progress = json_object_get(task, "progress");
+    long long thousandths = (long long)json_integer_value(progress);
+    long long bytes = (long long)number_of(task, "checkpoint_bytes");
+    if (strcmp(text_of(task, "state"), "succeeded") == 0)
+        return;
+    if (json_is_integer(progress))
+        printf("progress: %lld.%lld %%\n", thousandths / 10, thousandths % 10);
+    if (bytes)
+        printf("checkpoint: %lld bytes\n", bytes);
+}
+
 static int print_task(const struct ctl *ctl, const json_t *task)
 {
     struct table t;
@@ -32,6 +46,7 @@ static int print_task(const struct ctl *ctl, const json_t *task)
     table_open(&t, heads);
     task_row(&t, task);
     int rv = table_close(&t, stdout);
+    print_progress(task);
     print_value("input", json_object_get(task, "input"));
     print_value("result", json_object_get(task, "result"));
     return ctl_out(ctl, rv);
@@ -324,7 +339,8 @@ const struct verb task_verbs[] = {
      "until a worker offers the capability. With --wait, wait for the end and show the outcome; "
      "the exit code is 1 if the task did not succeed.",
      submit},
-    {"task show", "ID", "stale", "Show one task with its input and its result or error.", show},
+    {"task show", "ID", "stale",
+     "Show one task with its progress, its input and its result or error.", show},
     {"task wait", "ID", "",
      "Wait until the task has ended and show it. The exit code is 1 if it did not succeed.",
      wait_task},

@@ -74,6 +74,7 @@ struct po__outcome_out {
     struct po__list link; /* plane->done or poll->sent */
     struct po_task *task; /* NULL: EXTEND, CHECKPOINT */
     uint64_t task_id, token;
+    uint32_t life; /* the task's */
     uint32_t kind; /* PO__DONE_* */
     uint64_t flag;
     size_t len;
@@ -87,6 +88,7 @@ struct po_task {
     int state;
     atomic_int cancelled;
     uint64_t id, token;
+    uint32_t life; /* of the plane, when the task came */
     uint32_t attempt, timeout_ms;
     uint64_t renew_ms; /* QUEUED: when to ask for more time, if its slot is the other plane's */
     bool renewed;
@@ -137,7 +139,8 @@ struct po__plane {
     int fatal; /* code that makes going on with this plane useless */
     char fatal_message[PO__WORKER_MESSAGE_BYTES];
 
-    struct po__tree tasks;     /* in hand, by token */
+    uint32_t life; /* counts how often the plane had forgotten us; it may number anew then */
+    struct po__tree tasks;     /* in hand, by life and token */
     unsigned in_handler_count; /* a handler, or whoever it gave them to, has them */
     unsigned unanswered_count; /* those and the queued ones: slots taken */
     struct po__list done;      /* outcomes to be sent */
@@ -273,6 +276,7 @@ uint64_t po__worker_keep_leases(struct po_worker *w);
 /* worker_task.c; all with the lock */
 int po__worker_take(struct po__plane *p, const struct po__task_offer *offer); /* 0, PO_ENOMEM */
 void po__worker_revoke(struct po__plane *p, uint64_t token);
+void po__worker_disown(struct po__plane *p);
 void po__worker_outcome_over(struct po__outcome_out *o); /* accepted or refused: forget it */
 struct po_task *po__worker_find(struct po__plane *p, uint64_t token);
 void po__worker_forget_all(struct po__plane *p);

@@ -199,6 +199,7 @@ void po__plane_unknown(struct po__plane *p)
     if (p->phase == PO__PLANE_SERVE) {
         po__info(&w->log, "worker.unknown", "%s does not know worker %s", p->what, w->id);
         p->register_ms = 0;
+        po__worker_disown(p);
         po__fsm_move(&p->phase, PO__PLANE_REGISTER, allowed);
     } else if (p->phase == PO__PLANE_DRAIN) {
         po__plane_left(p); /* nobody waits for the answers, and there is nothing to deregister */

@@ -33,6 +33,10 @@ static uint32_t load(struct po__plane *p, struct po__poll *poll)
     size_t bytes = 0;
     while (count < p->worker->batch_max && (l = po__list_first(&p->done))) {
         struct po__outcome_out *o = po__container_of(l, struct po__outcome_out, link);
+        if (o->life != p->life) { /* for a cluster that is no more */
+            po__worker_outcome_over(o);
+            continue;
+        }
         if (count && bytes + o->len > PO__WORKER_DONE_MAX_BYTES)
             break;
         po__list_remove(l);
@@ -69,11 +73,22 @@ static void encode_done(struct po__buf *b, const struct po__poll *poll, uint32_t
     }
 }
 
+/* The first task of this life; those of earlier ones come before it. */
+static struct po__tree_node *first_held(const struct po__plane *p, uint32_t *count)
+{
+    struct po__tree_node *n = po__tree_first(&p->tasks);
+    *count = (uint32_t)p->tasks.count;
+    for (; n && po__container_of(n, struct po_task, by_token)->life != p->life; --*count)
+        n = po__tree_next(n);
+    return n;
+}
+
 static void encode_held(struct po__buf *b, const struct po__plane *p, bool resync)
 {
-    po__mpw_array(b, resync ? (uint32_t)p->tasks.count : 0);
-    for (struct po__tree_node *n = resync ? po__tree_first(&p->tasks) : NULL; n;
-         n = po__tree_next(n))
+    uint32_t count;
+    struct po__tree_node *n = first_held(p, &count);
+    po__mpw_array(b, resync ? count : 0);
+    for (; resync && n; n = po__tree_next(n))
         po__mpw_uint(b, po__container_of(n, struct po_task, by_token)->token);
 }
 
@@ -186,7 +201,8 @@ static bool undecided(int code)
 
 static void on_verdict(struct po__plane *p, struct po__outcome_out *o, int code)
 {
-    if (code == PO_ESTALE && (o->kind == PO__DONE_EXTEND || o->kind == PO__DONE_CHECKPOINT))
+    if (code == PO_ESTALE && o->life == p->life &&
+        (o->kind == PO__DONE_EXTEND || o->kind == PO__DONE_CHECKPOINT))
         po__worker_revoke(p, o->token);
     if (code)
         po__info(&p->worker->log, "worker.refused", "%s of task %llu (token %llu) was refused: %s",
@@ -201,6 +217,7 @@ static void on_verdict(struct po__plane *p, struct po__outcome_out *o, int code)
 static void read_verdicts(struct po__plane *p, struct po__poll *poll, struct po__mpr *r)
 {
     struct po__list again;
+    bool unread = false; /* it does not know checkpoints, and read nothing behind the first */
     uint32_t count = po__mpr_array(r, PO__POLL_TASKS_MAX);
     po__list_init(&again);
     for (uint32_t i = 0; i < count && !r->err; i++) {
@@ -208,10 +225,13 @@ static void read_verdicts(struct po__plane *p, struct po__poll *poll, struct po_
         struct po__list *l = r->err ? NULL : po__list_pop(&poll->sent);
         if (!l)
             break;
-        if (undecided(code))
+        struct po__outcome_out *o = po__container_of(l, struct po__outcome_out, link);
+        if (undecided(code) || (unread && o->kind != PO__DONE_CHECKPOINT)) {
             po__list_push(&again, l);
-        else
-            on_verdict(p, po__container_of(l, struct po__outcome_out, link), code);
+        } else {
+            unread = unread || (code == PO_EPROTO && o->kind == PO__DONE_CHECKPOINT);
+            on_verdict(p, o, code);
+        }
     }
     if (!po__list_empty(&again))
         p->poll_at_ms = po__worker_now_ms() + PO__WORKER_RETRY_MS;

@@ -27,23 +27,38 @@ const uint32_t po__task_moves[] = {
 
 /* ---- the table of tasks ---- */
 
+struct key {
+    uint32_t life;
+    uint64_t token;
+};
+
+static int cmp_keys(struct key x, struct key y)
+{
+    if (x.life != y.life)
+        return x.life < y.life ? -1 : 1;
+    return x.token < y.token ? -1 : x.token > y.token;
+}
+
+static struct key key_of(const struct po__tree_node *n)
+{
+    const struct po_task *t = po__container_of(n, struct po_task, by_token);
+    return (struct key){t->life, t->token};
+}
+
 static int cmp_token(const struct po__tree_node *a, const struct po__tree_node *b)
 {
-    uint64_t x = po__container_of(a, struct po_task, by_token)->token;
-    uint64_t y = po__container_of(b, struct po_task, by_token)->token;
-    return x < y ? -1 : x > y;
+    return cmp_keys(key_of(a), key_of(b));
 }
 
 static int cmp_key(const void *key, const struct po__tree_node *n)
 {
-    uint64_t x = *(const uint64_t *)key;
-    uint64_t y = po__container_of(n, struct po_task, by_token)->token;
-    return x < y ? -1 : x > y;
+    return cmp_keys(*(const struct key *)key, key_of(n));
 }
 
 struct po_task *po__worker_find(struct po__plane *p, uint64_t token)
 {
-    struct po__tree_node *n = po__tree_find(&p->tasks, &token, cmp_key);
+    struct key key = {p->life, token};
+    struct po__tree_node *n = po__tree_find(&p->tasks, &key, cmp_key);
     return n ? po__container_of(n, struct po_task, by_token) : NULL;
 }
 
@@ -102,6 +117,7 @@ int po__worker_take(struct po__plane *p, const struct po__task_offer *offer)
     t->state = PO__TASK_QUEUED;
     t->id = offer->task_id;
     t->token = offer->token;
+    t->life = p->life;
     t->attempt = offer->attempt;
     t->timeout_ms = offer->timeout_ms;
     t->renew_ms = po__worker_now_ms() + t->timeout_ms / 2;
@@ -115,16 +131,35 @@ int po__worker_take(struct po__plane *p, const struct po__task_offer *offer)
     return 0;
 }
 
-void po__worker_revoke(struct po__plane *p, uint64_t token)
+static void revoke(struct po_task *t)
 {
-    struct po_task *t = po__worker_find(p, token);
-    if (!t)
-        return;
-    po__info(&p->worker->log, "worker.revoked", "the lease of task %llu (token %llu) is lost",
-             (unsigned long long)t->id, (unsigned long long)token);
+    po__info(&t->plane->worker->log, "worker.revoked",
+             "the lease of task %llu (token %llu) is lost", (unsigned long long)t->id,
+             (unsigned long long)t->token);
     atomic_store(&t->cancelled, 1);
     if (t->state == PO__TASK_QUEUED)
         forget(t);
+}
+
+void po__worker_revoke(struct po__plane *p, uint64_t token)
+{
+    struct po_task *t = po__worker_find(p, token);
+    if (t)
+        revoke(t);
+}
+
+/* Who does not know us gave us no lease. If it was founded anew, its ids and tokens begin from
+ * the start, and it may soon give out one that is in hand here: that is another task. */
+void po__worker_disown(struct po__plane *p)
+{
+    struct po__tree_node *next;
+    for (struct po__tree_node *n = po__tree_first(&p->tasks); n; n = next) {
+        struct po_task *t = po__container_of(n, struct po_task, by_token);
+        next = po__tree_next(n);
+        if (t->life == p->life)
+            revoke(t);
+    }
+    p->life++;
 }
 
 void po__worker_outcome_over(struct po__outcome_out *o)
@@ -153,24 +188,32 @@ struct po__outcome_out *po__worker_outcome(const struct po_task *t, uint32_t kin
     struct po__outcome_out *o = po__malloc(sizeof *o + len);
     if (!o)
         return NULL;
-    *o = (struct po__outcome_out){
-        .task_id = t->id, .token = t->token, .kind = kind, .flag = flag, .len = len};
+    *o = (struct po__outcome_out){.task_id = t->id,
+                                  .token = t->token,
+                                  .life = t->life,
+                                  .kind = kind,
+                                  .flag = flag,
+                                  .len = len};
     po__list_init(&o->link);
     if (len)
         memcpy(o->payload, payload, len);
     return o;
 }
 
-/* Checkpoints stand behind everything else: a node that does not know them reads no further. */
-static bool is_checkpoint(const struct po__list *l)
+/* Checkpoints stand behind everything else: a node that does not know them reads no further. But
+ * the failure of an attempt stands behind its own checkpoint, or that would come too late for the
+ * next attempt; should the node not know it, the failure is told again (worker_poll.c). */
+static bool may_pass(const struct po__outcome_out *o, const struct po__list *l)
 {
-    return po__container_of(l, struct po__outcome_out, link)->kind == PO__DONE_CHECKPOINT;
+    const struct po__outcome_out *other = po__container_of(l, struct po__outcome_out, link);
+    return o->kind != PO__DONE_CHECKPOINT && other->kind == PO__DONE_CHECKPOINT &&
+           !(o->kind == PO__DONE_FAIL && o->token == other->token);
 }
 
 void po__worker_say(struct po__plane *p, struct po__outcome_out *o)
 {
     struct po__list *at = p->done.prev;
-    while (o->kind != PO__DONE_CHECKPOINT && at != &p->done && is_checkpoint(at))
+    while (at != &p->done && may_pass(o, at))
         at = at->prev;
     po__list_push(at->next, &o->link); /* behind `at` */
     po__worker_poll(p);
@@ -178,13 +221,14 @@ void po__worker_say(struct po__plane *p, struct po__outcome_out *o)
 }
 
 /* The one of that kind about that task that waits to be sent. */
-static struct po__outcome_out *waiting(struct po__plane *p, uint32_t kind, uint64_t token)
+static struct po__outcome_out *waiting(struct po__plane *p, uint32_t kind, uint64_t token,
+                                       uint32_t life)
 {
     struct po__list *it;
     po__list_each(it, &p->done)
     {
         struct po__outcome_out *o = po__container_of(it, struct po__outcome_out, link);
-        if (o->kind == kind && o->token == token)
+        if (o->kind == kind && o->token == token && o->life == life)
             return o;
     }
     return NULL;
@@ -192,7 +236,7 @@ static struct po__outcome_out *waiting(struct po__plane *p, uint32_t kind, uint6
 
 void po__worker_say_extend(struct po__plane *p, struct po__outcome_out *o)
 {
-    struct po__outcome_out *old = waiting(p, PO__DONE_EXTEND, o->token);
+    struct po__outcome_out *old = waiting(p, PO__DONE_EXTEND, o->token, o->life);
     if (old) {
         old->flag = o->flag;
         po__free(o);
@@ -208,7 +252,7 @@ static int answer(struct po_task *t, uint32_t kind, uint64_t flag, const void *p
 {
     struct po__plane *p = t->plane;
     struct po_worker *w = p->worker;
-    struct po__outcome_out *o = po__worker_outcome(t, kind, flag, payload, len);
+    struct po__outcome_out *o = po__worker_outcome(t, kind, flag, payload, len), *left;
     if (!o)
         return po__client_fail(PO_ENOMEM, "out of memory for the answer of task %llu; try again",
                                (unsigned long long)t->id);
@@ -217,6 +261,8 @@ static int answer(struct po_task *t, uint32_t kind, uint64_t flag, const void *p
     p->unanswered_count--;
     po__worker_release_slot(t);
     o->task = t;
+    if (kind == PO__DONE_COMPLETE && (left = waiting(p, PO__DONE_CHECKPOINT, t->token, t->life)))
+        po__worker_outcome_over(left); /* nobody goes on from there any more */
     po__free(t->input);
     t->input = NULL;
     if (atomic_load(&t->cancelled) || p->phase >= PO__PLANE_LEAVE)
@@ -294,7 +340,7 @@ int po_task_fail(po_task *task, const char *error, int retryable)
  * say. */
 static void say_checkpoint(struct po__plane *p, struct po__outcome_out *o)
 {
-    struct po__outcome_out *old = waiting(p, PO__DONE_CHECKPOINT, o->token);
+    struct po__outcome_out *old = waiting(p, PO__DONE_CHECKPOINT, o->token, o->life);
     if (old && old->flag & PO__DONE_HAS_DATA && !(o->flag & PO__DONE_HAS_DATA)) {
         old->flag = (o->flag & UINT16_MAX) | PO__DONE_HAS_DATA;
         po__free(o);

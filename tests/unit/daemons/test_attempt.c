@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,11 +22,15 @@ struct po_task {
     int looks_until_cancelled; /* 0: never */
     int looks;
     int complete_code; /* what po_task_complete returns */
+    const char *left;  /* by an earlier attempt */
     /* what the attempt did */
     unsigned answers;
     char result[4096], error[PO_ERROR_TEXT_MAX_BYTES + 1];
     int retryable;
     uint32_t extended_ms;
+    unsigned checkpoints;
+    uint32_t progress;
+    char checkpoint[256];
 };
 
 uint64_t po_task_id(const po_task *task)
@@ -94,6 +99,23 @@ int po_task_extend(po_task *task, uint32_t extend_ms)
     return 0;
 }
 
+int po_task_checkpoint(po_task *task, uint32_t progress, const void *data, size_t len)
+{
+    assert_int_equal(task->answers, 0);
+    task->checkpoints++;
+    if (progress != PO_PROGRESS_UNCHANGED)
+        task->progress = progress;
+    if (data)
+        snprintf(task->checkpoint, sizeof task->checkpoint, "%.*s", (int)len, (const char *)data);
+    return 0;
+}
+
+const void *po_task_checkpoint_data(const po_task *task, size_t *len)
+{
+    *len = task->left ? strlen(task->left) : 0;
+    return task->left;
+}
+
 static char *inherited[] = {(char *)"PATH=/usr/bin:/bin", (char *)"OWN=1"};
 
 static po_task run(const char *script, po_task task, uint32_t own_timeout_ms)
@@ -149,6 +171,58 @@ static void the_lease_is_held_while_an_overdue_command_is_killed(void **state)
     assert_int_equal(t.extended_ms, 0);
 }
 
+static void what_an_earlier_attempt_left_is_found(void **state)
+{
+    (void)state;
+    const char *script = "if [ -s \"$PO_CHECKPOINT\" ]; then sh -c 'cat $PO_CHECKPOINT 3>&-'; "
+                         "(echo x >$PO_CHECKPOINT) 2>/dev/null || true; else echo 0; fi";
+    po_task t = run(script, (po_task){.left = "{\"row\":400}"}, 0);
+    assert_string_equal(t.result, "{\"row\":400}");
+    t = run(script, (po_task){0}, 0);
+    assert_string_equal(t.result, "0\n");
+}
+
+static void progress_and_checkpoints_are_handed_on(void **state)
+{
+    (void)state;
+    po_task t =
+        run("echo '{\"progress\": 0.425, \"checkpoint\": {\"row\": 400}}' >&$PO_PROGRESS_FD; "
+            "exit 1",
+            (po_task){0}, 0);
+    assert_string_equal(t.error, "exit code 1");
+    assert_int_equal(t.progress, 425);
+    assert_string_equal(t.checkpoint, "{\"row\":400}");
+    /* What is wrong does not end the attempt; what follows is read. */
+    t = run("printf '{\"progress\": 2}\nnonsense\n{\"progress\":1}\n' >&$PO_PROGRESS_FD; echo 5",
+            (po_task){0}, 0);
+    assert_string_equal(t.result, "5\n");
+    assert_int_equal(t.checkpoints, 1);
+    assert_int_equal(t.progress, 1000);
+}
+
+static void a_command_may_leave_something_when_it_is_ended(void **state)
+{
+    (void)state;
+    po_task t = run("exec 2>/dev/null; trap 'echo {\\\"checkpoint\\\":7} >&3; exit 1' TERM; while "
+                    ":; do sleep 0.02; done",
+                    (po_task){.timeout_ms = 500}, 0);
+    assert_string_equal(t.error, "took longer than its limit of 500 ms and was killed");
+    assert_string_equal(t.checkpoint, "7");
+}
+
+static void a_command_gets_the_time_that_it_asks_for(void **state)
+{
+    (void)state;
+    po_task t = run("echo '{\"extend_ms\": 60000}' >&$PO_PROGRESS_FD; sleep 0.6; echo 1",
+                    (po_task){.timeout_ms = 400}, 0);
+    assert_string_equal(t.result, "1\n");
+    assert_int_equal(t.extended_ms, 60000);
+    /* The limit of the capability is its operator's word. */
+    t = run("echo '{\"extend_ms\": 60000}' >&$PO_PROGRESS_FD; exec sleep 1000",
+            (po_task){.timeout_ms = 60000}, 300);
+    assert_string_equal(t.error, "took longer than its limit of 300 ms and was killed");
+}
+
 static void a_cancelled_attempt_is_ended(void **state)
 {
     (void)state;
@@ -186,6 +260,10 @@ int main(void)
         cmocka_unit_test(input_environment_and_result),
         cmocka_unit_test(failures),
         cmocka_unit_test(the_lease_is_held_while_an_overdue_command_is_killed),
+        cmocka_unit_test(what_an_earlier_attempt_left_is_found),
+        cmocka_unit_test(progress_and_checkpoints_are_handed_on),
+        cmocka_unit_test(a_command_may_leave_something_when_it_is_ended),
+        cmocka_unit_test(a_command_gets_the_time_that_it_asks_for),
         cmocka_unit_test(a_cancelled_attempt_is_ended),
         cmocka_unit_test(a_result_that_cannot_be_sent_still_gives_an_answer),
         cmocka_unit_test(a_stop_hands_the_attempt_back),

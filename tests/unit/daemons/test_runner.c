@@ -201,6 +201,64 @@ static enum runner_stop stop_at_third_look(void *arg)
     return ++*(int *)arg >= 3 ? RUNNER_CANCELLED : RUNNER_GO_ON;
 }
 
+struct heard {
+    struct po__buf text;
+    uint64_t more_ms;
+};
+
+static uint64_t hear(void *arg, const char *data, size_t len)
+{
+    struct heard *h = arg;
+    po__buf_append(&h->text, data, len);
+    return h->more_ms;
+}
+
+static void progress_is_heard_to_the_end(void **state)
+{
+    (void)state;
+    struct runner_result r;
+    struct heard h = {.more_ms = 0};
+    struct runner_spec spec = {.progress = hear, .arg = &h};
+    run_with(spec, "echo one >&3; echo result; ls /proc/self/fd | wc -l; printf two >&3", &r);
+    assert_output(&r, "result\n5\n"); /* 0..3 and the one that ls reads */
+    assert_int_equal(h.text.len, 7);
+    assert_memory_equal(h.text.data, "one\ntwo", 7);
+    runner_result_fini(&r);
+    po__buf_fini(&h.text);
+    /* A process that left the group and holds the pipe is not waited for. */
+    run_with(spec, "setsid sh -c 'echo $$ >&3; exec sleep 1000' >/dev/null 2>&1 & sleep 0.3", &r);
+    assert_int_equal(r.end, RUNNER_EXITED);
+    po__buf_append(&h.text, "", 1);
+    assert_int_equal(kill(atoi((char *)h.text.data), SIGKILL), 0);
+    runner_result_fini(&r);
+    po__buf_fini(&h.text);
+}
+
+static void progress_without_end_does_not_stop_the_clock(void **state)
+{
+    (void)state;
+    struct runner_result r;
+    struct heard h = {.text.max_bytes = 1 << 20};
+    run_with((struct runner_spec){.progress = hear, .arg = &h, .timeout_ms = 200},
+             "exec cat /dev/zero >&3", &r);
+    assert_int_equal(r.end, RUNNER_TIMED_OUT);
+    runner_result_fini(&r);
+    po__buf_fini(&h.text);
+}
+
+static void progress_may_bring_time(void **state)
+{
+    (void)state;
+    struct runner_result r;
+    struct heard h = {.more_ms = 60000};
+    run_with((struct runner_spec){.progress = hear, .arg = &h, .timeout_ms = 300},
+             "echo more >&3; sleep 0.5; echo done", &r);
+    assert_int_equal(r.end, RUNNER_EXITED);
+    assert_output(&r, "done\n");
+    runner_result_fini(&r);
+    po__buf_fini(&h.text);
+}
+
 static void a_stop_ends_the_command(void **state)
 {
     (void)state;
@@ -271,6 +329,10 @@ static void no_descriptor_and_no_child_is_left_here(void **state)
         struct runner_result r;
         shell("cat; exit 1", &r);
         runner_result_fini(&r);
+        struct heard h = {.more_ms = 0};
+        run_with((struct runner_spec){.progress = hear, .arg = &h}, "echo >&3", &r);
+        runner_result_fini(&r);
+        po__buf_fini(&h.text);
     }
     after = dup(0);
     close(after);
@@ -292,6 +354,9 @@ int main(void)
         cmocka_unit_test(timeout_asks_then_kills_the_group),
         cmocka_unit_test(what_is_left_of_the_group_is_killed),
         cmocka_unit_test(a_process_that_left_the_group_is_not_waited_for),
+        cmocka_unit_test(progress_is_heard_to_the_end),
+        cmocka_unit_test(progress_without_end_does_not_stop_the_clock),
+        cmocka_unit_test(progress_may_bring_time),
         cmocka_unit_test(a_stop_ends_the_command),
         cmocka_unit_test(what_cannot_start_is_named),
         cmocka_unit_test(the_death_of_the_worker_ends_its_groups),

@@ -34,6 +34,8 @@ struct cluster {
     uint64_t seq_of[TASKS_MAX], next_seq;
     bool revoke[TASKS_MAX];
     unsigned tasks, failures, extensions, largest_batch;
+    bool old;                         /* knows no checkpoints */
+    unsigned checkpoints, left_first; /* those before the failure of their attempt */
     uint64_t last_flag;
     char last_error[256], last_result[256];
     struct po__endpoint_call *parked;
@@ -64,6 +66,11 @@ static int decide(struct cluster *c, const struct po__done *d)
     if (d->kind == PO__DONE_EXTEND) {
         c->extensions++;
         c->last_flag = d->flag;
+        return 0;
+    }
+    if (d->kind == PO__DONE_CHECKPOINT) {
+        c->checkpoints++;
+        c->left_first += c->state[i] == T_OFFERED;
         return 0;
     }
     c->results_of[i]++;
@@ -183,10 +190,12 @@ static void on_poll(struct cluster *c, struct po__endpoint_call *call,
     uint32_t count = po__mpr_array(&r, PO__POLL_TASKS_MAX);
     if (count > c->largest_batch)
         c->largest_batch = count;
+    bool unread = false;
     for (uint32_t i = 0; i < count; i++) {
         struct po__done d;
         assert_int_equal(po__done_decode(&r, &d), 0);
-        po__mpw_int(&verdicts, decide(c, &d));
+        unread = unread || (c->old && d.kind == PO__DONE_CHECKPOINT);
+        po__mpw_int(&verdicts, unread ? PO_EPROTO : decide(c, &d));
     }
     if (c->lose) { /* all of it happened, but the answer is lost with its connection's patience */
         c->lose--;
@@ -564,6 +573,72 @@ static void unknown_worker_registers_again(void **state)
     wait_until(over(f) == 2);
 }
 
+/* Founded anew, it gives out the very token again that is in hand here. */
+static void leases_of_a_cluster_that_forgot_us_are_nobodys(void **state)
+{
+    struct fixture *f = *state;
+    atomic_store(&f->mode, KEEP);
+    start(f, 2, 0);
+    submit(f, 1);
+    wait_until(atomic_load(&f->kept));
+    po_task *old = atomic_exchange(&f->kept, NULL);
+    pthread_mutex_lock(&f->c.lock);
+    f->c.registered = f->c.session = false;
+    f->c.state[0] = T_PENDING;
+    pthread_mutex_unlock(&f->c.lock);
+    kick(f);
+    wait_until(atomic_load(&f->kept)); /* the same id and token, another task */
+    po_task *new = atomic_load(&f->kept);
+    assert_ptr_not_equal(old, new);
+    assert_int_equal(po_task_token(old), po_task_token(new));
+    assert_true(po_task_cancelled(old));
+    assert_false(po_task_cancelled(new));
+    assert_int_equal(po_task_extend(old, 12345), 0);
+    assert_int_equal(po_task_complete(old, "\"old\"", 5), 0);
+    assert_int_equal(po_task_complete(new, "\"new\"", 5), 0);
+    wait_until(over(f) == 1);
+    stop(f);
+    assert_string_equal(f->c.last_result, "\"new\"");
+    assert_int_equal(f->c.results_of[0], 1);
+    assert_int_equal(f->c.extensions, 0);
+}
+
+static void fail_behind_a_checkpoint(struct fixture *f)
+{
+    atomic_store(&f->mode, KEEP);
+    start(f, 1, 0);
+    submit(f, 1);
+    wait_until(atomic_load(&f->kept));
+    po_task *task = atomic_load(&f->kept);
+    pthread_mutex_lock(&f->c.lock);
+    f->c.undecided = 1;
+    pthread_mutex_unlock(&f->c.lock);
+    /* The first is asked again a little later: the others gather behind it. */
+    assert_int_equal(po_task_extend(task, 12345), 0);
+    wait_until(probe(f, &f->c.undecided) == 0);
+    assert_int_equal(po_task_checkpoint(task, 400, "left", 4), 0);
+    assert_int_equal(po_task_fail(task, "stumbled", 1), 0);
+    wait_until(over(f) == 1);
+    assert_int_equal(f->c.failures, 1);
+    assert_string_equal(f->c.last_error, "stumbled");
+}
+
+static void a_failure_does_not_overtake_its_checkpoint(void **state)
+{
+    struct fixture *f = *state;
+    fail_behind_a_checkpoint(f);
+    assert_int_equal(f->c.checkpoints, 1);
+    assert_int_equal(f->c.left_first, 1);
+}
+
+static void a_failure_behind_a_checkpoint_that_is_not_known_is_told_again(void **state)
+{
+    struct fixture *f = *state;
+    f->c.old = true;
+    fail_behind_a_checkpoint(f);
+    assert_int_equal(f->c.checkpoints, 0);
+}
+
 static void revoked_tasks_are_cancelled(void **state)
 {
     struct fixture *f = *state;
@@ -763,6 +838,9 @@ int main(void)
         T(lost_answers_lose_nothing_and_repeat_nothing),
         T(new_leader_is_told_what_is_held),
         T(unknown_worker_registers_again),
+        T(leases_of_a_cluster_that_forgot_us_are_nobodys),
+        T(a_failure_does_not_overtake_its_checkpoint),
+        T(a_failure_behind_a_checkpoint_that_is_not_known_is_told_again),
         T(revoked_tasks_are_cancelled),
         T(tasks_may_be_answered_later_and_extended),
         T(another_process_with_this_id_ends_the_run),
