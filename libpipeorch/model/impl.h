@@ -34,7 +34,7 @@ struct po__group { /* the offers of one capability that agree in zone, version a
     struct po__tree free;     /* po__offer.free_group */
     struct po__offer *sample; /* one of them, with room or not */
     uint32_t offers_count;
-    uint32_t running; /* tasks that hold one of these offers */
+    uint32_t running;      /* tasks that hold one of these offers */
     uint32_t online_count; /* of workers that are online */
     bool gpu;
     struct po__slice zone, version;
@@ -61,7 +61,7 @@ struct po__offer {                    /* one capability of one worker */
                                          that are compared; */
     uint32_t load_running;            /* copied whenever they are linked */
     uint32_t slots, running;
-    bool requires_gpu, online; /* online: counted in its group */
+    bool requires_gpu, online;       /* online: counted in its group */
     struct po__tree_node free_group; /* as free_any */
     struct po__tree_node by_worker;
     struct po__worker *worker;
@@ -299,7 +299,7 @@ void po__news_node(struct po__model *m, uint32_t kind, uint64_t node_id, uint64_
 void po__news_pipeline(struct po__model *m, struct po__slice name);
 void po__news_run(struct po__model *m, uint32_t kind, const struct po__run *r);
 void po__news_step(struct po__model *m, uint32_t kind, const struct po__run *r,
-                    struct po__slice step, const struct po__task *t);
+                   struct po__slice step, const struct po__task *t);
 void po__news_graph_step(struct po__model *m, uint32_t kind, const struct po__run *r,
                          uint32_t step); /* as its state is */
 

@@ -45,9 +45,9 @@
 #define PO__RUN_MAX_BYTES  (4u * 1024 * 1024)  /* outputs that one keeps */
 #define PO__RUNS_MAX_BYTES (UINT64_C(1) << 30) /* outputs and params of those under way */
 #define PO__RUNS_FINISHED_MAX_BYTES                                                                \
-    (64u * 1024 * 1024)             /* and of those that are finished: the oldest go first */
-#define PO__RUN_DEPTH_MAX   8       /* pipelines that run as steps of each other */
-#define PO__CACHE_MAX       10000   /* results of steps that are kept for equal inputs */
+    (64u * 1024 * 1024)           /* and of those that are finished: the oldest go first */
+#define PO__RUN_DEPTH_MAX   8     /* pipelines that run as steps of each other */
+#define PO__CACHE_MAX       10000 /* results of steps that are kept for equal inputs */
 #define PO__CACHE_MAX_BYTES (64u * 1024 * 1024) /* inputs and outputs of those */
 /* Application commands whose idempotency key and result are kept */
 #define PO__APP_KEYS_MAX 65536
@@ -94,15 +94,15 @@ struct po__fx {
 /* What those who watch are told (watch.h has the kinds and what each of them says). Texts are valid
  * during the call only. Unlike effects, events are complete: whoever keeps them needs no state. */
 struct po__news {
-    uint32_t kind;            /* PO_WATCH_* */
+    uint32_t kind; /* PO_WATCH_* */
     uint32_t attempt, state;
-    uint64_t id;              /* task, or node */
+    uint64_t id; /* task, or node */
     uint64_t run_id;
-    uint64_t token;           /* of the attempt; LEADER: its term */
-    struct po__slice worker;  /* its id */
-    struct po__slice name;    /* capability, pipeline, or the node's name */
+    uint64_t token;          /* of the attempt; LEADER: its term */
+    struct po__slice worker; /* its id */
+    struct po__slice name;   /* capability, pipeline, or the node's name */
     struct po__slice step;
-    struct po__slice error;   /* at most PO__NEWS_ERROR_MAX_BYTES */
+    struct po__slice error; /* at most PO__NEWS_ERROR_MAX_BYTES */
 };
 #define PO__NEWS_ERROR_MAX_BYTES 256
 
@@ -208,7 +208,7 @@ int po__model_check(const struct po__model *m, char *message, size_t message_len
 #define PO__QUERY_PLACEMENT_MAX_BYTES (16 * 1024)
 /* Answer about one run: a larger one goes without texts */
 #define PO__QUERY_RUN_MAX_BYTES (3u * 1024 * 1024)
-#define PO__QUERY_TICKS_MAX           5
+#define PO__QUERY_TICKS_MAX     5
 struct po__schedule;
 struct po__ticks { /* of a schedule, to come; `wanted` of them at most */
     uint64_t at_ms[PO__QUERY_TICKS_MAX];

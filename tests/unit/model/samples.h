@@ -18,18 +18,18 @@ static inline void sample_graph(struct po__cmd *cmd, struct po__buf *steps)
                                                           .timeout_ms = 60000,
                                                           .attempts_max = 2,
                                                           .on_failure = PO__ON_FAILURE_CONTINUE});
-    po__graph_step_encode(steps,
-                          &(struct po__graph_step){.name = po__str("clean"),
-                                                   .capability = po__str("clean:table"),
-                                                   .depends = po__slice(needs, sizeof needs),
-                                                   .depends_count = 1,
-                                                   .join = PO__JOIN_ANY_SUCCEEDED,
-                                                   .when = po__str("steps.ingest.output.n > 0"),
-                                                   .map = po__str("\"${steps.ingest.output.list}\""),
-                                                   .map_parallel = 9,
-                                                   .input = po__str("[\"${item}\"]"),
-                                                   .cache = true,
-                                                   .cache_ms = 1000});
+    po__graph_step_encode(
+        steps, &(struct po__graph_step){.name = po__str("clean"),
+                                        .capability = po__str("clean:table"),
+                                        .depends = po__slice(needs, sizeof needs),
+                                        .depends_count = 1,
+                                        .join = PO__JOIN_ANY_SUCCEEDED,
+                                        .when = po__str("steps.ingest.output.n > 0"),
+                                        .map = po__str("\"${steps.ingest.output.list}\""),
+                                        .map_parallel = 9,
+                                        .input = po__str("[\"${item}\"]"),
+                                        .cache = true,
+                                        .cache_ms = 1000});
     po__graph_step_encode(steps, &(struct po__graph_step){.name = po__str("report"),
                                                           .pipeline = po__str("reports"),
                                                           .depends = po__slice(needs, sizeof needs),
@@ -37,10 +37,10 @@ static inline void sample_graph(struct po__cmd *cmd, struct po__buf *steps)
                                                           .join = PO__JOIN_ALL_DONE});
     size_t len = steps->len;
     po__mpw_array(steps, 2);
-    po__param_encode(steps, &(struct po__param){po__str("year"), PO__PARAM_INTEGER, true,
-                                                po__str("")});
-    po__param_encode(steps, &(struct po__param){po__str("tags"), PO__PARAM_ARRAY, false,
-                                                po__str("[]")});
+    po__param_encode(steps,
+                     &(struct po__param){po__str("year"), PO__PARAM_INTEGER, true, po__str("")});
+    po__param_encode(steps,
+                     &(struct po__param){po__str("tags"), PO__PARAM_ARRAY, false, po__str("[]")});
     cmd->graph = (struct po__graph){.name = po__str("energy"),
                                     .version = po__str("2018-11"),
                                     .params = po__slice(steps->data + len, steps->len - len),
