@@ -344,14 +344,15 @@ PO_API int po_schedule_pause_async(po_client *client, const char *name, int paus
 #define PO_QUERY_TASK         5 /* id */
 #define PO_QUERY_TASKS        6 /* id: after this id; limit; name: a state ("running", ...) */
 #define PO_QUERY_PIPELINES    7
-#define PO_QUERY_PIPELINE     8  /* name */
-#define PO_QUERY_RUN          9  /* id */
-#define PO_QUERY_RUNS         10 /* id: only after this id; limit */
-#define PO_QUERY_MEMBERS      11 /* see po_member_list in member.h */
-#define PO_QUERY_EXPLAIN      12 /* id: a task; name: only after this worker id; limit. Since 0.2 */
-#define PO_QUERY_FENCE        13 /* see po_fence_check. Since 0.2 */
-#define PO_QUERY_SCHEDULES    14 /* name: only after this name; limit. Since 0.2 */
-#define PO_QUERY_SCHEDULE     15 /* name. Since 0.2 */
+#define PO_QUERY_PIPELINE     8 /* name */
+#define PO_QUERY_RUN          9 /* id; name: only this step of a graph, with its output */
+#define PO_QUERY_RUNS                                                                              \
+    10 /* id: only after this id; limit; name: only of this pipeline; name2: only in this state */
+#define PO_QUERY_MEMBERS   11 /* see po_member_list in member.h */
+#define PO_QUERY_EXPLAIN   12 /* id: a task; name: only after this worker id; limit. Since 0.2 */
+#define PO_QUERY_FENCE     13 /* see po_fence_check. Since 0.2 */
+#define PO_QUERY_SCHEDULES 14 /* name: only after this name; limit. Since 0.2 */
+#define PO_QUERY_SCHEDULE  15 /* name. Since 0.2 */
 
 struct po_query {
     size_t size;
