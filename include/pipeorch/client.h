@@ -376,7 +376,7 @@ PO_API int po_schedule_pause_async(po_client *client, const char *name, int paus
 #define PO_QUERY_TASKS        6 /* id: after this id; limit; name: a state ("running", ...) */
 #define PO_QUERY_PIPELINES    7
 #define PO_QUERY_PIPELINE     8  /* name */
-#define PO_QUERY_RUN          9  /* id; name: only this step of a graph's run */
+#define PO_QUERY_RUN          9  /* id; name: only this step of a graph, with its output */
 #define PO_QUERY_RUNS         10 /* id: after this id; limit; name: a pipeline; name2: a state */
 #define PO_QUERY_MEMBERS      11 /* see po_member_list in member.h */
 #define PO_QUERY_EXPLAIN      12 /* id: a task; name: only after this worker id; limit. Since 0.2 */

@@ -48,8 +48,7 @@ static int check_map(const struct po__checker *c, const struct po__run *r, uint3
     }
     *jobs += map->running;
     if (count[PO__STEP_RUNNING] != map->running || count[PO__STEP_SUCCEEDED] != map->succeeded ||
-        count[PO__STEP_FAILED] != map->failed ||
-        (count[PO__STEP_CANCELLED] && !r->more->ending))
+        count[PO__STEP_FAILED] != map->failed || (count[PO__STEP_CANCELLED] && !r->more->ending))
         return po__broken(c, "run %" PRIu64 ": the map of step %u miscounts its elements", r->id,
                           step);
     bool done = map->succeeded + map->failed == map->total;

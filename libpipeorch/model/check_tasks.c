@@ -243,7 +243,8 @@ int po__check_runs(const struct po__checker *c)
     }
     if (todo != m->runs_todo.count || bytes[0] != m->runs_bytes ||
         bytes[1] != m->runs_finished_bytes)
-        return po__broken(c, "counters of what runs keep, or the list of those to go on, are wrong");
+        return po__broken(c,
+                          "counters of what runs keep, or the list of those to go on, are wrong");
     if (total != m->runs.count || active != m->runs_active || keys != m->run_keys.count ||
         m->runs_finished.count + m->children_finished.count != total - active)
         return po__broken(c, "counters of runs are wrong");

@@ -178,7 +178,8 @@ static struct po__slice version_of(const struct po__model *m, const struct po__t
     return o ? o->version : po__slice(NULL, 0);
 }
 
-/* The task has just succeeded. A newer result for the same input takes the place of an older one. */
+/* The task has just succeeded. A newer result for the same input takes the place of an older one.
+ */
 void po__cache_add(struct po__model *m, const struct po__graph_step *s, const struct po__task *t)
 {
     struct po__slice version = s->cache ? version_of(m, t) : po__slice(NULL, 0);

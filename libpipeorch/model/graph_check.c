@@ -1,5 +1,5 @@
-/* What can be said about a graph without the state: names, ranges, structure, and every reference of
- * its templates and conditions. A step may look at steps that come before it on every path that
+/* What can be said about a graph without the state: names, ranges, structure, and every reference
+ * of its templates and conditions. A step may look at steps that come before it on every path that
  * leads to it, because no other is over for sure when it starts. */
 #include "command.h"
 
@@ -42,8 +42,9 @@ static int check_param(const struct check *c, uint32_t i)
 {
     const struct po__param *p = &c->params[i];
     if (!po__name_ok(p->name))
-        return refuse(c, PO_EINVAL, "param \"%.*s\" is not a name; expected 1..%d characters of "
-                                    "A-Z a-z 0-9 . _ -",
+        return refuse(c, PO_EINVAL,
+                      "param \"%.*s\" is not a name; expected 1..%d characters of "
+                      "A-Z a-z 0-9 . _ -",
                       SHOWN(p->name), PO_NAME_MAX_BYTES);
     for (uint32_t k = 0; k < i; k++)
         if (po__slice_eq(p->name, c->params[k].name))
@@ -53,7 +54,8 @@ static int check_param(const struct check *c, uint32_t i)
     if (p->value.len == 0)
         return 0;
     if (p->required)
-        return refuse(c, PO_EINVAL, "param \"%.*s\" is required and has a default; drop one of them",
+        return refuse(c, PO_EINVAL,
+                      "param \"%.*s\" is required and has a default; drop one of them",
                       SHOWN(p->name));
     if (!po__json_ok(p->value))
         return refuse(c, PO_EINVAL, "param \"%.*s\": the default is not a JSON text",
@@ -219,14 +221,12 @@ static int check_numbers(const struct check *c, const struct po__graph_step *s)
         return refuse(c, PO_EINVAL, "step \"%.*s\": unknown join %u or on_failure %u",
                       SHOWN(s->name), s->join, s->on_failure);
     if (s->map_parallel && (s->map.len == 0 || s->map_parallel > PO__MAP_PARALLEL_MAX))
-        return refuse(c, PO_EINVAL,
-                      "step \"%.*s\": map_parallel is %u; expected 0..%d, and a map", SHOWN(s->name),
-                      s->map_parallel, PO__MAP_PARALLEL_MAX);
+        return refuse(c, PO_EINVAL, "step \"%.*s\": map_parallel is %u; expected 0..%d, and a map",
+                      SHOWN(s->name), s->map_parallel, PO__MAP_PARALLEL_MAX);
     if (s->attempts_max > PO__ATTEMPTS_MAX)
         return refuse(c, PO_EINVAL, "step \"%.*s\": attempts_max is %u; expected 0..%d",
                       SHOWN(s->name), s->attempts_max, PO__ATTEMPTS_MAX);
-    if (s->timeout_ms &&
-        (s->timeout_ms < PO__ATTEMPT_MIN_MS || s->timeout_ms > PO__ATTEMPT_MAX_MS))
+    if (s->timeout_ms && (s->timeout_ms < PO__ATTEMPT_MIN_MS || s->timeout_ms > PO__ATTEMPT_MAX_MS))
         return refuse(c, PO_EINVAL, "step \"%.*s\": timeout_ms is %u; expected %d..%d",
                       SHOWN(s->name), s->timeout_ms, PO__ATTEMPT_MIN_MS, PO__ATTEMPT_MAX_MS);
     if (s->cache_ms && !s->cache)
@@ -285,10 +285,11 @@ static int check_texts(const struct check *c, uint32_t i)
 static int check_names(const struct check *c, const struct po__graph_step *s)
 {
     if (!po__name_ok(s->name))
-        return refuse(c, PO_EINVAL,
-                      "step name \"%.*s\" is not a name; expected 1..%d characters of A-Z a-z 0-9 . "
-                      "_ -",
-                      SHOWN(s->name), PO_NAME_MAX_BYTES);
+        return refuse(
+            c, PO_EINVAL,
+            "step name \"%.*s\" is not a name; expected 1..%d characters of A-Z a-z 0-9 . "
+            "_ -",
+            SHOWN(s->name), PO_NAME_MAX_BYTES);
     int rv = check_work(c, s);
     return rv ? rv : check_numbers(c, s);
 }
@@ -315,8 +316,7 @@ static int check_steps(struct check *c)
     po__named_sort(c->sorted, n);
     for (uint32_t i = 1; i < n; i++)
         if (po__slice_eq(c->sorted[i - 1].name, c->sorted[i].name))
-            return refuse(c, PO_EINVAL, "step \"%.*s\" is defined twice",
-                          SHOWN(c->sorted[i].name));
+            return refuse(c, PO_EINVAL, "step \"%.*s\" is defined twice", SHOWN(c->sorted[i].name));
     for (uint32_t i = 0; i < n && !rv; i++)
         rv = check_texts(c, i);
     return rv ? rv : check_template(c, UINT32_MAX, "output", c->g->output, false);
@@ -335,7 +335,8 @@ int po__graph_check(const struct po__graph *g, char *message, size_t message_len
         return refuse(&c, PO_ETOOBIG, "the pipeline has %zu bytes; at most %d are allowed", bytes,
                       PO__PIPELINE_MAX_BYTES);
     if (g->version.len > PO__VERSION_MAX_BYTES)
-        return refuse(&c, PO_ETOOBIG, "the label of the version has %zu bytes; at most %d are allowed",
+        return refuse(&c, PO_ETOOBIG,
+                      "the label of the version has %zu bytes; at most %d are allowed",
                       g->version.len, PO__VERSION_MAX_BYTES);
     if (g->steps_count == 0 || g->steps_count > PO_STEPS_MAX)
         return refuse(&c, PO_EINVAL, "number of steps is %u; expected 1..%d", g->steps_count,
@@ -343,8 +344,8 @@ int po__graph_check(const struct po__graph *g, char *message, size_t message_len
     c.steps = po__calloc(g->steps_count, sizeof *c.steps);
     c.sorted = po__calloc(g->steps_count, sizeof *c.sorted);
     c.before = po__calloc(g->steps_count, sizeof *c.before);
-    int rv = c.steps && c.sorted && c.before ? check_params(&c)
-                                             : refuse(&c, PO_ENOMEM, "out of memory");
+    int rv =
+        c.steps && c.sorted && c.before ? check_params(&c) : refuse(&c, PO_ENOMEM, "out of memory");
     rv = rv ? rv : check_steps(&c);
     po__free(c.steps);
     po__free(c.sorted);

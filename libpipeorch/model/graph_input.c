@@ -330,6 +330,7 @@ int po__graph_output(struct po__model *m, struct po__run *r, struct po__buf *out
     if (out->err)
         po__oom(m);
     else if (!po__json_ok(po__buf_slice(out)))
-        return fail(e, PO_EINVAL, "output: the outputs of the last steps are too deep for an object");
+        return fail(e, PO_EINVAL,
+                    "output: the outputs of the last steps are too deep for an object");
     return out->err;
 }

@@ -1,6 +1,6 @@
 /* Fan-out: a step that runs once for each element of a list. The list is made when the step begins
- * and kept as text; elements are started in its order, so many at once as the step allows, and their
- * outputs kept until all are there. */
+ * and kept as text; elements are started in its order, so many at once as the step allows, and
+ * their outputs kept until all are there. */
 #include "impl.h"
 
 #include <inttypes.h>
@@ -140,9 +140,8 @@ static void all_over(struct po__model *m, struct po__run *r, uint32_t step)
 {
     struct po__step_state *s = &r->more->steps[step];
     char text[PO__STEP_ERROR_MAX_BYTES + 64];
-    struct po__ending e = {.state = PO__STEP_SUCCEEDED,
-                           .attempts = s->attempts,
-                           .started_ms = s->started_ms};
+    struct po__ending e = {
+        .state = PO__STEP_SUCCEEDED, .attempts = s->attempts, .started_ms = s->started_ms};
     put_outputs(&m->scratch, s->map);
     if (m->scratch.err) {
         po__oom(m);
@@ -150,8 +149,8 @@ static void all_over(struct po__model *m, struct po__run *r, uint32_t step)
     }
     e.output = po__buf_slice(&m->scratch);
     if (s->map->failed) {
-        snprintf(text, sizeof text, "%u of %u elements failed; %.*s", s->map->failed,
-                 s->map->total, (int)s->error.len, s->error.data);
+        snprintf(text, sizeof text, "%u of %u elements failed; %.*s", s->map->failed, s->map->total,
+                 (int)s->error.len, s->error.data);
         e.state = PO__STEP_FAILED;
         e.error = po__str(text);
     } else if (!po__json_ok(e.output)) {
@@ -175,8 +174,8 @@ static bool note_failure(struct po__model *m, struct po__run *r, uint32_t step, 
     if (s->error.len)
         return true;
     snprintf(text, sizeof text, "element %u: %.*s", item, (int)why.len, why.data);
-    return po__graph_keep(m, r, &s->error,
-                          po__utf8_cut(po__str(text), PO__STEP_ERROR_MAX_BYTES), full);
+    return po__graph_keep(m, r, &s->error, po__utf8_cut(po__str(text), PO__STEP_ERROR_MAX_BYTES),
+                          full);
 }
 
 /* The step fails before all its elements are over. Its run ends, and the map stays until what is

@@ -43,7 +43,7 @@ struct problems {
     unsigned count, left_out;
 };
 
-#define TAIL_BYTES 24 /* room kept for "; and 1000000 more" */
+#define TAIL_BYTES          24 /* room kept for "; and 1000000 more" */
 #define KEY_SHOWN_MAX_BYTES 64
 
 #define SHOWN(s) (int)po__utf8_cut(s, KEY_SHOWN_MAX_BYTES).len, (s).data
@@ -105,8 +105,7 @@ static struct po__slice chosen(const struct po__param *d, struct po__slice given
                     po__param_type_word(d->type));
         return d->value.len ? po__json_root(d->value) : po__str("null");
     }
-    if (!po__param_fits(d->type, given) &&
-        !(may_be_null && po__json_type(given) == PO__JSON_NULL))
+    if (!po__param_fits(d->type, given) && !(may_be_null && po__json_type(given) == PO__JSON_NULL))
         problem(p, "param \"%.*s\" is %s, expected %s", SHOWN(d->name), po__json_a_type(given),
                 po__param_type_word(d->type));
     return given;

@@ -1,5 +1,5 @@
-/* What a run has beyond the first release, as the last field of its snapshot record, and the results
- * that are kept: written and read here, side by side.
+/* What a run has beyond the first release, as the last field of its snapshot record, and the
+ * results that are kept: written and read here, side by side.
  *
  *   [parent, parent_step, parent_item, depth, priority, scheduled_ms, resumed_from, reused_count,
  *    ending, output, [step, ...]]           no steps: a chain
@@ -7,7 +7,8 @@
  *    origin id, origin zone, output, error, [total, succeeded, failed], map]
  *   map: nil or [list, [[state, id, output], ...]]     the elements that have started
  *
- * A kept result is [section, id of its task, made_ms, used_ms, capability, version, input, output]. */
+ * A kept result is [section, id of its task, made_ms, used_ms, capability, version, input, output].
+ */
 #include "impl.h"
 
 #define MORE_FIELDS 11
@@ -246,9 +247,8 @@ int po__restore_cached(struct po__model *m, struct po__mpr *r, uint64_t id)
     struct po__slice version = po__mpr_str(r, PO_NAME_MAX_BYTES);
     struct po__slice input = po__mpr_str(r, PO_PAYLOAD_MAX_BYTES);
     struct po__slice output = po__mpr_str(r, PO_PAYLOAD_MAX_BYTES);
-    if (r->err || id >= m->next_task || !po__capability_ok(capability) ||
-        !po__semver_ok(version) || !po__json_ok(input) || !po__json_ok(output) ||
-        made_ms > used_ms || used_ms > m->now_ms)
+    if (r->err || id >= m->next_task || !po__capability_ok(capability) || !po__semver_ok(version) ||
+        !po__json_ok(input) || !po__json_ok(output) || made_ms > used_ms || used_ms > m->now_ms)
         return PO_ECORRUPT;
     struct po__cached *c = po__cached_make(id, capability, version, input, output);
     if (!c)

@@ -70,8 +70,8 @@ static struct po__run *resume_graph(struct po__model *m, const struct po__run *o
 
 /* ---- chains ---- */
 
-/* Steps that succeeded before the one to begin with; the outputs of chains are those of their tasks,
- * of which the last one is needed. */
+/* Steps that succeeded before the one to begin with; the outputs of chains are those of their
+ * tasks, of which the last one is needed. */
 static struct po__run *resume_chain(struct po__model *m, const struct po__run *old, uint32_t from,
                                     const struct po__run_spec *spec)
 {
@@ -177,8 +177,8 @@ void po__cmd_run_resume(struct po__model *m, const struct po__cmd *cmd)
         .scheduled_ms = old->more ? old->more->scheduled_ms : 0,
         .resumed_from = old->id,
     };
-    struct po__run *r = old->def->graph ? resume_graph(m, old, from, &spec)
-                                        : resume_chain(m, old, from, &spec);
+    struct po__run *r =
+        old->def->graph ? resume_graph(m, old, from, &spec) : resume_chain(m, old, from, &spec);
     if (r)
         m->result.id = r->id;
 }

@@ -121,8 +121,8 @@ void po__graph_step_over(struct po__model *m, struct po__run *r, uint32_t step,
     if (!kept)
         po__graph_end_with_step(m, r, step, PO_RUN_FAILED, po__str(full));
     else if (s->state == PO__STEP_FAILED && d->on_failure == PO__ON_FAILURE_FAIL)
-        po__graph_end_with_step(m, r, step,
-                      e->state == PO__STEP_CANCELLED ? PO_RUN_CANCELLED : PO_RUN_FAILED, error);
+        po__graph_end_with_step(
+            m, r, step, e->state == PO__STEP_CANCELLED ? PO_RUN_CANCELLED : PO_RUN_FAILED, error);
 }
 
 /* What was under way: a step, or an element of its map. */
@@ -213,9 +213,8 @@ void po__graph_child_finished(struct po__model *m, struct po__run *child)
                            .output = po__run_result(m, child)};
     if (child->state != PO_RUN_SUCCEEDED) {
         snprintf(text, sizeof text, "run %" PRIu64 " of pipeline \"%s\" %s%s%.*s", child->id,
-                 child->def->name.data,
-                 child->state == PO_RUN_FAILED ? "failed" : "was cancelled", error.len ? ": " : "",
-                 (int)error.len, error.len ? error.data : "");
+                 child->def->name.data, child->state == PO_RUN_FAILED ? "failed" : "was cancelled",
+                 error.len ? ": " : "", (int)error.len, error.len ? error.data : "");
         e.error = po__str(text);
     } else if (e.output.len == 0) {
         e.output = po__str("null");
@@ -293,9 +292,9 @@ static void start_child(struct po__model *m, struct po__run *r, uint32_t step, u
     struct po__slice name = node_of(r, step)->step.pipeline;
     char why[PO_NAME_MAX_BYTES + 64];
     struct po__run_spec spec = {
-        /* The definition of this moment, not of the parent's start: pipelines are mended one by one,
-         * and a parent that was started yesterday should not call what was found broken since. The
-         * child keeps what it began with, as every run does. */
+        /* The definition of this moment, not of the parent's start: pipelines are mended one by
+         * one, and a parent that was started yesterday should not call what was found broken since.
+         * The child keeps what it began with, as every run does. */
         .def = po__pipeline_find(m, name),
         .params = po__buf_slice(&m->scratch),
         .zone = r->zone,
@@ -445,8 +444,8 @@ void po__runs_advance(struct po__model *m)
         return;
     memcpy(message, m->message, sizeof message);
     m->run_work_bytes = 0;
-    while (!m->err && units++ < PO__RUN_STARTS_MAX &&
-           m->run_work_bytes < PO__RUN_WORK_MAX_BYTES && (n = po__tree_first(&m->runs_todo))) {
+    while (!m->err && units++ < PO__RUN_STARTS_MAX && m->run_work_bytes < PO__RUN_WORK_MAX_BYTES &&
+           (n = po__tree_first(&m->runs_todo))) {
         struct po__run *r = todo_run(n);
         po__touch_run(m, r);
         one_unit(m, r);

@@ -84,16 +84,16 @@ struct po__map_run { /* a map that is under way */
 };
 
 struct po__step_state {
-    uint32_t state; /* enum po__step_phase */
-    bool cached;    /* the output was kept from an earlier task */
-    bool reused;    /* the output is that of the run that this one resumes */
+    uint32_t state;                 /* enum po__step_phase */
+    bool cached;                    /* the output was kept from an earlier task */
+    bool reused;                    /* the output is that of the run that this one resumes */
     uint32_t needs_left, needs_bad; /* steps before it: not over; over without success */
     uint32_t attempts;
     uint64_t id; /* of its task or child run; 0: none. A cached step: of the task that made it */
     uint64_t started_ms, finished_ms;
     struct po__origin *origin;
-    struct po__slice output, error;                     /* owned */
-    struct po__map_run *map; /* while it is under way, or its run ends */
+    struct po__slice output, error; /* owned */
+    struct po__map_run *map;        /* while it is under way, or its run ends */
     uint32_t items_total, items_succeeded, items_failed; /* of a map that is over */
 };
 
@@ -115,12 +115,12 @@ struct po__run_more {
 
     /* graphs only; steps is NULL otherwise */
     struct po__step_state *steps;
-    uint64_t *ready;  /* a bit for each step that has something to do */
-    uint32_t left;    /* steps that are not over */
-    uint32_t ending;  /* PO_RUN_*: what the run becomes when nothing is under way; 0: it goes on */
+    uint64_t *ready; /* a bit for each step that has something to do */
+    uint32_t left;   /* steps that are not over */
+    uint32_t ending; /* PO_RUN_*: what the run becomes when nothing is under way; 0: it goes on */
     struct po__tree jobs;
-    uint64_t bytes;   /* kept: outputs, errors, maps */
-    struct po__slice output; /* owned; empty: that of the only end step */
+    uint64_t bytes;            /* kept: outputs, errors, maps */
+    struct po__slice output;   /* owned; empty: that of the only end step */
     struct po__tree_node todo; /* in po__model.runs_todo while there is something to do */
 };
 
@@ -159,8 +159,8 @@ struct po__run *po__run_new(struct po__model *m, const struct po__run_spec *spec
 void po__run_enter(struct po__model *m, struct po__run *r);
 bool po__runs_full(struct po__model *m); /* and the refusal is set */
 void po__run_finish(struct po__model *m, struct po__run *r, uint32_t state);
-/* The next step of a chain, with the output of the last one (NULL: it is the first). False: refused,
- * or no memory. */
+/* The next step of a chain, with the output of the last one (NULL: it is the first). False:
+ * refused, or no memory. */
 bool po__run_go_on(struct po__model *m, struct po__run *r, const struct po__task *last);
 /* One that is running; why: of a graph, may be empty. */
 void po__run_cancel(struct po__model *m, struct po__run *r, struct po__slice why);
@@ -265,7 +265,7 @@ const struct po__cached *po__cache_find(struct po__model *m, const struct po__gr
 void po__cache_add(struct po__model *m, const struct po__graph_step *s, const struct po__task *t);
 struct po__cached *po__cached_make(uint64_t id, struct po__slice capability,
                                    struct po__slice version, struct po__slice input,
-                                   struct po__slice output);          /* NULL: no memory */
+                                   struct po__slice output);     /* NULL: no memory */
 bool po__cached_link(struct po__model *m, struct po__cached *c); /* false: it is there */
 void po__cached_free(struct po__model *m, struct po__cached *c);
 struct po__tree_node *po__cached_after(const struct po__model *m, uint64_t id);

@@ -72,8 +72,7 @@ static int job_cmp(const struct po__tree_node *a, const struct po__tree_node *b)
 
 struct po__job *po__job_find(const struct po__run *r, bool child, uint64_t id)
 {
-    struct po__tree_node *n =
-        po__tree_find(&r->more->jobs, &(struct job_key){child, id}, job_key);
+    struct po__tree_node *n = po__tree_find(&r->more->jobs, &(struct job_key){child, id}, job_key);
     return n ? po__container_of(n, struct po__job, by_id) : NULL;
 }
 
@@ -191,8 +190,9 @@ bool po__graph_charge(struct po__model *m, struct po__run *r, uint64_t bytes, co
         return false;
     }
     if (*counter(m, r) + bytes > PO__RUNS_MAX_BYTES) {
-        *full = "the runs that are under way keep more than 1 GiB of params and outputs; retry when "
-                "some are done";
+        *full =
+            "the runs that are under way keep more than 1 GiB of params and outputs; retry when "
+            "some are done";
         return false;
     }
     r->more->bytes += bytes;

@@ -46,9 +46,9 @@
 #define PO__RUN_MAX_BYTES  (4u * 1024 * 1024)  /* outputs that one keeps */
 #define PO__RUNS_MAX_BYTES (UINT64_C(1) << 30) /* outputs and params of those under way */
 #define PO__RUNS_FINISHED_MAX_BYTES                                                                \
-    (64u * 1024 * 1024)             /* and of those that are finished: the oldest go first */
-#define PO__RUN_DEPTH_MAX   8       /* pipelines that run as steps of each other */
-#define PO__CACHE_MAX       10000   /* results of steps that are kept for equal inputs */
+    (64u * 1024 * 1024)           /* and of those that are finished: the oldest go first */
+#define PO__RUN_DEPTH_MAX   8     /* pipelines that run as steps of each other */
+#define PO__CACHE_MAX       10000 /* results of steps that are kept for equal inputs */
 #define PO__CACHE_MAX_BYTES (64u * 1024 * 1024) /* inputs and outputs of those */
 /* Application commands whose idempotency key and result are kept */
 #define PO__APP_KEYS_MAX 65536
@@ -200,6 +200,18 @@ int po__model_check(const struct po__model *m, char *message, size_t message_len
  * elements and about PO__QUERY_TARGET_BYTES; `next` is what to pass as id (TASKS, RUNS) or name
  * to go on, nil at the end. A list may be shorter than its limit and still have a next.
  *
+ * Of graphs, and of runs that have more than those of the first release (query_graph.c):
+ * PIPELINES     and label, version (number of the definition)
+ * PIPELINE      and label, output, params [{default, name, required, type}], version; steps: cache,
+ *               cache_ms, concurrency_key, depends_on [names], input, join, map, map_parallel,
+ *               on_failure, pipeline, placement, priority, retry_max_ms, retry_ms, when; no next_node
+ * RUN           and key (if it is text), parent_run_id, priority, resumed_from, scheduled_ms, version;
+ *               steps: cached, child_run_id, depends_on, items {failed, running, succeeded, total},
+ *               join, map, output, output_bytes, pipeline, reused, when; state of a step: waiting,
+ *               running, succeeded, failed, skipped, cancelled. name: only that step. An answer above
+ *               PO__QUERY_RUN_MAX_BYTES goes without params, result and outputs
+ * RUNS          name: only of that pipeline; name2: only in that state
+ *
  * SCHEDULES     next, schedules [as SCHEDULE, without params and runs; the first of next_ms]; name:
  *               only after this name
  * SCHEDULE      catch_up_ms, cron, error, error_ms, fired, last_fire_ms, late, name,
@@ -212,7 +224,7 @@ int po__model_check(const struct po__model *m, char *message, size_t message_len
 #define PO__QUERY_PLACEMENT_MAX_BYTES (16 * 1024)
 /* Answer about one run: a larger one goes without texts */
 #define PO__QUERY_RUN_MAX_BYTES (3u * 1024 * 1024)
-#define PO__QUERY_TICKS_MAX           5
+#define PO__QUERY_TICKS_MAX     5
 struct po__schedule;
 struct po__ticks { /* of a schedule, to come; `wanted` of them at most */
     uint64_t at_ms[PO__QUERY_TICKS_MAX];

@@ -85,8 +85,7 @@ void po__news_run(struct po__model *m, uint32_t kind, const struct po__run *r)
                                    .error = beginning(r->error)});
 }
 
-void po__news_graph_step(struct po__model *m, uint32_t kind, const struct po__run *r,
-                         uint32_t step)
+void po__news_graph_step(struct po__model *m, uint32_t kind, const struct po__run *r, uint32_t step)
 {
     static const uint32_t states[] = {[PO__STEP_RUNNING] = PO_TASK_RUNNING,
                                       [PO__STEP_SUCCEEDED] = PO_TASK_SUCCEEDED,

@@ -111,8 +111,7 @@ struct po__def *po__def_make(struct po__model *m, uint64_t number, const struct 
 {
     bool is_graph = cmd->type == PO__CMD_PIPELINE_DEFINE_GRAPH;
     struct said c = said(cmd);
-    struct po__def *d =
-        po__calloc(1, sizeof *d + c.name.len + c.start_node.len + c.steps.len + 3);
+    struct po__def *d = po__calloc(1, sizeof *d + c.name.len + c.start_node.len + c.steps.len + 3);
     if (!d) {
         po__oom(m);
         return NULL;

@@ -40,7 +40,9 @@ static void put_step(struct po__buf *b, const struct po__def *d, uint32_t i)
     PO_INVARIANT(po__placement_decode(extra.placement, &place) == 0);
     po__mpw_map(b, 20);
     po__kv_uint(b, "attempts_max",
-                s->attempts_max ? s->attempts_max : task ? PO__TASK_ATTEMPTS_DEFAULT : 1);
+                s->attempts_max ? s->attempts_max
+                : task          ? PO__TASK_ATTEMPTS_DEFAULT
+                                : 1);
     po__kv_bool(b, "cache", s->cache);
     po__kv_time(b, "cache_ms", s->cache_ms);
     po__kv_text(b, "capability", s->capability);
@@ -51,7 +53,7 @@ static void put_step(struct po__buf *b, const struct po__def *d, uint32_t i)
     po__kv_word(b, "join", po__join_word(s->join));
     po__kv_text(b, "map", s->map);
     po__kv_time(b, "map_parallel",
-                s->map.len == 0    ? 0
+                s->map.len == 0   ? 0
                 : s->map_parallel ? s->map_parallel
                                   : PO__MAP_PARALLEL);
     po__kv_text(b, "name", s->name);
@@ -62,7 +64,9 @@ static void put_step(struct po__buf *b, const struct po__def *d, uint32_t i)
     po__kv_time(b, "retry_max_ms", extra.retry_max_ms);
     po__kv_time(b, "retry_ms", extra.retry_ms);
     po__kv_time(b, "timeout_ms",
-                s->timeout_ms ? s->timeout_ms : task ? PO__TASK_TIMEOUT_DEFAULT_MS : 0);
+                s->timeout_ms ? s->timeout_ms
+                : task        ? PO__TASK_TIMEOUT_DEFAULT_MS
+                              : 0);
     po__kv_text(b, "when", s->when);
 }
 

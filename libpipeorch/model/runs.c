@@ -100,8 +100,7 @@ static int make_more(struct po__run *r, const struct po__run_spec *spec)
 struct po__run *po__run_new(struct po__model *m, const struct po__run_spec *spec)
 {
     struct po__slice params = spec->params.len ? spec->params : po__str("null");
-    struct po__run *r =
-        po__calloc(1, sizeof *r + params.len + spec->zone.len + spec->key.len + 3);
+    struct po__run *r = po__calloc(1, sizeof *r + params.len + spec->zone.len + spec->key.len + 3);
     if (!r) {
         po__oom(m);
         return NULL;
@@ -264,7 +263,8 @@ static void fail(struct po__model *m, struct po__run *r, const struct po__step *
     char text[PO_NAME_MAX_BYTES + PO_ERROR_TEXT_MAX_BYTES + 64];
     int n = snprintf(text, sizeof text, "step \"%.*s\": %.*s", (int)s->name.len, s->name.data,
                      (int)why.len, why.data);
-    po__run_set_error(m, &r->error, po__slice(text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1));
+    po__run_set_error(m, &r->error,
+                      po__slice(text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1));
     po__run_finish(m, r, PO_RUN_FAILED);
 }
 
@@ -307,8 +307,7 @@ void po__run_task_finished(struct po__model *m, struct po__task *t)
         po__graph_task_finished(m, r, t);
         return;
     }
-    PO_INVARIANT(r->state == PO_RUN_RUNNING &&
-                 r->steps[r->started_count - 1].task_id == t->id);
+    PO_INVARIANT(r->state == PO_RUN_RUNNING && r->steps[r->started_count - 1].task_id == t->id);
     po__touch_run(m, r);
     record_step(m, &r->steps[r->started_count - 1], t);
     if (m->err)
@@ -347,8 +346,7 @@ struct po__slice po__run_result(const struct po__model *m, const struct po__run 
     if (r->state != PO_RUN_SUCCEEDED)
         return po__slice(NULL, 0);
     if (r->def->graph)
-        return r->more->output.len ? r->more->output
-                                   : r->more->steps[r->def->graph->end].output;
+        return r->more->output.len ? r->more->output : r->more->steps[r->def->graph->end].output;
     t = po__task_find(m, r->steps[r->started_count - 1].task_id);
     return t ? t->result : po__slice(NULL, 0);
 }
@@ -394,8 +392,8 @@ bool po__runs_full(struct po__model *m)
     return true;
 }
 
-/* What a run of that definition has for params: those of a chain are handed through, those of a graph
- * are declared. False: refused, or no memory. */
+/* What a run of that definition has for params: those of a chain are handed through, those of a
+ * graph are declared. False: refused, or no memory. */
 static bool fit_params(struct po__model *m, const struct po__def *def, struct po__slice *params)
 {
     struct po__buf *b = &m->params;

@@ -2,10 +2,10 @@
 #include "impl.h"
 
 /* In the order of the stream. */
-static const uint8_t order[] = {PO__SECTION_HEADER,    PO__SECTION_MEMBERS, PO__SECTION_WORKERS,
-                                PO__SECTION_DEFS,      PO__SECTION_RUNS,    PO__SECTION_GATES,
-                                PO__SECTION_TASKS,     PO__SECTION_CACHE,   PO__SECTION_SCHEDULES,
-                                PO__SECTION_APP_KEYS,  PO__SECTION_APP,     PO__SECTION_END};
+static const uint8_t order[] = {PO__SECTION_HEADER,   PO__SECTION_MEMBERS, PO__SECTION_WORKERS,
+                                PO__SECTION_DEFS,     PO__SECTION_RUNS,    PO__SECTION_GATES,
+                                PO__SECTION_TASKS,    PO__SECTION_CACHE,   PO__SECTION_SCHEDULES,
+                                PO__SECTION_APP_KEYS, PO__SECTION_APP,     PO__SECTION_END};
 
 uint32_t po__section_rank(uint32_t section)
 {

@@ -117,8 +117,8 @@ static inline int define_graph(struct world *w, const char *name, const struct g
 }
 
 #define DEFINE(w, name, steps)                                                                     \
-    assert_int_equal(                                                                              \
-        define_graph(w, name, steps, sizeof(steps) / sizeof *(steps), NULL, 0, NULL), 0)
+    assert_int_equal(define_graph(w, name, steps, sizeof(steps) / sizeof *(steps), NULL, 0, NULL), \
+                     0)
 
 static inline int do_start(struct world *w, const char *key, const char *pipeline,
                            const char *params, const char *zone, uint32_t priority)

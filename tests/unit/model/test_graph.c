@@ -36,8 +36,9 @@ static void test_a_diamond(void **state)
     assert_int_equal(do_run(&w, "k", "p", "", ""), 0);
     assert_int_equal(w.result.id, 1);
     assert_int_equal(effects(&w, PO__FX_ASSIGNED), 1);
-    expect_text(input_of(&w, 1, "a"), "{\"pipeline\":\"p\",\"run_id\":1,\"step\":\"a\",\"params\":{},"
-                                      "\"config\":null,\"input\":null}");
+    expect_text(input_of(&w, 1, "a"),
+                "{\"pipeline\":\"p\",\"run_id\":1,\"step\":\"a\",\"params\":{},"
+                "\"config\":null,\"input\":null}");
     complete_step(&w, 1, "a", "[1]"); /* and both behind it start in the same command */
     assert_int_equal(effects(&w, PO__FX_ASSIGNED), 2);
     expect_has(input_of(&w, 1, "b"), "\"config\":null,\"input\":[1]}");
@@ -92,7 +93,9 @@ static void test_templates(void **state)
     static const struct gparam params[] = {{"year", PO__PARAM_INTEGER, true, NULL},
                                            {"name", PO__PARAM_STRING, false, "\"x y\""}};
     static const struct gstep steps[] = {
-        {.name = "a", .work = "a:x", .input = "{\"y\":\"${params.year}\",\"t\":\"<${params.name}>\"}"},
+        {.name = "a",
+         .work = "a:x",
+         .input = "{\"y\":\"${params.year}\",\"t\":\"<${params.name}>\"}"},
         {.name = "b",
          .work = "b:y",
          .needs = "a",
@@ -105,8 +108,9 @@ static void test_templates(void **state)
     assert_int_equal(do_run(&w, "key", "p", "{\"year\":2018}", ""), 0);
     expect_text(input_of(&w, 1, "a"), "{\"y\":2018,\"t\":\"<x y>\"}");
     complete_step(&w, 1, "a", "{\"rows\":7}");
-    expect_text(input_of(&w, 1, "b"), "{\"r\":7,\"s\":\"succeeded\",\"e\":null,\"run\":1,\"p\":\"p\","
-                                      "\"key\":\"key\",\"at\":null}");
+    expect_text(input_of(&w, 1, "b"),
+                "{\"r\":7,\"s\":\"succeeded\",\"e\":null,\"run\":1,\"p\":\"p\","
+                "\"key\":\"key\",\"at\":null}");
     do_run(&w, "", "p", "{\"year\":1}", ""); /* no rows: b is skipped */
     complete_step(&w, 2, "a", "{\"rows\":0}");
     expect_step(&w, 2, "b", PO__STEP_SKIPPED);
@@ -125,31 +129,32 @@ static void test_templates(void **state)
 static void test_params(void **state)
 {
     (void)state;
-    static const struct gparam params[] = {{"s", PO__PARAM_STRING, true, NULL},
-                                           {"n", PO__PARAM_NUMBER, false, "1.5"},
-                                           {"i", PO__PARAM_INTEGER, false, NULL},
-                                           {"b", PO__PARAM_BOOLEAN, false, NULL},
-                                           {"o", PO__PARAM_OBJECT, false, NULL},
-                                           {"a", PO__PARAM_ARRAY, false, NULL},
-                                           {"any", PO__PARAM_ANY, false, "[1]"}};
+    static const struct gparam params[] = {
+        {"s", PO__PARAM_STRING, true, NULL},   {"n", PO__PARAM_NUMBER, false, "1.5"},
+        {"i", PO__PARAM_INTEGER, false, NULL}, {"b", PO__PARAM_BOOLEAN, false, NULL},
+        {"o", PO__PARAM_OBJECT, false, NULL},  {"a", PO__PARAM_ARRAY, false, NULL},
+        {"any", PO__PARAM_ANY, false, "[1]"}};
     static const struct gstep one[] = {{.name = "a", .work = "a:x"}};
     assert_int_equal(define_graph(&w, "p", one, 1, params, 7, NULL), 0);
     assert_int_equal(do_run(&w, "k", "p", " { \"b\" : true, \"s\":\"\\u00e9\" } ", ""), 0);
-    expect_text(run_of(&w, 1)->params, "{\"s\":\"\\u00e9\",\"n\":1.5,\"i\":null,\"b\":true,\"o\":null,"
-                                       "\"a\":null,\"any\":[1]}");
+    expect_text(run_of(&w, 1)->params,
+                "{\"s\":\"\\u00e9\",\"n\":1.5,\"i\":null,\"b\":true,\"o\":null,"
+                "\"a\":null,\"any\":[1]}");
     assert_int_equal(do_run(&w, "k", "p", "{\"s\":\"\\u00e9\",\"b\":true,\"n\":1.5}", ""), 0);
     assert_int_equal(w.result.id, 1); /* the same params, after all */
     assert_int_equal(do_run(&w, "k", "p", "{\"s\":\"z\"}", ""), PO_EEXISTS);
     assert_int_equal(do_run(&w, "k", "p", "{}", ""), PO_EEXISTS);
     assert_int_equal(do_run(&w, "", "p",
-                            "{\"n\":\"1\",\"i\":1.0,\"b\":0,\"o\":[],\"a\":{},\"q\":1,\"n\":2}", ""),
+                            "{\"n\":\"1\",\"i\":1.0,\"b\":0,\"o\":[],\"a\":{},\"q\":1,\"n\":2}",
+                            ""),
                      PO_EINVAL);
-    assert_string_equal(w.result.message,
-                        "param \"q\" is not declared; param \"n\" is given twice; param \"s\" is "
-                        "required (string); param \"n\" is a string, expected number; param \"i\" is "
-                        "a number, expected integer; param \"b\" is a number, expected boolean; param "
-                        "\"o\" is an array, expected object; param \"a\" is an object, expected "
-                        "array");
+    assert_string_equal(
+        w.result.message,
+        "param \"q\" is not declared; param \"n\" is given twice; param \"s\" is "
+        "required (string); param \"n\" is a string, expected number; param \"i\" is "
+        "a number, expected integer; param \"b\" is a number, expected boolean; param "
+        "\"o\" is an array, expected object; param \"a\" is an object, expected "
+        "array");
     assert_int_equal(do_run(&w, "", "p", "[]", ""), PO_EINVAL);
     assert_string_equal(w.result.message, "params is an array, expected an object");
     assert_int_equal(do_run(&w, "", "p", "", ""), PO_EINVAL);
@@ -186,7 +191,10 @@ static void test_joins(void **state)
         {.name = "all", .work = "a:x", .needs = "ok bad"},
         {.name = "any", .work = "a:x", .needs = "ok bad off", .join = PO__JOIN_ANY_SUCCEEDED},
         {.name = "none", .work = "a:x", .needs = "bad off", .join = PO__JOIN_ANY_SUCCEEDED},
-        {.name = "done", .work = "a:x", .needs = "bad off all", .join = PO__JOIN_ALL_DONE,
+        {.name = "done",
+         .work = "a:x",
+         .needs = "bad off all",
+         .join = PO__JOIN_ALL_DONE,
          .input = "[\"${steps.bad.state}\",\"${steps.bad.error}\",\"${steps.off.state}\"]"},
         {.name = "behind", .work = "a:x", .needs = "all none"},
     };
@@ -247,8 +255,9 @@ static void test_cancel(void **state)
 static void test_retries_timeouts_and_lost_workers(void **state)
 {
     (void)state;
-    static const struct gstep one[] = {{.name = "a", .work = "a:x", .attempts = 2, .timeout_ms = 1000},
-                                       {.name = "b", .work = "b:y", .needs = "a"}};
+    static const struct gstep one[] = {
+        {.name = "a", .work = "a:x", .attempts = 2, .timeout_ms = 1000},
+        {.name = "b", .work = "b:y", .needs = "a"}};
     DEFINE(&w, "p", one);
     do_run(&w, "", "p", "", "");
     const struct po__task *t = po__model_task(w.m, 1);
@@ -265,7 +274,8 @@ static void test_retries_timeouts_and_lost_workers(void **state)
     assert_int_equal(do_complete(&w, 1, t->token, "w2", "1"), 0);
     assert_int_equal(step_of(&w, 1, "a")->attempts, 3);
     expect_text(step_of(&w, 1, "a")->origin->id, "w2");
-    assert_string_equal(po__model_task(w.m, 2)->zone.data, "gcp"); /* where the step before it ran */
+    assert_string_equal(po__model_task(w.m, 2)->zone.data,
+                        "gcp"); /* where the step before it ran */
     do_run(&w, "", "p", "", "");
     for (int i = 0; i < 8 && po__model_run_state(w.m, 2) == PO_RUN_RUNNING; i++) {
         w.now_ms = po__model_next_due_ms(w.m);
@@ -337,7 +347,8 @@ static void test_what_a_run_keeps_is_bounded(void **state)
     expect_run(&w, 1, PO_RUN_RUNNING);
     complete_step(&w, 1, "e", big);
     expect_run(&w, 1, PO_RUN_FAILED);
-    expect_has(run_of(&w, 1)->error, "step \"e\": the outputs that the run keeps are more than 4 MiB");
+    expect_has(run_of(&w, 1)->error,
+               "step \"e\": the outputs that the run keeps are more than 4 MiB");
     expect_step(&w, 1, "f", PO__STEP_CANCELLED);
     swap_by_snapshot(&w);
     for (int i = 2; i < 40; i++) { /* finished runs are forgotten when they keep too much */
@@ -390,8 +401,7 @@ static void test_definitions(void **state)
 /* ---- sub-pipelines ---- */
 
 static const struct gparam child_params[] = {{"n", PO__PARAM_INTEGER, true, NULL}};
-static const struct gstep child[] = {
-    {.name = "work", .work = "b:y", .input = "\"${params.n}\""}};
+static const struct gstep child[] = {{.name = "work", .work = "b:y", .input = "\"${params.n}\""}};
 static const struct gstep parent[] = {
     {.name = "a", .work = "a:x"},
     {.name = "sub", .work = "child", .needs = "a", .input = "{\"n\":\"${steps.a.output}\"}"},
@@ -436,8 +446,7 @@ static void test_a_child_that_fails(void **state)
     do_run(&w, "", "parent", "", "");
     complete_step(&w, 3, "a", "\"five\""); /* not what the child declares */
     expect_run(&w, 3, PO_RUN_FAILED);
-    expect_text(run_of(&w, 3)->error,
-                "step \"sub\": param \"n\" is a string, expected integer");
+    expect_text(run_of(&w, 3)->error, "step \"sub\": param \"n\" is a string, expected integer");
     do_run(&w, "", "parent", "", "");
     complete_step(&w, 4, "a", "1");
     assert_int_equal(do_run_cancel(&w, 5), 0);
@@ -454,9 +463,8 @@ static void test_cancelling_a_parent_cancels_its_children(void **state)
 {
     (void)state;
     static const char *const caps[] = {"b:y", "c:z"};
-    static const struct gstep two[] = {
-        {.name = "chain", .work = "chain", .input = "[\"in\"]"},
-        {.name = "graph", .work = "child", .input = "{\"n\":1}"}};
+    static const struct gstep two[] = {{.name = "chain", .work = "chain", .input = "[\"in\"]"},
+                                       {.name = "graph", .work = "child", .input = "{\"n\":1}"}};
     define_family();
     do_define(&w, "chain", caps, 2, "");
     DEFINE(&w, "two", two);
@@ -493,8 +501,11 @@ static void test_depth_is_bounded(void **state)
 static void test_children_have_a_history_of_their_own(void **state)
 {
     (void)state;
-    static const struct gstep many[] = {
-        {.name = "m", .work = "leaf", .map = "\"${params.list}\"", .input = "{}", .parallel = 1024}};
+    static const struct gstep many[] = {{.name = "m",
+                                         .work = "leaf",
+                                         .map = "\"${params.list}\"",
+                                         .input = "{}",
+                                         .parallel = 1024}};
     static const struct gstep leaf[] = {{.name = "x", .work = "a:x", .when = "false"}};
     static const struct gparam list[] = {{"list", PO__PARAM_ARRAY, true, NULL}};
     static char params[2 * 3000 + 64];
@@ -526,7 +537,8 @@ static void test_a_long_chain_of_skips(void **state)
     static char names[1000][8];
     for (int i = 0; i < 1000; i++) {
         sprintf(names[i], "s%d", i);
-        steps[i] = (struct gstep){.name = names[i], .work = "a:x", .needs = i ? names[i - 1] : NULL};
+        steps[i] =
+            (struct gstep){.name = names[i], .work = "a:x", .needs = i ? names[i - 1] : NULL};
     }
     steps[0].when = "false";
     DEFINE(&w, "p", steps);

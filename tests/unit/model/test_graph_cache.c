@@ -59,7 +59,7 @@ static void test_a_hit(void **state)
     expect_text(result_of(&w, second), "\"seven\"");
     assert_true(step_of(&w, second, "a")->cached);
     assert_int_equal(step_of(&w, second, "a")->id, 1); /* who made it */
-    expect_run(&w, run("{\"n\":8}"), PO_RUN_RUNNING);   /* another input */
+    expect_run(&w, run("{\"n\":8}"), PO_RUN_RUNNING);  /* another input */
     swap_by_snapshot(&w);
     expect_run(&w, run("{\"n\":7}"), PO_RUN_SUCCEEDED);
     do_deregister(&w, "w1", 0);
@@ -92,8 +92,8 @@ static void test_versions(void **state)
     struct po__buf bytes = {0};
     po__placement_encode(&bytes, &place);
     const struct po__extra extra = {.placement = po__buf_slice(&bytes)};
-    const struct gstep ranged[] = {{.name = "a", .work = "a:x", .input = "\"${params.n}\"",
-                                    .cache = true, .extra = &extra}};
+    const struct gstep ranged[] = {
+        {.name = "a", .work = "a:x", .input = "\"${params.n}\"", .cache = true, .extra = &extra}};
     join("w1", 1, "1.0.0");
     define(one, 1);
     complete_step(&w, run("{\"n\":7}"), "a", "1");
@@ -117,8 +117,8 @@ static void test_versions(void **state)
 static void test_age(void **state)
 {
     (void)state;
-    static const struct gstep young[] = {{.name = "a", .work = "a:x", .input = "\"${params.n}\"",
-                                          .cache = true, .cache_ms = 100}};
+    static const struct gstep young[] = {
+        {.name = "a", .work = "a:x", .input = "\"${params.n}\"", .cache = true, .cache_ms = 100}};
     join("w1", 1, "1.0.0");
     define(young, 1);
     complete_step(&w, run("{\"n\":7}"), "a", "1");
@@ -136,8 +136,11 @@ static void test_age(void **state)
 static void test_maps_and_chains_of_hits(void **state)
 {
     (void)state;
-    static const struct gstep map[] = {{.name = "m", .work = "a:x", .map = "\"${params.n}\"",
-                                        .input = "\"${item}\"", .cache = true}};
+    static const struct gstep map[] = {{.name = "m",
+                                        .work = "a:x",
+                                        .map = "\"${params.n}\"",
+                                        .input = "\"${item}\"",
+                                        .cache = true}};
     static struct gstep chain[1000];
     static char names[1000][8];
     join("w1", 1, "1.0.0");

@@ -67,11 +67,13 @@ static void test_steps(void **state)
     refuse_step((struct gstep){.name = "", .work = "a:x"}, "step name \"\" is not a name");
     refuse_step((struct gstep){.name = "x", .work = ""}, "a capability or a pipeline");
     refuse_step((struct gstep){.name = "x", .work = "A:x"}, "capability \"A:x\" is malformed");
-    refuse_step((struct gstep){.name = "x", .work = "no name"}, "pipeline \"no name\" is not a name");
+    refuse_step((struct gstep){.name = "x", .work = "no name"},
+                "pipeline \"no name\" is not a name");
     refuse_step((struct gstep){.name = "x", .work = "p", .config = "1"}, "runs a pipeline");
     refuse_step((struct gstep){.name = "x", .work = "p", .attempts = 1}, "runs a pipeline");
     refuse_step((struct gstep){.name = "x", .work = "p", .extra = &fine}, "runs a pipeline");
-    refuse_step((struct gstep){.name = "x", .work = "a:x", .extra = &bad}, "not a range of versions");
+    refuse_step((struct gstep){.name = "x", .work = "a:x", .extra = &bad},
+                "not a range of versions");
     refuse_step((struct gstep){.name = "x", .work = "a:x", .extra = &timed}, "a point in time");
     refuse_step((struct gstep){.name = "x", .work = "a:x", .join = 3}, "unknown join 3");
     refuse_step((struct gstep){.name = "x", .work = "a:x", .on_failure = 2}, "on_failure 2");
@@ -92,7 +94,8 @@ static void test_references(void **state)
     (void)state;
 #define REFUSE(field, text, part)                                                                  \
     refuse_step((struct gstep){.name = "x", .work = "c:z", .needs = "b", .field = text}, part)
-    REFUSE(input, "[\"${steps.a.output.x[3]}\",\"${steps.b.state}\",\"${params.p.q}\",\"${run.id}\"]",
+    REFUSE(input,
+           "[\"${steps.a.output.x[3]}\",\"${steps.b.state}\",\"${params.p.q}\",\"${run.id}\"]",
            NULL);
     REFUSE(input, "[", "step \"x\": input, byte 0: it is not a JSON text");
     REFUSE(input, "\"${steps.a.output\"", "step \"x\": input, byte ");
@@ -143,9 +146,8 @@ static void test_positions(void **state)
         s.depends_count = cases[i].count;
         po__graph_step_encode(&steps_bytes, &s);
         cmd.type = PO__CMD_PIPELINE_DEFINE_GRAPH;
-        cmd.graph = (struct po__graph){.name = po__str("p"),
-                                       .steps = po__buf_slice(&steps_bytes),
-                                       .steps_count = 2};
+        cmd.graph = (struct po__graph){
+            .name = po__str("p"), .steps = po__buf_slice(&steps_bytes), .steps_count = 2};
         expect(cases[i].part ? PO_EINVAL : 0, cases[i].part);
         po__mpw_nil(&steps_bytes);
         cmd.graph.steps = po__buf_slice(&steps_bytes);
@@ -244,7 +246,9 @@ static void test_no_memory(void **state)
 {
     (void)state;
     static const struct gstep two[] = {{.name = "a", .work = "a:x"},
-                                       {.name = "b", .work = "a:x", .needs = "a",
+                                       {.name = "b",
+                                        .work = "a:x",
+                                        .needs = "a",
                                         .when = "steps.a.output == 1",
                                         .input = "\"${steps.a.output}\""}};
     char message[256];

@@ -20,14 +20,22 @@ static void define(FILE *f, struct world *w)
 {
     static const struct gparam params[] = {{"n", PO__PARAM_INTEGER, true, NULL},
                                            {"list", PO__PARAM_ARRAY, false, "[1,{\"two\":2}]"}};
-    static const struct gstep child[] = {
-        {.name = "only", .work = "b:y", .input = "\"${params.n}\"", .cache = true, .cache_ms = 9000}};
+    static const struct gstep child[] = {{.name = "only",
+                                          .work = "b:y",
+                                          .input = "\"${params.n}\"",
+                                          .cache = true,
+                                          .cache_ms = 9000}};
     static const struct po__extra extra = {.priority = 3, .retry_ms = 700};
     static const struct gstep steps[] = {
         {.name = "fetch", .work = "a:x", .config = "{\"c\":1}", .attempts = 2, .timeout_ms = 5000},
-        {.name = "each", .work = "b:y", .needs = "fetch", .map = "\"${params.list}\"", .parallel = 1,
+        {.name = "each",
+         .work = "b:y",
+         .needs = "fetch",
+         .map = "\"${params.list}\"",
+         .parallel = 1,
          .input = "{\"item\":\"${item}\",\"i\":\"${index}\",\"of\":\"${steps.fetch.output}\"}",
-         .extra = &extra, .on_failure = PO__ON_FAILURE_CONTINUE},
+         .extra = &extra,
+         .on_failure = PO__ON_FAILURE_CONTINUE},
         {.name = "sub", .work = "child", .needs = "fetch", .input = "{\"n\":\"${params.n}\"}"},
         {.name = "odd", .work = "a:x", .needs = "fetch", .when = "params.n == 3"},
         {.name = "join", .work = "a:x", .needs = "each sub odd", .join = PO__JOIN_ANY_SUCCEEDED},
@@ -60,12 +68,12 @@ static void history(FILE *f, struct world *w)
     do_start(w, "r3", "p", "{\"n\":3,\"list\":[]}", "", 0), record(f, w); /* 3: fails */
     end(f, w, task_of(w, 3, "fetch"), "{}", NULL);
     end(f, w, task_of(w, 3, "odd"), NULL, "odd indeed");
-    do_resume(w, "r5", 3, ""), record(f, w); /* under way, mostly reused */
+    do_resume(w, "r5", 3, ""), record(f, w);           /* under way, mostly reused */
     do_run(w, "", "p", "{\"n\":7}", ""), record(f, w); /* cancelled, with its child */
     end(f, w, task_of(w, 7, "fetch"), "0", NULL);
     do_run_cancel(w, 7), record(f, w);
     do_run(w, "", "p", "{\"n\":2,\"list\":[1,2,3]}", ""), record(f, w); /* in the middle of a map */
-    end(f, w, task_of(w, 9, "fetch"), "true", NULL); /* its child is cached */
+    end(f, w, task_of(w, 9, "fetch"), "true", NULL);                    /* its child is cached */
     end(f, w, run_of(w, 9)->more->steps[1].map->items[0].id, "\"first\"", NULL);
     do_start(w, "", "chain", "[1]", "", 2), record(f, w); /* a chain with more, resumed */
     end(f, w, run_of(w, 11)->steps[0].task_id, "1", NULL);
@@ -140,8 +148,8 @@ static void test_snapshot(void **state)
     world_close(&w);
 }
 
-/* Nothing in a snapshot is believed: with any byte changed it gives a state whose relations hold, or
- * it is refused. */
+/* Nothing in a snapshot is believed: with any byte changed it gives a state whose relations hold,
+ * or it is refused. */
 static void test_a_changed_byte(void **state)
 {
     (void)state;

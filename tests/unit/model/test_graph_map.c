@@ -44,10 +44,12 @@ static const struct po__map_run *map_of(uint64_t run, const char *step)
 static void test_elements_and_their_order(void **state)
 {
     (void)state;
-    static const struct gstep steps[] = {
-        {.name = "m", .work = "a:x", .map = "\"${params.list}\"",
-         .input = "{\"v\":\"${item.v}\",\"i\":\"${index}\"}", .parallel = 2},
-        {.name = "sum", .work = "b:y", .needs = "m"}};
+    static const struct gstep steps[] = {{.name = "m",
+                                          .work = "a:x",
+                                          .map = "\"${params.list}\"",
+                                          .input = "{\"v\":\"${item.v}\",\"i\":\"${index}\"}",
+                                          .parallel = 2},
+                                         {.name = "sum", .work = "b:y", .needs = "m"}};
     define_map("p", steps, 2);
     do_run(&w, "", "p", "{\"list\":[{\"v\":\"a\"},{\"v\":[1]},{\"v\":null}]}", "");
     assert_int_equal(map_of(1, "m")->total, 3);
@@ -71,9 +73,9 @@ static void test_elements_and_their_order(void **state)
 static void test_the_default_input(void **state)
 {
     (void)state;
-    static const struct gstep steps[] = {{.name = "a", .work = "b:y"},
-                                         {.name = "m", .work = "a:x", .needs = "a",
-                                          .map = "[\"x\",\"${steps.a.output}\"]"}};
+    static const struct gstep steps[] = {
+        {.name = "a", .work = "b:y"},
+        {.name = "m", .work = "a:x", .needs = "a", .map = "[\"x\",\"${steps.a.output}\"]"}};
     DEFINE(&w, "p", steps);
     do_run(&w, "", "p", "", "");
     complete_step(&w, 1, "a", "{}");
@@ -112,9 +114,15 @@ static void test_a_failed_element(void **state)
     static const struct gstep strict[] = {
         {.name = "m", .work = "a:x", .map = "\"${params.list}\"", .input = "\"${item}\""}};
     static const struct gstep lenient[] = {
-        {.name = "m", .work = "a:x", .map = "\"${params.list}\"", .input = "\"${item}\"",
+        {.name = "m",
+         .work = "a:x",
+         .map = "\"${params.list}\"",
+         .input = "\"${item}\"",
          .on_failure = PO__ON_FAILURE_CONTINUE},
-        {.name = "after", .work = "b:y", .needs = "m", .join = PO__JOIN_ALL_DONE,
+        {.name = "after",
+         .work = "b:y",
+         .needs = "m",
+         .join = PO__JOIN_ALL_DONE,
          .input = "[\"${steps.m.output}\",\"${steps.m.error}\"]"},
         {.name = "never", .work = "b:y", .needs = "m"}};
     define_map("strict", strict, 1);
@@ -174,7 +182,9 @@ static void test_what_a_map_keeps_is_bounded(void **state)
 {
     (void)state;
     static char big[PO_PAYLOAD_MAX_BYTES - 1000];
-    static const struct gstep steps[] = {{.name = "m", .work = "a:x", .map = "\"${params.list}\"",
+    static const struct gstep steps[] = {{.name = "m",
+                                          .work = "a:x",
+                                          .map = "\"${params.list}\"",
                                           .input = "\"${item}\"",
                                           .on_failure = PO__ON_FAILURE_CONTINUE}};
     memset(big, 'x', sizeof big - 1);
@@ -186,7 +196,8 @@ static void test_what_a_map_keeps_is_bounded(void **state)
     expect_run(&w, 1, PO_RUN_RUNNING);
     finish_task(&w, 5, big, NULL);
     expect_run(&w, 1, PO_RUN_FAILED); /* whatever its steps may do */
-    expect_has(run_of(&w, 1)->error, "step \"m\": the outputs that the run keeps are more than 4 MiB");
+    expect_has(run_of(&w, 1)->error,
+               "step \"m\": the outputs that the run keeps are more than 4 MiB");
     assert_int_equal(po__model_task(w.m, 8)->state, PO_TASK_CANCELLED);
     swap_by_snapshot(&w);
 }
@@ -195,8 +206,11 @@ static void test_what_a_map_keeps_is_bounded(void **state)
 static void test_ten_thousand(void **state)
 {
     (void)state;
-    static const struct gstep steps[] = {{.name = "m", .work = "a:x", .map = "\"${params.list}\"",
-                                          .input = "\"${item}\"", .parallel = 1024}};
+    static const struct gstep steps[] = {{.name = "m",
+                                          .work = "a:x",
+                                          .map = "\"${params.list}\"",
+                                          .input = "\"${item}\"",
+                                          .parallel = 1024}};
     define_map("p", steps, 1);
     w.unchecked = true;
     do_run(&w, "", "p", numbers(PO__MAP_MAX), "");
@@ -215,11 +229,16 @@ static void test_ten_thousand(void **state)
 static void test_a_wide_cancellation(void **state)
 {
     (void)state;
-    static const struct gstep steps[] = {
-        {.name = "m", .work = "a:x", .map = "\"${params.list}\"", .input = "\"${item}\"",
-         .parallel = 1024},
-        {.name = "n", .work = "b:y", .map = "\"${params.list}\"", .input = "\"${item}\"",
-         .parallel = 1024}};
+    static const struct gstep steps[] = {{.name = "m",
+                                          .work = "a:x",
+                                          .map = "\"${params.list}\"",
+                                          .input = "\"${item}\"",
+                                          .parallel = 1024},
+                                         {.name = "n",
+                                          .work = "b:y",
+                                          .map = "\"${params.list}\"",
+                                          .input = "\"${item}\"",
+                                          .parallel = 1024}};
     define_map("p", steps, 2);
     w.unchecked = true;
     do_run(&w, "", "p", numbers(1000), "");
@@ -266,8 +285,11 @@ static int one_life(uint64_t fail_at)
     struct world x;
     static struct po__cmd cmds[4];
     struct po__buf params = {0};
-    static const struct gstep steps[] = {{.name = "m", .work = "a:x", .map = "\"${params.list}\"",
-                                          .input = "[\"${item}\",\"${index}\"]", .parallel = 2}};
+    static const struct gstep steps[] = {{.name = "m",
+                                          .work = "a:x",
+                                          .map = "\"${params.list}\"",
+                                          .input = "[\"${item}\",\"${index}\"]",
+                                          .parallel = 2}};
     int rv = 0;
     world_open(&x, NULL);
     do_register(&x, "w1", 1, "aws", "a:x", 64);

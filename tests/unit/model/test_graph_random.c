@@ -1,6 +1,6 @@
 /* Random graphs, random ends of their tasks, workers that come and go: after each command the whole
- * state is checked, and a second replica agrees. Snapshots are taken in slices meanwhile and must be
- * those of the moment they began; what is restored from one takes the second replica's place. A
+ * state is checked, and a second replica agrees. Snapshots are taken in slices meanwhile and must
+ * be those of the moment they began; what is restored from one takes the second replica's place. A
  * failure names its seed. */
 #include "graph_fixture.h"
 
@@ -77,8 +77,8 @@ static void worker_command(struct pair *p)
 static void random_step(struct gstep *s, uint32_t i, uint32_t pipeline, char *needs,
                         size_t needs_len, char (*texts)[128])
 {
-    static const char *const whens[] = {NULL, NULL, NULL, "params.n > 2", "false",
-                                        "exists(params.list[1])"};
+    static const char *const whens[] = {NULL,           NULL,    NULL,
+                                        "params.n > 2", "false", "exists(params.list[1])"};
     static const char *const inputs[] = {"\"${params.n}\"", "{\"n\":\"${params.n}\"}", "[1]"};
     *s = (struct gstep){.name = names[i], .work = caps[pick(3)]};
     needs[0] = '\0';

@@ -233,14 +233,10 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_from_the_failed_step),
-        TEST(test_from_any_step),
-        TEST(test_the_definition_stays),
-        TEST(test_behind_a_tolerated_failure),
-        TEST(test_maps_are_taken_over_whole),
-        TEST(test_chains),
-        TEST(test_a_chain_whose_tasks_are_gone),
-        TEST(test_no_memory),
+        TEST(test_from_the_failed_step),         TEST(test_from_any_step),
+        TEST(test_the_definition_stays),         TEST(test_behind_a_tolerated_failure),
+        TEST(test_maps_are_taken_over_whole),    TEST(test_chains),
+        TEST(test_a_chain_whose_tasks_are_gone), TEST(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -192,7 +192,7 @@ static void wrong_arguments_are_explained_and_send_nothing(void **state)
     assert_int_equal(po_task_wait(f->client, 0, NULL, NULL), PO_EINVAL);
     assert_int_equal(po_task_cancel(NULL, 1, NULL), PO_EINVAL);
     assert_int_equal(po_pipeline_define(f->client, "{}", 2, NULL), PO_EINVAL);
-    assert_non_null(strstr(po_client_error(), "start_node"));
+    assert_non_null(strstr(po_client_error(), "steps"));
     assert_int_equal(f->calls, 0);
 }
 
