@@ -1,5 +1,6 @@
-/* Long pipelines on three nodes in one process, through the public interface alone: a chain of a
- * thousand steps, each of which begins in the commit that ends the one before.
+/* Large pipelines on three nodes in one process, through the public interface alone: a chain of a
+ * thousand steps, each of which begins in the commit that ends the one before, and a step with a
+ * task for each of ten thousand elements.
  *
  * Nothing here asserts how long something takes; what does not come within GUARD_MS never comes. */
 #include <arpa/inet.h>
@@ -7,6 +8,7 @@
 #include <netinet/in.h>
 #include <pipeorch/pipeorch.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 
 #define NODES    3
 #define STEPS    1000
+#define WIDTH    10000
 #define GUARD_MS 120000
 
 #define CHECK(condition)                                                                           \
@@ -94,22 +97,57 @@ static void close_cluster(struct member members[NODES])
 
 /* ---- the worker ---- */
 
-/* Steps are called s0, s1, ... Each results in one more than the step before. There is one slot,
- * so that nobody else looks at *next. */
+struct counts {
+    unsigned steps; /* of the chain that have ended. One at a time: nobody else looks at it */
+    atomic_uint elements, sums;
+};
+
+static void complete(po_task *task, unsigned long long number)
+{
+    char result[24];
+    snprintf(result, sizeof result, "%llu", number);
+    CHECK(po_task_complete(task, result, strlen(result)) == 0);
+}
+
+/* Steps are called s0, s1, ... Each results in one more than the step before. */
 static void count_up(void *arg, po_task *task)
 {
-    unsigned *next = arg;
-    size_t len;
-    char step[32], result[16];
-    const char *input = po_task_input(task, &len);
-    const char *before = strstr(input, "\"input\":");
-    snprintf(step, sizeof step, "\"step\":\"s%u\"", *next);
+    struct counts *c = arg;
+    char step[32];
+    const char *input = po_task_input(task, NULL), *before = strstr(input, "\"input\":");
+    snprintf(step, sizeof step, "\"step\":\"s%u\"", c->steps);
     CHECK(before && strstr(input, step));
-    CHECK(strtoul(before + 8, NULL, 10) == *next); /* null reads as 0 */
+    CHECK(strtoul(before + 8, NULL, 10) == c->steps); /* null reads as 0 */
     CHECK(po_task_attempt(task) == 1);
-    ++*next;
-    snprintf(result, sizeof result, "%u", *next);
-    CHECK(po_task_complete(task, result, strlen(result)) == 0);
+    complete(task, ++c->steps);
+}
+
+/* {"n": 7} gives 7 * 7. */
+static void square(void *arg, po_task *task)
+{
+    struct counts *c = arg;
+    const char *number = strchr(po_task_input(task, NULL), ':');
+    CHECK(number && po_task_attempt(task) == 1);
+    unsigned long long n = strtoull(number + 1, NULL, 10);
+    atomic_fetch_add(&c->elements, 1);
+    complete(task, n * n);
+}
+
+/* The outputs of all elements must be there, each at its place. */
+static void add_up(void *arg, po_task *task)
+{
+    struct counts *c = arg;
+    char *at = (char *)po_task_input(task, NULL);
+    unsigned long long sum = 0;
+    for (unsigned long long n = 0; n < WIDTH; n++) {
+        CHECK(*at == (n ? ',' : '['));
+        unsigned long long squared = strtoull(at + 1, &at, 10);
+        CHECK(squared == n * n);
+        sum += squared;
+    }
+    CHECK(strcmp(at, "]") == 0);
+    atomic_fetch_add(&c->sums, 1);
+    complete(task, sum);
 }
 
 static void *run(void *arg)
@@ -119,16 +157,24 @@ static void *run(void *arg)
 }
 
 static po_worker *start_worker(const struct member members[NODES], pthread_t *thread,
-                               unsigned *next)
+                               struct counts *counts)
 {
     char error[512] = "", addresses[NODES * 32];
     po_worker *worker;
     snprintf(addresses, sizeof addresses, "%s,%s,%s", members[0].worker, members[1].worker,
              members[2].worker);
     struct po_worker_opts opts = {.size = sizeof opts, .id = "w1", .addresses = addresses};
-    struct po_capability c = {.size = sizeof c, .name = "count:up", .max_concurrency = 1};
+    const struct {
+        const char *name;
+        po_task_handler handler;
+        uint32_t concurrency;
+    } offered[] = {{"count:up", count_up, 1}, {"square:n", square, 64}, {"add:up", add_up, 1}};
     CHECK(po_worker_open(&worker, &opts, error, sizeof error) == 0);
-    CHECK(po_worker_handle(worker, &c, count_up, next) == 0);
+    for (size_t i = 0; i < sizeof offered / sizeof *offered; i++) {
+        struct po_capability c = {
+            .size = sizeof c, .name = offered[i].name, .max_concurrency = offered[i].concurrency};
+        CHECK(po_worker_handle(worker, &c, offered[i].handler, counts) == 0);
+    }
     CHECK(pthread_create(thread, NULL, run, worker) == 0);
     return worker;
 }
@@ -154,7 +200,7 @@ static void define_chain(po_client *client)
 }
 
 /* The three nodes are asked in turn: any of them starts a run and tells its end. */
-static void test_chain(struct member members[NODES], unsigned *next)
+static void test_chain(struct member members[NODES], const struct counts *counts)
 {
     define_chain(po_node_client(members[0].node));
     uint64_t id;
@@ -162,7 +208,7 @@ static void test_chain(struct member members[NODES], unsigned *next)
     char *json;
     CHECK(po_run_start(po_node_client(members[1].node), "chain", NULL, NULL, &patient, &id) == 0);
     CHECK(po_run_wait(po_node_client(members[2].node), id, &patient, &state, &json) == 0);
-    CHECK(state == PO_RUN_SUCCEEDED && *next == STEPS);
+    CHECK(state == PO_RUN_SUCCEEDED && counts->steps == STEPS);
     CHECK(strstr(json, "\"result\":1000"));
     unsigned succeeded = 0;
     for (const char *at = json; (at = strstr(at, "\"attempts\":1")); at++)
@@ -171,14 +217,46 @@ static void test_chain(struct member members[NODES], unsigned *next)
     po_free(json);
 }
 
+/* ---- the map ---- */
+
+static void test_map(struct member members[NODES], const struct counts *counts)
+{
+    static const char document[] =
+        "{\"name\": \"wide\", \"params\": {\"list\": {\"type\": \"array\", \"required\": true}},"
+        " \"steps\": [{\"name\": \"each\", \"capability\": \"square:n\", \"map\": "
+        "\"${params.list}\","
+        "              \"map_parallel\": 1024, \"input\": {\"n\": \"${item}\"}},"
+        "             {\"name\": \"all\", \"capability\": \"add:up\", \"depends_on\": [\"each\"],"
+        "              \"input\": \"${steps.each.output}\"}],"
+        " \"output\": {\"sum\": \"${steps.all.output}\"}}";
+    static char params[WIDTH * 6 + 32];
+    int len = snprintf(params, sizeof params, "{\"list\":[0");
+    for (unsigned i = 1; i < WIDTH; i++)
+        len += snprintf(params + len, sizeof params - (size_t)len, ",%u", i);
+    len += snprintf(params + len, sizeof params - (size_t)len, "]}");
+    CHECK((size_t)len < sizeof params);
+    po_client *client = po_node_client(members[0].node);
+    uint64_t id;
+    int state;
+    char *json;
+    CHECK(po_pipeline_define(client, document, strlen(document), &patient) == 0);
+    CHECK(po_run_start(client, "wide", params, NULL, &patient, &id) == 0);
+    CHECK(po_run_wait(client, id, &patient, &state, &json) == 0);
+    CHECK(state == PO_RUN_SUCCEEDED);
+    CHECK(atomic_load(&counts->elements) == WIDTH && atomic_load(&counts->sums) == 1);
+    CHECK(strstr(json, "{\"sum\":333283335000}"));
+    po_free(json);
+}
+
 int main(void)
 {
     struct member members[NODES] = {{NULL}};
+    struct counts counts = {.steps = 0};
     pthread_t thread;
-    unsigned next = 0;
     open_cluster(members);
-    po_worker *worker = start_worker(members, &thread, &next);
-    test_chain(members, &next);
+    po_worker *worker = start_worker(members, &thread, &counts);
+    test_chain(members, &counts);
+    test_map(members, &counts);
     po_worker_stop(worker);
     pthread_join(thread, NULL);
     po_worker_close(worker);
