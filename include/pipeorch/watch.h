@@ -92,7 +92,7 @@ struct po_watch_event {
     uint64_t token; /* fencing token of the attempt */
     uint64_t node_id, term;
     uint32_t attempt; /* from 1 on */
-    int state;        /* after it: PO_TASK_* (tasks, steps), PO_STEP_SKIPPED, PO_RUN_*, PO_WORKER_* */
+    int state; /* after it: PO_TASK_* (tasks, steps), PO_STEP_SKIPPED, PO_RUN_*, PO_WORKER_* */
     const char *worker_id, *capability, *pipeline, *step, *name;
     const char *error; /* the beginning, if it is long */
 };

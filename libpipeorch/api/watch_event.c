@@ -91,8 +91,8 @@ void po__watch_event_public(const struct po__watch_event *from, struct po__watch
 
 static const char *state_word(const struct po_watch_event *e)
 {
-    static const char *const tasks[] = {"pending",   "scheduled", "running",
-                                        "succeeded", "failed",    "cancelled", "skipped"};
+    static const char *const tasks[] = {"pending", "scheduled", "running", "succeeded",
+                                        "failed",  "cancelled", "skipped"};
     static const char *const runs[] = {"running", "succeeded", "failed", "cancelled"};
     static const char *const workers[] = {"online", "offline", "draining"};
     enum about a = about(e->kind);

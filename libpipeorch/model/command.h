@@ -243,7 +243,7 @@ struct po__cmd {
             uint32_t priority; /* START_MORE: of the steps that name none; otherwise 0 */
         } run_start;
         struct po__graph graph; /* PIPELINE_DEFINE_GRAPH */
-        struct { /* a new run of the same definition with the same params */
+        struct {                /* a new run of the same definition with the same params */
             struct po__slice key;
             uint64_t run_id;            /* the finished run whose results are taken over */
             struct po__slice from_step; /* run this step and all that follow it; empty: what did

@@ -204,11 +204,11 @@ int po__model_check(const struct po__model *m, char *message, size_t message_len
  * PIPELINES     and label, version (number of the definition)
  * PIPELINE      and label, output, params [{default, name, required, type}], version; steps: cache,
  *               cache_ms, concurrency_key, depends_on [names], input, join, map, map_parallel,
- *               on_failure, pipeline, placement, priority, retry_max_ms, retry_ms, when; no next_node
- * RUN           and key (if it is text), parent_run_id, priority, resumed_from, scheduled_ms, version;
- *               steps: cached, child_run_id, depends_on, items {failed, running, succeeded, total},
- *               join, map, output, output_bytes, pipeline, reused, when; state of a step: waiting,
- *               running, succeeded, failed, skipped, cancelled. name: only that step. An answer above
+ *               on_failure, pipeline, placement, priority, retry_max_ms, retry_ms, when; no
+ * next_node RUN           and key (if it is text), parent_run_id, priority, resumed_from,
+ * scheduled_ms, version; steps: cached, child_run_id, depends_on, items {failed, running,
+ * succeeded, total}, join, map, output, output_bytes, pipeline, reused, when; state of a step:
+ * waiting, running, succeeded, failed, skipped, cancelled. name: only that step. An answer above
  *               PO__QUERY_RUN_MAX_BYTES goes without params, result and outputs
  * RUNS          name: only of that pipeline; name2: only in that state
  *

@@ -198,8 +198,8 @@ static int read_steps(struct po__model *m, struct po__mpr *r, struct po__run *ru
     return err ? err : r->err || n == 0 ? PO_ECORRUPT : 0;
 }
 
-/* What feature level 2 does not know stands at the end and is needed first: *rest is a cursor of its
- * own on it. r stands at the steps. */
+/* What feature level 2 does not know stands at the end and is needed first: *rest is a cursor of
+ * its own on it. r stands at the steps. */
 static int read_run_head(struct po__mpr r, uint32_t more, struct po__run_spec *spec,
                          struct po__mpr *rest, uint32_t *reused_count, uint32_t *ending)
 {
@@ -422,8 +422,7 @@ static const uint8_t fields[PO__SECTIONS_COUNT] = {
     [PO__SECTION_HEADER] = 11,  [PO__SECTION_MEMBERS] = 8,    [PO__SECTION_WORKERS] = 5,
     [PO__SECTION_DEFS] = 5,     [PO__SECTION_RUNS] = 11,      [PO__SECTION_TASKS] = TASK_FIELDS,
     [PO__SECTION_APP_KEYS] = 4, [PO__SECTION_APP] = 2,        [PO__SECTION_END] = 2,
-    [PO__SECTION_GATES] = 9,    [PO__SECTION_SCHEDULES] = 12,
-    [PO__SECTION_CACHE] = 8,
+    [PO__SECTION_GATES] = 9,    [PO__SECTION_SCHEDULES] = 12, [PO__SECTION_CACHE] = 8,
 };
 
 /* Trailing fields that are only there when they say something: what came after the first release.

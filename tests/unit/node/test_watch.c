@@ -304,7 +304,7 @@ static void test_history_that_is_gone(void **state)
     assert_false(rest.gone);
     struct answer oldest = ask(node, watch(PO_WATCH_OLDEST, 0, 0));
     assert_false(oldest.gone);
-    assert_true(oldest.count >= rest.count); /* it may have begun to lead in between */
+    assert_true(oldest.count >= rest.count);          /* it may have begun to lead in between */
     for (uint32_t i = 0, k = 0; i < whole.count; i++) /* what is left is as it was */
         if (po__watch_pos_cmp(a.end, whole.events[i].at) < 0)
             assert_memory_equal(&rest.events[k++], &whole.events[i], sizeof *whole.events);
