@@ -604,6 +604,58 @@ static void test_a_refusal_keeps_its_sentence(void **state)
     expect_run(&w, 1, PO_RUN_FAILED);
 }
 
+/* ---- the check ---- */
+
+static void expect_broken(const char *part)
+{
+    char message[512];
+    if (!po__model_check(w.m, message, sizeof message) || !strstr(message, part))
+        fail_msg("\"%s\" instead of \"%s\"", message, part);
+}
+
+#define FALSIFY(field, value, part)                                                                \
+    do {                                                                                           \
+        __typeof__(field) before = (field);                                                        \
+        (field) = (value);                                                                         \
+        expect_broken(part);                                                                       \
+        (field) = before;                                                                          \
+    } while (0)
+
+/* Every number that is counted rather than recorded is looked at. */
+static void test_the_check_sees_falsified_numbers(void **state)
+{
+    (void)state;
+    static const struct gstep mapped[] = {
+        {.name = "a", .work = "a:x"},
+        {.name = "m", .work = "b:y", .map = "[1,2,3]", .input = "\"${item}\"", .parallel = 2},
+        {.name = "sub", .work = "child", .input = "{\"n\":1}"},
+        {.name = "z", .work = "a:x", .needs = "a m"}};
+    define_family();
+    DEFINE(&w, "p", mapped);
+    do_run(&w, "", "p", "", "");
+    complete_step(&w, 1, "a", "1");
+    struct po__run_more *g = run_of(&w, 1)->more;
+    struct po__map_run *map = g->steps[1].map;
+    FALSIFY(g->left, 7, "steps left");
+    FALSIFY(g->bytes, g->bytes + 1, "keeps");
+    FALSIFY(g->ready[0], 8, "marked as ready");
+    FALSIFY(g->steps[3].needs_left, 2, "step 3 waits for");
+    FALSIFY(g->steps[3].needs_bad, 1, "step 3 waits for");
+    FALSIFY(g->steps[3].state, PO__STEP_RUNNING, "nothing is under way for step 3");
+    FALSIFY(g->steps[0].finished_ms, 0, "state or times of step 0");
+    FALSIFY(g->steps[2].id, 1, "nothing is under way for step 2");
+    FALSIFY(map->running, 1, "miscounts");
+    FALSIFY(map->succeeded, 1, "miscounts");
+    FALSIFY(map->items[0].id, 1, "nothing is under way for step 1");
+    FALSIFY(map->started, 4, "has 4 of 3 elements");
+    FALSIFY(run_of(&w, 2)->more->parent, 2, "which is not its own");
+    FALSIFY(w.m->runs_bytes, 0, "counters of what runs keep");
+    FALSIFY(w.m->cache.bytes, 1, "kept results");
+    struct po__job *j = po__job_find(run_of(&w, 1), true, 2);
+    FALSIFY(j->step, 0, "nothing is under way for step 2");
+    world_check(&w);
+}
+
 /* ---- no memory ---- */
 
 static int one_life(uint64_t fail_at)
@@ -678,6 +730,7 @@ int main(void)
         TEST(test_a_long_chain_of_skips),
         TEST(test_work_is_bounded),
         TEST(test_a_refusal_keeps_its_sentence),
+        TEST(test_the_check_sees_falsified_numbers),
         TEST(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
