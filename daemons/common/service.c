@@ -46,6 +46,10 @@ static void on_alarm(int sig)
 
 void service_exit_within(uint32_t limit_ms)
 {
+    static bool armed;
+    if (armed) /* the first limit is the one that was promised */
+        return;
+    armed = true;
     struct itimerval t = {
         .it_value = {.tv_sec = limit_ms / 1000, .tv_usec = (limit_ms % 1000) * 1000L}};
     signal(SIGALRM, on_alarm);

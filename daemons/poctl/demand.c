@@ -128,9 +128,11 @@ static bool read_time(const char *text, uint64_t *ms)
         const char *end = strptime(text, forms[i], &tm);
         if (!end || *end)
             continue;
+        const struct tm given = tm; /* timegm makes February 31st a day of March */
         time_t t = timegm(&tm);
         *ms = (uint64_t)t * 1000;
-        return t > 0;
+        return t > 0 && tm.tm_mday == given.tm_mday && tm.tm_mon == given.tm_mon &&
+               tm.tm_hour == given.tm_hour;
     }
     return false;
 }

@@ -174,13 +174,10 @@ static bool split(struct lines *l, const struct po_task_opts *one, const struct 
 
 static int submit_lines(const struct ctl *ctl, const struct lines *l)
 {
-    struct po_call_opts opts = ctl_wait_opts(ctl);
+    struct po_call_opts opts = ctl_opts(ctl); /* the time is that of one message */
     int rv = EXIT_DONE;
     uint64_t *ids = calloc(l->count, sizeof *ids);
     int *codes = calloc(l->count, sizeof *codes);
-    struct po_call_opts keyed = ctl_opts(ctl);
-    opts.key = keyed.key;
-    opts.key_len = keyed.key_len;
     if (!ids || !codes) {
         rv = ctl_fail(ctl, PO_ENOMEM);
     } else {

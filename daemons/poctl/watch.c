@@ -151,7 +151,7 @@ static int print_event(const struct ctl *ctl, const struct po_watch_event *event
 /* Nobody to ask is a state of the cluster, not the end of a watch. */
 static bool is_waited_out(int rv)
 {
-    return rv == PO_ETIMEDOUT || rv == PO_ENOLEADER || rv == PO_EUNREACHABLE;
+    return rv == PO_ETIMEDOUT || rv == PO_ENOLEADER || rv == PO_EUNREACHABLE || rv == PO_EUNKNOWN;
 }
 
 static int follow(const struct ctl *ctl, po_watch *watch)
@@ -185,7 +185,7 @@ static int watch(struct ctl *ctl)
     take_signals();
     int rv = po_watch_open(&w, ctl->client, &o, &call);
     if (rv)
-        return ctl_fail(ctl, rv);
+        return ended ? EXIT_DONE : ctl_fail(ctl, rv);
     code = follow(ctl, w);
     po_watch_close(w);
     return code;

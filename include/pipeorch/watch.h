@@ -108,7 +108,8 @@ PO_API int po_watch_open(po_watch **watch, po_client *client, const struct po_wa
  * already). Whatever it returns, the next call goes on at the same position: nothing is lost.
  *
  * Returns 0; PO_ETIMEDOUT: nothing happened; PO_EUNREACHABLE, PO_ENOLEADER: nor was there anybody
- * to ask at last; PO_EBUSY: the leader has as many watches as it allows, retry later; PO_EINVAL,
+ * to ask at last; PO_EUNKNOWN: likewise, on the way; PO_ESTATE: the watch calls back
+ * (po_watch_start); PO_EBUSY: the leader has as many watches as it allows, retry later; PO_EINVAL,
  * also if the position is ahead of the log: is it another cluster's?; PO_EVERSION: the leader runs
  * a release without watches; PO_ENOMEM; PO_ECLOSED, PO_EFAULT: the client or its node ended.
  * Blocks: not in callbacks. Since 0.2. */

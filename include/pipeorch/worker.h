@@ -62,7 +62,8 @@ struct po_worker_opts {
 typedef void (*po_task_handler)(void *arg, po_task *task);
 
 /* Set a worker up; nothing runs yet. error as in po_node_start. Returns 0, PO_EINVAL, PO_EADDR,
- * PO_ENOMEM. Any thread. Since 0.1. */
+ * PO_EREFUSED (a standalone endpoint beyond loopback without `insecure`), PO_ENOMEM. Any thread.
+ * Since 0.1. */
 PO_API int po_worker_open(po_worker **worker, const struct po_worker_opts *opts, char *error,
                           size_t error_len);
 
@@ -76,7 +77,8 @@ PO_API int po_worker_handle(po_worker *worker, const struct po_capability *capab
 /* Register and serve on the calling thread until po_worker_stop; then drain and deregister. An
  * attempt to register that is not answered within 5 s is repeated, after 0.25 to 5 s.
  * Returns 0 after a stop, or the error that makes going on useless: PO_ESTALE (another process
- * took this id over), PO_EINVAL; standalone without addresses also those of po_node_start, and
+ * took this id over), PO_EINVAL, PO_EADDR, PO_ETOOBIG, PO_EPROTO (the cluster cannot read the
+ * registration), PO_ENOMEM; standalone without addresses also those of po_node_start, and
  * PO_EFAULT (the node stopped). Since 0.1. */
 PO_API int po_worker_run(po_worker *worker);
 

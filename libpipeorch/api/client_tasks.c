@@ -131,6 +131,7 @@ struct batch {
     uint64_t *ids;
     int *codes;
     int first_error;
+    char first_text[PO__CLIENT_ERROR_MAX_BYTES];
 };
 
 static void tell(struct batch *b, size_t i, int code, uint64_t id, const char *why)
@@ -139,8 +140,10 @@ static void tell(struct batch *b, size_t i, int code, uint64_t id, const char *w
         b->codes[i] = code;
     if (b->ids)
         b->ids[i] = id;
-    if (code && !b->first_error)
-        b->first_error = po__client_fail(code, "task %zu of %zu: %s", i + 1, b->count, why);
+    if (!code || b->first_error)
+        return;
+    b->first_error = code;
+    snprintf(b->first_text, sizeof b->first_text, "task %zu of %zu: %s", i + 1, b->count, why);
 }
 
 /* Appends task i to the array of commands. 0, or why it is no task: it was told. */
@@ -244,8 +247,11 @@ int po_submit_tasks(po_client *client, const struct po_task_opts *tasks, size_t 
                              "the idempotency key has %zu bytes; for many tasks at most %d, each "
                              "task's place follows it",
                              key.len, KEY_MAX);
-    if (rv)
+    if (rv) {
+        for (size_t i = 0; i < count; i++)
+            tell(&b, i, rv, 0, "");
         return rv;
+    }
     memcpy(b.key, key.data, key.len);
     b.key_len = key.len;
     b.stride = tasks->size;
@@ -261,7 +267,7 @@ int po_submit_tasks(po_client *client, const struct po_task_opts *tasks, size_t 
         for (; at < count; at++) /* the cluster is not to be had: the rest is not tried */
             tell(&b, at, rv, 0, why);
     }
-    return b.first_error;
+    return b.first_error ? po__client_fail(b.first_error, "%s", b.first_text) : 0;
 }
 
 /* ---- one task ---- */

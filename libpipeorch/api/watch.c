@@ -152,6 +152,8 @@ static void take_answer(struct po_watch *w, int code, const void *data, size_t l
     struct po__response resp = {0};
     drop_answer(w);
     code = code ? code : po__response_decode(data, len, &resp);
+    if (code == 0 && (resp.code == PO_ECLOSED || resp.code == PO_ENOTLEADER))
+        code = PO_ENOLEADER; /* that node ends, or leads no more: another will lead */
     code = code ? code : resp.code;
     code = code ? code : read_answer(w, &resp);
     if (code) {

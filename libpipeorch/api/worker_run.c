@@ -195,8 +195,13 @@ int po_worker_run(po_worker *w)
         return po__client_fail(PO_EINVAL,
                                "the worker is NULL, has no capability, or was run before");
     int rv = open_channel(w, &channel);
-    if (rv)
+    if (rv) {
+        pthread_mutex_lock(&w->lock); /* those who wait for it to be ready are told */
+        po__fsm_move(&w->phase, PO__WORKER_STOPPED, allowed);
+        pthread_cond_broadcast(&w->changed);
+        pthread_mutex_unlock(&w->lock);
         return rv;
+    }
     rv = po__worker_start_threads(w);
     if (rv)
         po__client_fail(rv, "worker %s cannot start its threads", w->id);

@@ -57,7 +57,8 @@ uint64_t po__worker_keep_leases(struct po_worker *w)
 static bool may_begin(const struct po_worker *w, const struct po_task *t)
 {
     const struct po__offered *o = t->offered;
-    if (w->resources_count && t->plane == &w->cluster && w->local.tasks.count)
+    bool local_lives = !w->local.fatal && w->local.phase < PO__PLANE_LEAVE;
+    if (w->resources_count && t->plane == &w->cluster && local_lives && w->local.tasks.count)
         return false;
     if (w->resources_count && t->plane == &w->local && w->cluster.in_handler_count)
         return false;

@@ -243,7 +243,9 @@ void po__standalone_step(struct po_worker *w)
         return;
     if (p->fatal && p->phase != PO__PLANE_LEFT) {
         po__error(&w->log, "worker.standalone", "%s; only the cluster is served", p->fatal_message);
+        po__worker_disown(p); /* nobody waits for what it gave out */
         po__plane_left(p);
+        pthread_cond_broadcast(&w->work);
     }
     if (p->phase == PO__PLANE_LEFT) {
         if (!s->client_taken)
@@ -309,9 +311,9 @@ void po__standalone_end(struct po_worker *w)
     if (!node)
         return;
     PO_PRE(w->local.phase == PO__PLANE_LEFT);
-    say_lost(w);
-    s->node = NULL;
+    s->node = NULL; /* first: nobody is handed a client of it while the lock is given up */
     s->over = true;
+    say_lost(w);
     pthread_mutex_unlock(&w->lock);
     po_node_stop(node); /* its callbacks take the lock */
     remove_temporary(w);

@@ -342,7 +342,8 @@ static void say_checkpoint(struct po__plane *p, struct po__outcome_out *o)
 {
     struct po__outcome_out *old = waiting(p, PO__DONE_CHECKPOINT, o->token, o->life);
     if (old && old->flag & PO__DONE_HAS_DATA && !(o->flag & PO__DONE_HAS_DATA)) {
-        old->flag = (o->flag & UINT16_MAX) | PO__DONE_HAS_DATA;
+        if ((o->flag & UINT16_MAX) != PO_PROGRESS_UNCHANGED)
+            old->flag = (o->flag & UINT16_MAX) | PO__DONE_HAS_DATA;
         po__free(o);
         return;
     }

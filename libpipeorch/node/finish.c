@@ -56,6 +56,8 @@ bool po__finish_allows(const struct po__node *n, const struct po__cmd *cmd, cons
     case PO__CMD_RUN_START:
     case PO__CMD_RUN_START_MORE:
         return po__model_run_key_known(n->model, cmd->run_start.key);
+    case PO__CMD_RUN_RESUME:
+        return po__model_run_key_known(n->model, cmd->run_resume.key);
     default:
         return false;
     }
