@@ -106,7 +106,7 @@ static void put_edge(struct svg *s, unsigned i)
     const struct graph_edge *e = &s->g->edges[i];
     const struct graph_cell *c = &s->l.cells[e->from];
     int x = c->x + PADDING, y = s->top[c->layer] + box_height(&s->g->nodes[e->from]);
-    int middle_x = x, middle_y = y;
+    int middle_x, middle_y;
     po__buf_printf(s->out, "<path%s marker-end=\"url(#arrow)\" d=\"M%d %d",
                    e->dashed ? " class=\"dashed\"" : "", x, y);
     for (unsigned at = s->first[i];; at = s->next[at]) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../common/files.h"
+#include "base/assert.h"
 #include "demand.h"
 #include "table.h"
 
@@ -176,6 +177,7 @@ static int submit_lines(const struct ctl *ctl, const struct lines *l)
 {
     struct po_call_opts opts = ctl_opts(ctl); /* the time is that of one message */
     int rv = EXIT_DONE;
+    PO_INVARIANT(l->count > 0);
     uint64_t *ids = calloc(l->count, sizeof *ids);
     int *codes = calloc(l->count, sizeof *codes);
     if (!ids || !codes) {

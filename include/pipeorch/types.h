@@ -117,7 +117,8 @@ typedef void (*po_result_cb)(void *arg, const struct po_result *result);
 
 /* What a schedule does with a tick while a run that it started is still under way. */
 #define PO_OVERLAP_ALLOW 0 /* start another one */
-#define PO_OVERLAP_SKIP  1 /* none; the tick counts as skipped */
+#define PO_OVERLAP_SKIP                                                                            \
+    1 /* none; the tick counts as skipped. Of the ten latest that ticks started */
 
 /* One capability that a worker offers. Strings are borrowed for the call.
  *

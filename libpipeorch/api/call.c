@@ -352,7 +352,7 @@ int po__call_wait(po_client *client, struct po__call *call, struct po__outcome *
 
 int po__call_wait_id(po_client *client, struct po__call *call, uint64_t *id)
 {
-    struct po__outcome out;
+    struct po__outcome out = {0};
     int rv = po__call_wait(client, call, &out);
     if (rv)
         return rv;

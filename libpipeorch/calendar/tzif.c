@@ -87,7 +87,7 @@ static int skip_version_1(struct input *in)
 static int read_changes(struct input *in, struct po__zone *z, const struct head *h,
                         const uint8_t *times, const uint8_t *indexes, const uint8_t *types)
 {
-    int32_t offsets[TYPES_MAX];
+    int32_t offsets[TYPES_MAX] = {0};
     for (size_t i = 0; i < h->types; i++) {
         offsets[i] = (int32_t)(uint32_t)big_endian(types + i * TYPE_BYTES, 4);
         if (offsets[i] > PO__ZONE_OFFSET_MAX_S || offsets[i] < -PO__ZONE_OFFSET_MAX_S)

@@ -68,7 +68,7 @@ static void sorted(struct po__buf *b, struct po__slice object)
         struct member m = {it.key, it.value};
         po__buf_append(b, &m, sizeof m);
     }
-    if (!b->err)
+    if (!b->err && b->len)
         qsort(b->data, b->len / sizeof(struct member), sizeof(struct member), by_key);
 }
 

@@ -169,6 +169,8 @@ bool po__json_is_multiple(struct po__slice number, struct po__slice divisor)
     const char *p = d.p, *end = d.p + d.chars;
     for (int64_t i = 0; i < d.digits; i++)
         by = by * 10 + (uint64_t)next_digit(&p, end);
+    if (by == 0)
+        return false;
     p = n.p;
     end = n.p + n.chars;
     for (int64_t i = 0; i < n.digits; i++)

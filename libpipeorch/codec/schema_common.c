@@ -326,7 +326,7 @@ int po__schema_distinct(struct po__slice container, size_t pair[2], uint64_t *wo
     if (count <= FEW)
         b = (struct po__buf){.data = (uint8_t *)few, .cap = sizeof few, .max_bytes = sizeof few};
     int rv = !collect(container, &b, work) ? (b.err ? b.err : PO_ETOOBIG) : 1;
-    if (rv == 1) {
+    if (rv == 1 && b.data) {
         qsort(b.data, count, sizeof(struct entry), by_hash);
         rv = distinct((const struct entry *)(const void *)b.data, count, pair, work);
     }

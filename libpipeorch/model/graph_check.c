@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "../base/alloc.h"
+#include "../base/assert.h"
 #include "../codec/template.h"
 
 #define WORDS (PO_STEPS_MAX / 64)
@@ -299,6 +300,7 @@ static int check_steps(struct check *c)
     struct po__mpr r;
     uint32_t n = c->g->steps_count, edges = 0;
     int rv = 0;
+    PO_PRE(c->steps && c->sorted);
     po__mpr_init(&r, c->g->steps.data, c->g->steps.len);
     if (po__mpr_array(&r, PO_STEPS_MAX) != n)
         return refuse(c, PO_EINVAL, "steps_count does not match the encoded steps");

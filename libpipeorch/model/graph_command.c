@@ -88,7 +88,7 @@ void po__depends_encode(struct po__buf *buf, const uint32_t *positions, uint32_t
 
 static void encode_depends(struct po__buf *buf, const struct po__graph_step *s)
 {
-    uint32_t positions[PO_STEPS_MAX];
+    uint32_t positions[PO_STEPS_MAX] = {0};
     if (s->depends_count == 0)
         po__mpw_array(buf, 0);
     else if (s->depends_count > PO_STEPS_MAX || po__depends_decode(s, positions))
@@ -100,11 +100,11 @@ static void encode_depends(struct po__buf *buf, const struct po__graph_step *s)
 /* In its one form, whichever it came in. */
 static void encode_extra(struct po__buf *buf, struct po__slice bytes)
 {
-    struct po__extra extra = {0};
-    if (bytes.len && po__extra_decode(bytes, &extra))
-        buf->err = buf->err ? buf->err : PO_EPROTO;
+    const struct po__extra none = {0};
+    if (bytes.len)
+        po__extra_recode(buf, bytes);
     else
-        po__extra_encode(buf, &extra);
+        po__extra_encode(buf, &none);
 }
 
 void po__graph_step_encode(struct po__buf *buf, const struct po__graph_step *s)

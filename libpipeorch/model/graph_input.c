@@ -152,7 +152,7 @@ static int resolve(void *arg, const struct po__path *path, unsigned *taken, stru
     int rv = resolve_root(v, path, taken, value, e);
     if (rv)
         return rv;
-    v->seen_bytes += value->len;
+    v->seen_bytes += (uint64_t)value->len * (path->count - *taken + 1); /* each part looks anew */
     if (v->seen_bytes <= PO__TEMPLATE_WORK_MAX_BYTES)
         return 0;
     po__template_fail(e, "it looks at more than %u bytes of params and outputs",

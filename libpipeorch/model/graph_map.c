@@ -148,14 +148,16 @@ static void all_over(struct po__model *m, struct po__run *r, uint32_t step)
         return;
     }
     e.output = po__buf_slice(&m->scratch);
+    bool deep = !po__json_ok(e.output); /* one level more than the elements' own */
+    if (deep)
+        e.output = po__slice(NULL, 0);
     if (s->map->failed) {
         snprintf(text, sizeof text, "%u of %u elements failed; %.*s", s->map->failed, s->map->total,
                  (int)s->error.len, s->error.data);
         e.state = PO__STEP_FAILED;
         e.error = po__str(text);
-    } else if (!po__json_ok(e.output)) {
+    } else if (deep) {
         e.state = PO__STEP_FAILED;
-        e.output = po__slice(NULL, 0);
         e.error = po__str("the outputs of the elements are too deep for an array of them");
     }
     if (s->error.len)
@@ -224,6 +226,11 @@ void po__map_item_over(struct po__model *m, struct po__run *r, uint32_t step, ui
                      : note_failure(m, r, step, item, e, &full);
     if (m->err)
         return;
+    if (!kept && good) { /* what is not kept did not succeed, as far as anybody can tell */
+        it->state = PO__STEP_FAILED;
+        map->succeeded--;
+        map->failed++;
+    }
     if (!kept)
         give_up(m, r, step, PO__STEP_FAILED, full);
     else if (!good && d->on_failure == PO__ON_FAILURE_FAIL)

@@ -54,6 +54,7 @@ static struct po__run *resume_graph(struct po__model *m, const struct po__run *o
     int rv = 0;
     if (!r)
         return NULL;
+    PO_INVARIANT(r->more && old->more);
     for (uint32_t i = 0; i < r->def->steps_count && !rv; i++)
         if (i != from && can_take_over(r, i, &old->more->steps[i]))
             rv = take_over(r, i, &old->more->steps[i]);

@@ -151,6 +151,7 @@ static void part_dropped(struct po__model *m, struct po__run *r, uint32_t step, 
         step_cancelled(m, r, step);
     else
         po__map_item_dropped(r, step, item);
+    po__graph_mark(r, step);
 }
 
 /* The job of that task or child run is done. False: nobody waits for its outcome. */

@@ -179,7 +179,7 @@ static uint64_t *counter(struct po__model *m, const struct po__run *r)
     return r->state == PO_RUN_RUNNING ? &m->runs_bytes : &m->runs_finished_bytes;
 }
 
-_Static_assert(PO__RUN_MAX_BYTES == 4u << 20 && PO__RUNS_MAX_BYTES == UINT64_C(1) << 30,
+_Static_assert(PO__RUN_MAX_BYTES / 1048576 == 4 && PO__RUNS_MAX_BYTES / 1073741824 == 1,
                "the sentences below name the limits");
 
 bool po__graph_charge(struct po__model *m, struct po__run *r, uint64_t bytes, const char **full)

@@ -178,10 +178,15 @@ struct comparator {
     struct version v;
 };
 
+static bool is_operator(char c)
+{
+    return c == '=' || c == '<' || c == '>' || c == '^' || c == '~';
+}
+
 static bool read_comparator(struct po__slice s, size_t *at, struct comparator *c)
 {
     c->op = '=';
-    if (*at < s.len && memchr("=<>^~", s.data[*at], 5)) {
+    if (*at < s.len && is_operator(s.data[*at])) {
         c->op = s.data[(*at)++];
         if (*at < s.len && s.data[*at] == '=' && (c->op == '<' || c->op == '>')) {
             c->op = c->op == '<' ? 'l' : 'g';

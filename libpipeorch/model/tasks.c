@@ -162,7 +162,7 @@ void po__task_free(struct po__model *m, struct po__task *t)
 
 uint64_t po__task_bytes(const struct po__task *t)
 {
-    return t->input.len + t->key.len + t->result.len + t->error.len +
+    return t->input.len + t->key.len + t->result.len + t->error.len + t->lane->cls->placement.len +
            (t->more ? t->more->checkpoint.len : 0);
 }
 
@@ -211,9 +211,10 @@ static void enqueue(struct po__model *m, struct po__task *t)
 {
     if (!is_finished(t->state))
         count_unfinished(t, 1);
-    if (t->state == PO_TASK_PENDING)
+    if (t->state == PO_TASK_PENDING) {
         po__lane_insert(m, t);
-    else
+        po__cap_dirty(m, t->cap); /* for each: the order of grants is that of the first release */
+    } else
         PO_INVARIANT(!po__tree_insert(queue_of(m, t), &t->queue, po__task_due_cmp));
     m->tasks_count[t->state]++;
     *bytes_counter(m, t) += po__task_bytes(t);
@@ -320,7 +321,7 @@ static bool room(struct po__model *m, const struct po__task_spec *spec)
     if (spec->extra.len)
         PO_INVARIANT(po__extra_decode(spec->extra, &extra) == 0);
     return class_room(m, spec->capability, extra.placement) &&
-           tasks_room(m, spec->input.len + spec->key.len);
+           tasks_room(m, spec->input.len + spec->key.len + extra.placement.len);
 }
 
 bool po__task_room(struct po__model *m, const struct po__task *t)

@@ -468,6 +468,8 @@ bool po__members_set_role(struct po__node *n, uint64_t id, int role); /* true: b
  * log. 0: none. */
 /* Whether the whole cluster is at that level now; looked at once in a turn. */
 bool po__level_reached(struct po__node *n, uint32_t level);
+/* What who joins must know: that of joining itself, and all that may be in the log by now. */
+uint32_t po__level_to_join(struct po__node *n);
 uint64_t po__level_held_back(struct po__node *n, const struct po__members_view *v, uint32_t level,
                              uint64_t except);
 

@@ -4,7 +4,8 @@
  * that member with a fault, for good. Hence nothing enters the log that the oldest of them does not
  * know. What a member's program knows is in its record, and in its hello, which may be newer; the
  * lower of the two counts, as the record may be on its way still. A member of which neither is
- * known was never started. The level only rises: who joins must have that of the joining itself. */
+ * known was never started. The level only rises: who joins must know all that the members know by
+ * then, as it may be in the log. */
 #include "internal.h"
 
 static uint32_t level_of(struct po__node *n, uint64_t id)
@@ -29,6 +30,14 @@ bool po__level_reached(struct po__node *n, uint32_t level)
             n->level_reached--;
     }
     return n->level_reached >= level;
+}
+
+uint32_t po__level_to_join(struct po__node *n)
+{
+    uint32_t level = PO__LEVEL_WISHES;
+    while (level < PO__FEATURE_LEVEL && po__level_reached(n, level + 1))
+        level++;
+    return level;
 }
 
 uint64_t po__level_held_back(struct po__node *n, const struct po__members_view *v, uint32_t level,

@@ -296,11 +296,12 @@ static void add_or_join(struct po__node *n, struct po__call *c, const struct po_
     struct po__members_view v;
     struct po__member_info info;
     po__members_view(n, &v);
-    if (m->op == PO__MEMBER_JOIN && m->feature_level < PO__LEVEL_WISHES)
+    uint32_t needed = po__level_to_join(n);
+    if (m->op == PO__MEMBER_JOIN && m->feature_level < needed)
         refuse(n, c, PO_EVERSION,
-               "node %.*s, which is to join, has feature level %u; this cluster's log needs %d: "
+               "node %.*s, which is to join, has feature level %u; this cluster's log needs %u: "
                "start a newer version of it",
-               (int)m->name.len, m->name.data, m->feature_level, PO__LEVEL_WISHES);
+               (int)m->name.len, m->name.data, m->feature_level, needed);
     else if (m->op == PO__MEMBER_JOIN && recorded_by(n, m->directory_id, &info))
         joined(n, c, m, &v, &info);
     else

@@ -72,6 +72,7 @@ static size_t record_bytes(const struct record *rec)
 /* The chunk with room for so many bytes; NULL: no memory. */
 static struct chunk *room(struct po__watch_ring *r, size_t bytes)
 {
+    PO_INVARIANT(r->chunks.prev); /* it was initialised */
     struct chunk *c = r->chunks_count ? chunk_of(r->chunks.prev) : NULL;
     if (c && c->used + bytes <= sizeof c->bytes)
         return c;

@@ -280,6 +280,28 @@ static void test_outputs_may_be_too_deep(void **state)
     expect_has(run_of(&w, 1)->error, "too deep");
 }
 
+/* Nor does it fit beside an element that failed: what is kept can be restored. */
+static void test_too_deep_beside_a_failure(void **state)
+{
+    (void)state;
+    char deep[2 * PO__JSON_DEPTH_MAX + 1];
+    static const struct gstep steps[] = {{.name = "m",
+                                          .work = "a:x",
+                                          .map = "[1,2]",
+                                          .input = "\"${item}\"",
+                                          .attempts = 1,
+                                          .on_failure = PO__ON_FAILURE_CONTINUE}};
+    memset(deep, '[', PO__JSON_DEPTH_MAX);
+    memset(deep + PO__JSON_DEPTH_MAX, ']', PO__JSON_DEPTH_MAX);
+    deep[2 * PO__JSON_DEPTH_MAX] = '\0';
+    DEFINE(&w, "p", steps);
+    do_run(&w, "", "p", "", "");
+    finish_task(&w, 1, NULL, "spoilt");
+    finish_task(&w, 2, deep, NULL);
+    expect_run(&w, 1, PO_RUN_SUCCEEDED);
+    swap_by_snapshot(&w);
+}
+
 static int one_life(uint64_t fail_at)
 {
     struct world x;
@@ -340,6 +362,7 @@ int main(void)
         TEST(test_ten_thousand),
         TEST(test_a_wide_cancellation),
         TEST(test_outputs_may_be_too_deep),
+        TEST(test_too_deep_beside_a_failure),
         TEST(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

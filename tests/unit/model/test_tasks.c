@@ -395,6 +395,26 @@ static void test_time_never_goes_back(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* One tick with several things due: capabilities are served in the order in which the tick touched
+ * them first, as the first release did; tokens depend on it. */
+static void test_order_of_grants_in_one_tick(void **state)
+{
+    (void)state;
+    do_register(&w, "w-x", 1, "aws", "x:x", 1);
+    do_register(&w, "w-y", 1, "aws", "y:y", 1);
+    do_submit(&w, "", "x:x", "1", "", 0, 60000); /* fails, and comes back at 500 ms */
+    do_fail(&w, 1, po__model_task(w.m, 1)->token, "w-x", "again", true);
+    do_submit(&w, "", "x:x", "2", "", 1, 3000); /* runs, and times out last */
+    do_submit(&w, "", "x:x", "3", "", 0, 60000);
+    do_submit(&w, "", "y:y", "4", "", 1, 2000); /* runs, and times out second */
+    do_submit(&w, "", "y:y", "5", "", 0, 60000);
+    w.now_ms += 10000;
+    do_tick(&w);
+    assert_int_equal(po__model_task(w.m, 1)->state, PO_TASK_RUNNING);
+    assert_int_equal(po__model_task(w.m, 5)->state, PO_TASK_RUNNING);
+    assert_true(po__model_task(w.m, 1)->token < po__model_task(w.m, 5)->token);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -416,6 +436,7 @@ int main(void)
         TEST(test_tick_is_bounded),
         TEST(test_finished_tasks_are_bounded_in_bytes),
         TEST(test_time_never_goes_back),
+        TEST(test_order_of_grants_in_one_tick),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
