@@ -122,9 +122,8 @@ void po__watch_ring_add(struct po__watch_ring *r, struct po__watch_pos at, uint6
         r->kept = at;
         return;
     }
-    uint8_t *p = c->bytes + c->used;
-    p = put(p, po__slice(&rec, sizeof rec));
-    p = put(put(put(put(p, e->worker), e->name), e->step), e->error);
+    uint8_t *p = put(c->bytes + c->used, po__slice(&rec, sizeof rec));
+    put(put(put(put(p, e->worker), e->name), e->step), e->error);
     c->used += (uint32_t)record_bytes(&rec);
     c->last = at;
     c->count++;

@@ -5,6 +5,7 @@
 
 #include <pipeorch/error.h>
 #include "../base/alloc.h"
+#include "../base/assert.h"
 #include "../codec/template.h"
 
 /* A graph whose templates are looked at. */
@@ -147,6 +148,7 @@ static int see(void *arg, const struct po__path *path, size_t offset, struct po_
         struct walk inner = {.v = w->v, .step = w->step, .is_map = true, .item = path};
         return po__template_refs(w->step->map, see, &inner, e);
     }
+    PO_INVARIANT(!w->is_map || w->step);
     bool list = w->is_map ? is_reference(w->step->map) : is_counted(w->condition, offset);
     return demand(w->v, path, list, w->item);
 }

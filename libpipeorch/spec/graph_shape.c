@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "../base/alloc.h"
+#include "../base/assert.h"
 
 #define NO_STEP PO__GDOC_NO_STEP
 
@@ -197,6 +198,7 @@ static void report_cycle(struct po__gdoc *g, const uint32_t *trail, uint32_t cou
     char names[PO__SPEC_PROBLEM_MAX_BYTES / 2], at[PO__SPEC_POINTER_MAX_BYTES];
     size_t len = 0;
     uint32_t first = 0;
+    PO_PRE(count > 0);
     for (uint32_t k = 1; k < count; k++)
         if (trail[k] < trail[first])
             first = k;

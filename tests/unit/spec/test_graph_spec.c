@@ -500,6 +500,11 @@ static void itself(void **state)
     refused("{'name': 'p', 'steps': []}", "1:15: /steps: is empty; it needs at least one entry");
 }
 
+static bool says(const struct made *m, const char *text)
+{
+    return memmem(m->d.problems.data, m->d.problems.len, text, strlen(text)) != NULL;
+}
+
 static void limits(void **state)
 {
     (void)state;
@@ -510,7 +515,7 @@ static void limits(void **state)
         po__buf_printf(&b, "%s{'name': 's%d', 'capability': 'v:n'}", i ? "," : "", i);
     po__buf_append(&b, "]}", 3);
     make(&m, (const char *)b.data);
-    assert_non_null(strstr((const char *)m.d.problems.data, "has 1025 steps; at most 1024"));
+    assert_true(says(&m, "has 1025 steps; at most 1024"));
     drop(&m);
     po__buf_reset(&b); /* each step depends on all before it */
     po__buf_printf(&b, "{'name': 'p', 'steps': [");
@@ -525,7 +530,7 @@ static void limits(void **state)
     assert_int_equal(b.err, 0);
     make(&m, (const char *)b.data);
     assert_int_equal(m.rv, PO_EINVAL);
-    assert_non_null(strstr((const char *)m.d.problems.data, "19900 times; at most 16384"));
+    assert_true(says(&m, "19900 times; at most 16384"));
     drop(&m);
     po__buf_fini(&b);
 }
