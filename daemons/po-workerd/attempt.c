@@ -237,7 +237,6 @@ void attempt_handle(void *arg, po_task *task)
         run(&a, c, env.list);
     else
         answer(task, VERDICT_RETRY, NULL, "the worker is out of memory");
-    if (checkpoint >= 0)
-        close(checkpoint);
+    progress_checkpoint_close(checkpoint);
     po__free(env.list);
 }

@@ -130,6 +130,12 @@ static int write_all(int fd, const char *data, size_t len)
     return 0;
 }
 
+void progress_checkpoint_close(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
 int progress_checkpoint_file(const void *data, size_t len)
 {
     int fd = memfd_create("checkpoint", MFD_CLOEXEC | MFD_ALLOW_SEALING);

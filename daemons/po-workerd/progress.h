@@ -40,5 +40,6 @@ void progress_end(struct progress *p); /* there is no more; releases what feedin
  * gone with this process, however that ends. Returns a close-on-exec descriptor, or -1 and errno.
  */
 int progress_checkpoint_file(const void *data, size_t len);
+void progress_checkpoint_close(int fd); /* -1: none */
 
 #endif
