@@ -257,22 +257,24 @@ MODEL = [
          "    po__task_move(m, t, state, m->now_ms);\n",
          "    if (po__tree_linked(&t->by_key))\n        po__key_remove(&m->task_keys, t);\n"
          "    po__task_move(m, t, state, m->now_ms);\n"),
-    node("result-forgotten-at-snapshot", "a snapshot forgets results", M + "restore.c",
+    node("result-forgotten-at-snapshot", "a snapshot forgets results", M + "restore_tasks.c",
          "if (!own(&t->result, payload(r)) ||", "if (!own(&t->result, po__slice(payload(r).data, 0)) ||"),
     node("clock-forgotten-at-snapshot", "the state machine's time starts again behind a snapshot", M + "model.c",
          "    if (now_ms > m->now_ms)\n        m->now_ms = now_ms;", "    m->now_ms = now_ms;"),
     node("snapshot-not-frozen", "a snapshot mixes the state of its index with that of later ones", M + "snapshot.c",
          "    save(m, section, key, object);\n    *epoch", "    (void)section, (void)key, (void)object, (void)save;\n    *epoch"),
     node("apply-not-pure", "apply depends on something that is not in the log", M + "attempts.c",
-         "    uint64_t delay = PO__RETRY_DELAY_MIN_MS;\n",
-         "    static uint64_t calls;\n    uint64_t delay = PO__RETRY_DELAY_MIN_MS + ++calls % 7;\n", quick=True),
-    node("slot-lost", "the end of a lease does not free its slot", M + "assign.c", "    o->running--;\n", ""),
+         "    uint64_t delay = e && e->retry_ms ? e->retry_ms : PO__RETRY_DELAY_MIN_MS;\n",
+         "    static uint64_t calls;\n"
+         "    uint64_t delay = (e && e->retry_ms ? e->retry_ms : PO__RETRY_DELAY_MIN_MS) + ++calls % 7;\n", quick=True),
+    node("slot-lost", "the end of a lease does not free its slot", M + "assign.c",
+         "    o->running += (uint32_t)sign;\n", "    o->running += (uint32_t)(sign > 0);\n"),
     node("next-step-lost", "the next step of a run is not started after a retry", M + "runs.c",
          "    else\n        go_on(m, r, t);", "    else if (t->attempt == 1)\n        go_on(m, r, t);"),
     node("retry-never-due", "a scheduled retry is not picked up", M + "attempts.c",
-         "        if (t->state == PO_TASK_SCHEDULED)\n            po__task_move",
-         "        if (t->state == PO_TASK_SCHEDULED && t->attempt > 2)\n            return;\n"
-         "        if (t->state == PO_TASK_SCHEDULED)\n            po__task_move"),
+         "    if (t->state == PO_TASK_SCHEDULED)\n        po__task_move",
+         "    if (t->state == PO_TASK_SCHEDULED && t->attempt > 2)\n        return false;\n"
+         "    if (t->state == PO_TASK_SCHEDULED)\n        po__task_move"),
 ]
 
 NODE = [
