@@ -149,7 +149,7 @@ static int refuse_route(const struct po__capability *cap, const struct tally *t,
         return PO_EBUSY;
     }
     *message = cap && online ? "no online worker that offers this capability satisfies the "
-                               "placement; relax it, or register one"
+                               "version range and the placement; relax them, or register one"
                              : "no online worker offers this capability; register one";
     return PO_ENOCAPABILITY;
 }
@@ -225,10 +225,10 @@ static const char *waits_for(const struct po__task *t, char *why, size_t len)
     }
     const struct po__task *head = po__class_head(t->lane->cls);
     if (head == t)
-        snprintf(why, len, "it is the next of its kind; no worker has room for it");
+        snprintf(why, len, "it is the next of its kind; no worker can take it now");
     else
         snprintf(why, len,
-                 "no worker has room for its kind, and task %" PRIu64 " of the same kind is ahead",
+                 "no worker can take it nows kind, and task %" PRIu64 " of the same kind is ahead",
                  head->id);
     return "worker";
 }

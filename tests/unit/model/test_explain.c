@@ -21,7 +21,7 @@ static void expect_reason(const struct host *h, uint32_t status, const struct wi
     assert_int_equal(explain(w.result.id), 0);
     expect_part(part);
     expect_part(
-        "state=pending waits_for=worker why=it is the next of its kind; no worker has room");
+        "state=pending waits_for=worker why=it is the next of its kind; no worker can take it now");
 }
 
 static void test_every_reason(void **state)
@@ -69,7 +69,7 @@ static void test_reasons_of_use(void **state)
     assert_int_equal(explain(2), 0);
     expect(
         "{capability=a:x id=2 next=nil state=pending waits_for=worker why=it is the next of its "
-        "kind; no worker has room for it workers=[{reason=resource why=2 of gpus are asked for; 1 "
+        "kind; no worker can take it now workers=[{reason=resource why=2 of gpus are asked for; 1 "
         "of 3 are free worker_id=w1}]}");
     do_wish_task(&w, "a:x", NULL); /* 3: runs */
     do_wish_task(&w, "a:x", NULL); /* 4 */
@@ -77,7 +77,7 @@ static void test_reasons_of_use(void **state)
     assert_int_equal(explain(4), 0);
     expect_part("{reason=slots why=2 of 2 slots of the capability are taken worker_id=w1}");
     assert_int_equal(explain(5), 0);
-    expect_part("waits_for=worker why=no worker has room for its kind, and task 4 of the same kind "
+    expect_part("waits_for=worker why=no worker can take it nows kind, and task 4 of the same kind "
                 "is ahead ");
     do_wish_task(&w, "b:y", NULL); /* 6: runs; the worker is full */
     do_wish_task(&w, "b:y", NULL); /* 7 */
@@ -175,7 +175,7 @@ static void test_route(void **state)
     assert_int_equal(route(&(struct wish){.range = ">=1", .labels = "!k"}), PO_EBUSY);
     assert_int_equal(route(&(struct wish){.range = ">=2"}), PO_ENOCAPABILITY);
     assert_string_equal(message, "no online worker that offers this capability satisfies the "
-                                 "placement; relax it, or register one");
+                                 "version range and the placement; relax them, or register one");
     assert_int_equal(
         route(&(struct wish){.range = "0.9 || 1", .zone = "gcp", .prefer = PO__PREFER_BINPACK}), 0);
     expect_part("turned_down={draining=1 offline=1 slots=1 worker_slots=1 zone=1} version=0.9.0 "
