@@ -161,6 +161,13 @@ static bool is(const struct flag *f, const char *name)
     return strlen(name) == f->name_len && strncmp(name, f->name, f->name_len) == 0;
 }
 
+/* Is its first word meant? So it is if no argument, or another flag, follows. */
+static bool is_bare(const struct opt_tool *tool, const struct flag *f, const char *next)
+{
+    return f->index >= 0 && !f->value && tool->options[f->index].flags & OPT_BARE &&
+           (!next || next[0] == '-');
+}
+
 /* Returns how many arguments the flag used: 1, or 2 with a value of its own. */
 static unsigned read_flag(struct opt_run *run, char **argv, unsigned position)
 {
@@ -183,8 +190,14 @@ static unsigned read_flag(struct opt_run *run, char **argv, unsigned position)
         return wants_value && !f.value && next && next[0] != '-' ? 2 : 1;
     }
     unsigned used = 1;
+    char first[32];
     if (!f.value && !config && run->tool->options[f.index].type == OPT_BOOL)
         f.value = "true";
+    if (is_bare(run->tool, &f, argv[position + 1])) {
+        const char *words = run->tool->options[f.index].values;
+        snprintf(first, sizeof first, "%.*s", (int)strcspn(words, "|"), words);
+        f.value = first;
+    }
     if (!f.value) {
         f.value = argv[position + 1];
         used = 2;

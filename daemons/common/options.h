@@ -36,10 +36,11 @@ enum opt_type {                /* member of the settings struct */
                 OPT_MEMBERS,   /* const char *: comma-separated name=host:port; likewise */
 };
 
-#define OPT_REQUIRED  1u /* must be given somewhere */
-#define OPT_FLAG_ONLY 2u /* neither in the config file nor in the environment */
-#define OPT_ENV_TOO   4u /* with OPT_FLAG_ONLY: the environment is allowed */
-#define OPT_ALONE     8u /* with it, nothing else is required */
+#define OPT_REQUIRED  1u  /* must be given somewhere */
+#define OPT_FLAG_ONLY 2u  /* neither in the config file nor in the environment */
+#define OPT_ENV_TOO   4u  /* with OPT_FLAG_ONLY: the environment is allowed */
+#define OPT_ALONE     8u  /* with it, nothing else is required */
+#define OPT_BARE      16u /* OPT_CHOICE: the first word, if no value follows the flag */
 
 struct opt {
     const char *name; /* snake_case */

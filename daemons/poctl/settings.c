@@ -99,8 +99,8 @@ static const struct opt options[] = {
      1000, .flags = OPT_FLAG_ONLY},
     {"graph", OPT_CHOICE, AT(graph), "text|dot|svg", NULL,
      "pipeline show: draw the steps, with their states if it is a run. As text, steps that do not "
-     "fit the terminal become an indented list.",
-     .flags = OPT_FLAG_ONLY},
+     "fit the terminal become an indented list. Text if no form follows.",
+     .flags = OPT_FLAG_ONLY | OPT_BARE},
     {"from_step", OPT_NAME, AT(from_step), "STEP", NULL,
      "pipeline resume: run this step and all that follow it again.", .flags = OPT_FLAG_ONLY},
     {"cron", OPT_TEXT, AT(cron), "CRON", NULL,
@@ -206,6 +206,10 @@ const struct opt_tool poctl_tool = {
         "  member remove NAME|ID        remove a control node for good\n"
         "  member transfer [NAME|ID]    hand leadership over\n"
         "  workers                      workers with status, zone and load\n"
+        "  worker list                  the same\n"
+        "  worker drain ID              let it finish what it runs and take nothing new\n"
+        "  worker resume ID             give it new tasks again\n"
+        "  worker remove ID             forget a worker\n"
         "  capabilities                 what the workers offer\n"
         "  route CAPABILITY             the worker that a task would go to now\n"
         "  task submit CAPABILITY       submit a task; prints its id\n"
@@ -226,6 +230,12 @@ const struct opt_tool poctl_tool = {
         "  pipeline cancel RUN_ID       cancel a run\n"
         "  pipeline list                pipelines\n"
         "  pipeline runs [NAME]         runs by id\n"
+        "  schedule define NAME         run a pipeline at the times of a cron expression\n"
+        "  schedule list                schedules with their next and last ticks\n"
+        "  schedule show NAME           one schedule, its next ticks and latest runs\n"
+        "  schedule pause NAME          no ticks from now on\n"
+        "  schedule resume NAME         ticks again\n"
+        "  schedule delete NAME         delete it; runs that it started go on\n"
         "  watch                        what happens, event by event\n"
         "  sim                          run a pipeline on a simulated cluster\n"
         "  snapshot save FILE           back up a running cluster, or a stopped node (--dir)\n"

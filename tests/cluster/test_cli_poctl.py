@@ -32,6 +32,12 @@ class Usage(unittest.TestCase):
         commands = [[word for word in words if word.islower()] for words in commands]
         self.assertIn(["task", "submit"], commands)
         self.assertIn(["pipeline", "wait"], commands)
+        for group in {words[0] for words in commands if len(words) == 2}:  # and no command is left out
+            said = poctl(group, "frobnicate").stderr
+            if " has the commands " not in said:
+                continue
+            for verb in said.split(" has the commands ")[1].strip().split(", "):
+                self.assertIn([group, verb], commands)
         for words in commands:  # whatever the page names has a page of its own
             ran = poctl(*words, "--help")
             self.assertEqual((ran.returncode, ran.stderr), (0, ""))
@@ -70,6 +76,11 @@ class Usage(unittest.TestCase):
         self.assertIn("-:1:4: not valid JSON",
                       self.refused("pipeline", "run", "p", "--params-file", "-", *where, stdin="oops"))
         self.assertIn("at most 64 are allowed", self.refused("task", "submit", "a:b", "--key", "k" * 65, *where))
+
+    def test_a_form_of_graph_may_be_left_out(self):
+        for where in (("--graph", "--controllers", NOBODY), ("--controllers", NOBODY, "--graph")):
+            self.assertEqual(poctl("pipeline", "show", "p", "--timeout", "300ms", *where).returncode, 3)
+        self.assertIn('"png" is not one of text|dot|svg', self.refused("pipeline", "show", "p", "--controllers", NOBODY, "--graph", "png"))
 
     def test_unreachable(self):
         ran = poctl("status", "--controllers", NOBODY, "--timeout", "300ms")
