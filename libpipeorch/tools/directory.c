@@ -98,7 +98,7 @@ int po__directory_open_disk(struct po__directory *d, struct po__disk *disk, char
         return rv;
     }
     if (!po__store_identity(d->store, &d->identity)) {
-        snprintf(error, error_len, "the directory is empty: no node was ever started with it");
+        snprintf(error, error_len, "the directory holds no node: none was ever started with it");
         return PO_ENOTBOOTSTRAPPED;
     }
     rv = po__store_recover(d->store, &d->recovery, ignore_record, d, error, error_len);
