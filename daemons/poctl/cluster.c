@@ -55,34 +55,24 @@ static int status(struct ctl *ctl)
     return rv;
 }
 
+static void capability_row(struct table *t, const json_t *c)
+{
+    table_text(t, text_of(c, "name"));
+    table_json(t, json_object_get(c, "versions"));
+    table_json(t, json_object_get(c, "workers"));
+    table_json(t, json_object_get(c, "workers_online"));
+    table_json(t, json_object_get(c, "slots"));
+    table_json(t, json_object_get(c, "free_slots"));
+    table_json(t, json_object_get(c, "running"));
+    table_json(t, json_object_get(c, "pending"));
+    table_json(t, json_object_get(c, "requires_gpu"));
+}
+
 static int capabilities(struct ctl *ctl)
 {
-    json_t *a, *c;
-    size_t i;
-    int rv = ctl_ask(ctl, (struct po_query){.what = PO_QUERY_CAPABILITIES}, "capabilities", &a);
-    if (rv)
-        return rv;
-    if (ctl_json(ctl)) {
-        rv = ctl_print_json(a);
-        json_decref(a);
-        return rv;
-    }
-    struct table t;
-    table_open(&t, "CAPABILITY|VERSIONS|WORKERS|ONLINE|SLOTS|FREE|RUNNING|PENDING|GPU");
-    json_array_foreach(json_object_get(a, "capabilities"), i, c)
-    {
-        table_text(&t, text_of(c, "name"));
-        table_json(&t, json_object_get(c, "versions"));
-        table_json(&t, json_object_get(c, "workers"));
-        table_json(&t, json_object_get(c, "workers_online"));
-        table_json(&t, json_object_get(c, "slots"));
-        table_json(&t, json_object_get(c, "free_slots"));
-        table_json(&t, json_object_get(c, "running"));
-        table_json(&t, json_object_get(c, "pending"));
-        table_json(&t, json_object_get(c, "requires_gpu"));
-    }
-    json_decref(a);
-    return ctl_out(ctl, table_close(&t, stdout));
+    return ctl_list(ctl, (struct po_query){.what = PO_QUERY_CAPABILITIES}, "capabilities",
+                    "CAPABILITY|VERSIONS|WORKERS|ONLINE|SLOTS|FREE|RUNNING|PENDING|GPU",
+                    capability_row);
 }
 
 static int route(struct ctl *ctl)

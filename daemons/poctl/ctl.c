@@ -97,12 +97,12 @@ int ctl_usage(const struct ctl *ctl, const char *fmt, ...)
 }
 
 /* Answers may hold integers beyond 63 bits (incarnations), which jansson takes only as reals. */
-static json_t *parse(const char *text)
+json_t *ctl_parse(const char *text, size_t len)
 {
     json_error_t e;
-    json_t *root = json_loads(text, JSON_ALLOW_NUL, &e);
+    json_t *root = json_loadb(text, len, JSON_ALLOW_NUL, &e);
     if (!root && json_error_code(&e) == json_error_numeric_overflow)
-        root = json_loads(text, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &e);
+        root = json_loadb(text, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &e);
     return root;
 }
 
@@ -115,7 +115,8 @@ static int ask_once(const struct ctl *ctl, const struct po_query *query, json_t 
                          : po_query(ctl->client, query, &opts, &text);
     if (rv)
         return ctl->replay ? rv : ctl_fail(ctl, rv);
-    *answer = parse(text ? text : (const char *)replayed.data);
+    const char *json = text ? text : (const char *)replayed.data;
+    *answer = ctl_parse(json, strlen(json));
     po_free(text);
     po__buf_fini(&replayed);
     if (json_is_object(*answer))
@@ -155,6 +156,29 @@ int ctl_ask(const struct ctl *ctl, struct po_query query, const char *list, json
     return rv;
 }
 
+int ctl_list(const struct ctl *ctl, struct po_query query, const char *key, const char *heads,
+             void (*row)(struct table *t, const json_t *object))
+{
+    json_t *a, *object;
+    size_t i;
+    int rv = ctl_ask(ctl, query, query.limit ? NULL : key, &a);
+    if (rv)
+        return rv;
+    if (ctl_json(ctl)) {
+        rv = ctl_print_json(a);
+    } else {
+        struct table t;
+        table_open(&t, heads);
+        json_array_foreach(json_object_get(a, key), i, object) row(&t, object);
+        rv = ctl_out(ctl, table_close(&t, stdout));
+        if (number_of(a, "next"))
+            fprintf(stderr, "there may be more: add --after %lld\n",
+                    (long long)number_of(a, "next"));
+    }
+    json_decref(a);
+    return rv;
+}
+
 int ctl_out(const struct ctl *ctl, int table_rv)
 {
     if (table_rv == 0 && fflush(stdout) == 0 && !ferror(stdout))
@@ -186,6 +210,17 @@ bool ctl_id(const struct ctl *ctl, uint64_t *id)
     ctl_usage(ctl, "\"%.64s\" is not an id; ids are numbers, as printed by submit and run",
               ctl->arg);
     return false;
+}
+
+int ctl_on_id(const struct ctl *ctl,
+              int (*call)(po_client *client, uint64_t id, const struct po_call_opts *opts))
+{
+    struct po_call_opts opts = ctl_opts(ctl);
+    uint64_t id;
+    if (!ctl_id(ctl, &id))
+        return EXIT_USAGE;
+    int rv = call(ctl->client, id, &opts);
+    return rv ? ctl_fail(ctl, rv) : EXIT_DONE;
 }
 
 int ctl_payload(const struct ctl *ctl, const char *name, const char *direct, const char *file,

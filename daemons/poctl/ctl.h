@@ -11,6 +11,7 @@ enum { EXIT_DONE = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3 };
 #define WAIT_DEFAULT_MS PO_TIMEOUT_MAX_MS
 
 struct verb;
+struct table;
 struct po__replay;
 struct ctl {
     struct opt_run *run;
@@ -49,12 +50,21 @@ int ctl_usage(const struct ctl *ctl, const char *fmt, ...) __attribute__((format
 /* Ask; *answer is the parsed object. Returns EXIT_DONE, or an exit code after saying why. With what
  * = one of the lists by name, all pages are fetched and joined under `list`. */
 int ctl_ask(const struct ctl *ctl, struct po_query query, const char *list, json_t **answer);
-int ctl_print_json(const json_t *value); /* to stdout, indented; an exit code */
+/* Ask for a list and show it, one row per object under `key`. A query with a limit shows one page,
+ * and says on stderr how the next is had; any other all pages. */
+int ctl_list(const struct ctl *ctl, struct po_query query, const char *key, const char *heads,
+             void (*row)(struct table *t, const json_t *object));
+json_t *ctl_parse(const char *text, size_t len); /* an answer; NULL: no JSON, or out of memory */
+int ctl_print_json(const json_t *value);         /* to stdout, indented; an exit code */
 int ctl_out(const struct ctl *ctl,
             int table_rv); /* exit code after a table: memory or stdout may have failed */
 
 /* The argument as an id: digits. false: said on stderr. */
 bool ctl_id(const struct ctl *ctl, uint64_t *id);
+
+/* The verb is one call about its argument, an id. Returns the exit code. */
+int ctl_on_id(const struct ctl *ctl,
+              int (*call)(po_client *client, uint64_t id, const struct po_call_opts *opts));
 
 /* JSON text from --NAME or --NAME-file (at most one of them given). *text is NULL if neither;
  * release with po__buf_fini(keep). */

@@ -66,13 +66,10 @@ static void print_command(const json_t *e, const json_t *command)
 
 static int emit_table(void *arg, const char *text, size_t len)
 {
-    json_error_t error;
     size_t i;
     const json_t *c;
     (void)arg;
-    json_t *e = json_loadb(text, len, JSON_ALLOW_NUL, &error);
-    if (!e)
-        e = json_loadb(text, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
+    json_t *e = ctl_parse(text, len);
     if (!e)
         return PO_ENOMEM;
     const json_t *commands = json_object_get(e, "commands");

@@ -156,12 +156,7 @@ static int run(struct ctl *ctl)
 
 static int cancel(struct ctl *ctl)
 {
-    struct po_call_opts opts = ctl_opts(ctl);
-    uint64_t id;
-    if (!ctl_id(ctl, &id))
-        return EXIT_USAGE;
-    int rv = po_run_cancel(ctl->client, id, &opts);
-    return rv ? ctl_fail(ctl, rv) : EXIT_DONE;
+    return ctl_on_id(ctl, po_run_cancel);
 }
 
 /* ---- definitions ---- */
@@ -202,56 +197,28 @@ static int show(struct ctl *ctl)
     return rv;
 }
 
+static void row(struct table *t, const json_t *pipeline)
+{
+    table_text(t, text_of(pipeline, "name"));
+    table_json(t, json_object_get(pipeline, "steps_count"));
+    table_text(t, text_of(pipeline, "start_node"));
+    table_text(t, text_of(pipeline, "label"));
+}
+
 static int list(struct ctl *ctl)
 {
-    json_t *a, *p;
-    size_t i;
-    int rv = ctl_ask(ctl, (struct po_query){.what = PO_QUERY_PIPELINES}, "pipelines", &a);
-    if (rv)
-        return rv;
-    if (ctl_json(ctl)) {
-        rv = ctl_print_json(a);
-        json_decref(a);
-        return rv;
-    }
-    struct table t;
-    table_open(&t, "PIPELINE|STEPS|STARTS WITH|VERSION");
-    json_array_foreach(json_object_get(a, "pipelines"), i, p)
-    {
-        table_text(&t, text_of(p, "name"));
-        table_json(&t, json_object_get(p, "steps_count"));
-        table_text(&t, text_of(p, "start_node"));
-        table_text(&t, text_of(p, "label"));
-    }
-    json_decref(a);
-    return ctl_out(ctl, table_close(&t, stdout));
+    return ctl_list(ctl, (struct po_query){.what = PO_QUERY_PIPELINES}, "pipelines",
+                    "PIPELINE|STEPS|STARTS WITH|VERSION", row);
 }
 
 static int runs(struct ctl *ctl)
 {
-    json_t *a, *r;
-    size_t i;
     struct po_query q = {.what = PO_QUERY_RUNS,
                          .id = ctl->s->after,
                          .limit = (uint32_t)ctl->s->limit,
                          .name = ctl->arg,
                          .name2 = ctl->s->state};
-    int rv = ctl_ask(ctl, q, NULL, &a);
-    if (rv)
-        return rv;
-    if (ctl_json(ctl)) {
-        rv = ctl_print_json(a);
-        json_decref(a);
-        return rv;
-    }
-    struct table t;
-    table_open(&t, RUN_HEADS);
-    json_array_foreach(json_object_get(a, "runs"), i, r) run_row(&t, r);
-    rv = ctl_out(ctl, table_close(&t, stdout));
-    if (number_of(a, "next"))
-        fprintf(stderr, "there may be more: add --after %lld\n", (long long)number_of(a, "next"));
-    json_decref(a);
-    return rv;
+    return ctl_list(ctl, q, "runs", RUN_HEADS, run_row);
 }
 
 const struct verb pipeline_verbs[] = {

@@ -127,11 +127,8 @@ static void print_cell(const json_t *e, const char *key, int width)
 static int emit_table(void *arg, const char *text, size_t len)
 {
     char when[LOG_TIME_BYTES];
-    json_error_t error;
     (void)arg;
-    json_t *e = json_loadb(text, len, JSON_ALLOW_NUL, &error);
-    if (!e)
-        e = json_loadb(text, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
+    json_t *e = ctl_parse(text, len);
     if (!e)
         return PO_ENOMEM;
     log_time(when, number_of(e, "time_ms"));

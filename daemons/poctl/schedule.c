@@ -105,21 +105,7 @@ static const char heads[] =
 
 static int list(struct ctl *ctl)
 {
-    json_t *a, *s;
-    size_t i;
-    int rv = ctl_ask(ctl, (struct po_query){.what = PO_QUERY_SCHEDULES}, "schedules", &a);
-    if (rv)
-        return rv;
-    if (ctl_json(ctl)) {
-        rv = ctl_print_json(a);
-        json_decref(a);
-        return rv;
-    }
-    struct table t;
-    table_open(&t, heads);
-    json_array_foreach(json_object_get(a, "schedules"), i, s) row(&t, s);
-    json_decref(a);
-    return ctl_out(ctl, table_close(&t, stdout));
+    return ctl_list(ctl, (struct po_query){.what = PO_QUERY_SCHEDULES}, "schedules", heads, row);
 }
 
 /* The latest first. */

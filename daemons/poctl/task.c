@@ -234,22 +234,12 @@ static int submit(struct ctl *ctl)
 
 static int cancel(struct ctl *ctl)
 {
-    struct po_call_opts opts = ctl_opts(ctl);
-    uint64_t id;
-    if (!ctl_id(ctl, &id))
-        return EXIT_USAGE;
-    int rv = po_task_cancel(ctl->client, id, &opts);
-    return rv ? ctl_fail(ctl, rv) : EXIT_DONE;
+    return ctl_on_id(ctl, po_task_cancel);
 }
 
 static int retry(struct ctl *ctl)
 {
-    struct po_call_opts opts = ctl_opts(ctl);
-    uint64_t id;
-    if (!ctl_id(ctl, &id))
-        return EXIT_USAGE;
-    int rv = po_task_retry(ctl->client, id, &opts);
-    return rv ? ctl_fail(ctl, rv) : EXIT_DONE;
+    return ctl_on_id(ctl, po_task_retry);
 }
 
 static int fence(struct ctl *ctl)
@@ -304,28 +294,11 @@ static int explain(struct ctl *ctl)
 
 static int list(struct ctl *ctl)
 {
-    json_t *a, *task;
-    size_t i;
     struct po_query q = {.what = PO_QUERY_TASKS,
                          .id = ctl->s->after,
                          .limit = (uint32_t)ctl->s->limit,
                          .name = ctl->s->state};
-    int rv = ctl_ask(ctl, q, NULL, &a);
-    if (rv)
-        return rv;
-    if (ctl_json(ctl)) {
-        rv = ctl_print_json(a);
-        json_decref(a);
-        return rv;
-    }
-    struct table t;
-    table_open(&t, heads);
-    json_array_foreach(json_object_get(a, "tasks"), i, task) task_row(&t, task);
-    rv = ctl_out(ctl, table_close(&t, stdout));
-    if (number_of(a, "next"))
-        fprintf(stderr, "there may be more: add --after %lld\n", (long long)number_of(a, "next"));
-    json_decref(a);
-    return rv;
+    return ctl_list(ctl, q, "tasks", heads, task_row);
 }
 
 const struct verb task_verbs[] = {

@@ -58,24 +58,9 @@ static void print_worker(struct table *t, const json_t *w)
 
 static int list(struct ctl *ctl)
 {
-    json_t *a, *w;
-    size_t i;
-    int rv = ctl_ask(ctl, (struct po_query){.what = PO_QUERY_WORKERS}, "workers", &a);
-    if (rv)
-        return rv;
-    if (ctl_json(ctl)) {
-        rv = ctl_print_json(a);
-        json_decref(a);
-        return rv;
-    }
-    struct table t;
-    table_open(&t, "WORKER|STATUS|ZONE|RUNNING|SLOTS|LOAD|RTT MS|ADDRESS|CAPABILITIES");
-    json_array_foreach(json_object_get(a, "workers"), i, w)
-    {
-        print_worker(&t, w);
-    }
-    json_decref(a);
-    return ctl_out(ctl, table_close(&t, stdout));
+    return ctl_list(ctl, (struct po_query){.what = PO_QUERY_WORKERS}, "workers",
+                    "WORKER|STATUS|ZONE|RUNNING|SLOTS|LOAD|RTT MS|ADDRESS|CAPABILITIES",
+                    print_worker);
 }
 
 static int done(const struct ctl *ctl, int rv, const char *what)

@@ -12,10 +12,10 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "../base/alloc.h"
 #include "../base/assert.h"
+#include "../base/deadline.h"
 #include "call.h"
 #include "watch_event.h"
 
@@ -272,19 +272,6 @@ static void on_answer(void *arg, int code, const void *resp, size_t len)
 
 /* ---- waiting ---- */
 
-static struct timespec time_after(uint32_t ms)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += ms / 1000;
-    t.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_sec++;
-        t.tv_nsec -= 1000000000;
-    }
-    return t;
-}
-
 static int fail(struct po_watch *w, int code)
 {
     return po__client_fail(code, "%s", w->message ? w->message : po_strerror(code));
@@ -294,7 +281,7 @@ static int fail(struct po_watch *w, int code)
 static int wait_for(struct po_watch *w, uint32_t timeout_ms,
                     bool (*done)(struct po_watch *w, void *arg), void *arg)
 {
-    struct timespec until = time_after(timeout_ms);
+    struct timespec until = po__time_after(timeout_ms);
     int last = 0, rv = 0;
     while (!done(w, arg)) {
         int code = w->error;

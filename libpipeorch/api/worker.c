@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../base/alloc.h"
+#include "../base/deadline.h"
 #include "../codec/json.h"
 #include "../codec/schema.h"
 #include "../net/address.h"
@@ -340,16 +340,9 @@ void po_worker_close(po_worker *w)
 
 int po_worker_wait_ready(po_worker *w, uint32_t timeout_ms)
 {
-    struct timespec until;
     if (!w || timeout_ms > PO_TIMEOUT_MAX_MS)
         return PO_EINVAL;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    struct timespec until = po__time_after(timeout_ms);
     int rv = 0;
     pthread_mutex_lock(&w->lock);
     while (!w->ready && w->phase != PO__WORKER_STOPPED && rv == 0)

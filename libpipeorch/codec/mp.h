@@ -59,6 +59,9 @@ struct po__slice po__mpr_bin(struct po__mpr *r, size_t max_bytes);
 struct po__slice po__mpr_raw(
     struct po__mpr *r); /* the bytes of the next object, skipped (depth and counts checked) */
 void po__mpr_skip(struct po__mpr *r);
+void po__mpr_skip_all(struct po__mpr *r, uint32_t count);
+/* An array of at least `known` fields: returns how many follow those, to be skipped behind them. */
+uint32_t po__mpr_fields(struct po__mpr *r, uint32_t known);
 void po__mpr_fail(struct po__mpr *r);
 int po__mpr_end(struct po__mpr *r); /* 0, or PO_EPROTO: an earlier error, or bytes left */
 

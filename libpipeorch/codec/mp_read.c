@@ -274,6 +274,20 @@ void po__mpr_skip(struct po__mpr *r)
     }
 }
 
+void po__mpr_skip_all(struct po__mpr *r, uint32_t count)
+{
+    for (uint32_t i = 0; i < count && !r->err; i++)
+        po__mpr_skip(r);
+}
+
+uint32_t po__mpr_fields(struct po__mpr *r, uint32_t known)
+{
+    uint32_t n = po__mpr_array(r, UINT32_MAX);
+    if (n < known)
+        po__mpr_fail(r);
+    return r->err ? 0 : n - known;
+}
+
 struct po__slice po__mpr_raw(struct po__mpr *r)
 {
     const uint8_t *start = r->p;

@@ -318,9 +318,7 @@ static uint64_t u64(struct po__mpr *r)
     return po__mpr_uint(r, UINT64_MAX);
 }
 
-/* Begin an array of which this code knows `known` fields: returns how many follow them, to be
- * skipped by the caller. */
-static uint32_t open_array(struct po__mpr *r, uint32_t known, bool strict, bool *version)
+uint32_t po__cmd_fields(struct po__mpr *r, uint32_t known, bool strict, bool *version)
 {
     uint32_t n = po__mpr_array(r, UINT32_MAX);
     if (!r->err && strict && n != known) {
@@ -330,12 +328,6 @@ static uint32_t open_array(struct po__mpr *r, uint32_t known, bool strict, bool 
     if (n < known)
         po__mpr_fail(r);
     return r->err ? 0 : n - known;
-}
-
-static void skip(struct po__mpr *r, uint32_t count)
-{
-    for (uint32_t i = 0; i < count && !r->err; i++)
-        po__mpr_skip(r);
 }
 
 static void decode_register(struct po__mpr *r, struct po__cmd *cmd, bool strict, bool *version)
@@ -355,14 +347,14 @@ static void decode_register(struct po__mpr *r, struct po__cmd *cmd, bool strict,
     cmd->worker_register.caps_count = caps;
     for (uint32_t i = 0; i < caps && !r->err; i++) {
         struct po__cap *cap = &cmd->worker_register.caps[i];
-        uint32_t extra = open_array(r, 6, strict, version);
+        uint32_t extra = po__cmd_fields(r, 6, strict, version);
         cap->name = name(r);
         cap->version = name(r);
         cap->input_schema = po__mpr_str(r, PO__SCHEMA_MAX_BYTES);
         cap->output_schema = po__mpr_str(r, PO__SCHEMA_MAX_BYTES);
         cap->requires_gpu = po__mpr_bool(r);
         cap->max_concurrency = u32(r);
-        skip(r, extra);
+        po__mpr_skip_all(r, extra);
     }
     bool more = cmd->type == PO__CMD_WORKER_REGISTER_MORE;
     cmd->worker_register.resources_count =
@@ -372,14 +364,14 @@ static void decode_register(struct po__mpr *r, struct po__cmd *cmd, bool strict,
 
 static void decode_step(struct po__mpr *r, struct po__step *step, bool strict, bool *version)
 {
-    uint32_t extra = open_array(r, 6, strict, version);
+    uint32_t extra = po__cmd_fields(r, 6, strict, version);
     step->name = name(r);
     step->capability = name(r);
     step->next_node = name(r);
     step->config = po__mpr_str(r, PO__PIPELINE_MAX_BYTES);
     step->timeout_ms = u32(r);
     step->attempts_max = u32(r);
-    skip(r, extra);
+    po__mpr_skip_all(r, extra);
 }
 
 int po__step_decode(struct po__mpr *r, struct po__step *step)
@@ -574,7 +566,7 @@ int po__cmd_decode(struct po__mpr *r, struct po__cmd *cmd, bool strict)
     }
     bool version = false;
     decode_fields(r, cmd, strict, &version);
-    skip(r, n - known);
+    po__mpr_skip_all(r, n - known);
     return version ? PO_EVERSION : r->err;
 }
 

@@ -108,6 +108,9 @@ int po__graph_step_decode(struct po__mpr *r, struct po__graph_step *s);
 /* The five fields of a definition (not the array around them). strict: a param or step with more
  * fields than are known sets *version. */
 int po__graph_decode(struct po__mpr *r, struct po__graph *g, bool strict, bool *version);
+
+/* As po__mpr_fields; strict: any other count than `known` is refused, and *version says so. */
+uint32_t po__cmd_fields(struct po__mpr *r, uint32_t known, bool strict, bool *version);
 /* The positions that s depends on, s->depends_count of them. 0 or PO_EPROTO. */
 int po__depends_decode(const struct po__graph_step *s, uint32_t *positions);
 

@@ -187,33 +187,14 @@ static uint32_t u32(struct po__mpr *r)
     return (uint32_t)po__mpr_uint(r, UINT32_MAX);
 }
 
-/* As in command.c: how many fields follow those that are known. */
-static uint32_t open_array(struct po__mpr *r, uint32_t known, bool strict, bool *version)
-{
-    uint32_t n = po__mpr_array(r, UINT32_MAX);
-    if (!r->err && strict && n != known) {
-        *version = true;
-        po__mpr_fail(r);
-    }
-    if (n < known)
-        po__mpr_fail(r);
-    return r->err ? 0 : n - known;
-}
-
-static void skip(struct po__mpr *r, uint32_t count)
-{
-    for (uint32_t i = 0; i < count && !r->err; i++)
-        po__mpr_skip(r);
-}
-
 static void decode_param(struct po__mpr *r, struct po__param *p, bool strict, bool *version)
 {
-    uint32_t extra = open_array(r, PARAM_FIELDS, strict, version);
+    uint32_t extra = po__cmd_fields(r, PARAM_FIELDS, strict, version);
     p->name = name(r);
     p->type = u32(r);
     p->required = po__mpr_bool(r);
     p->value = text(r);
-    skip(r, extra);
+    po__mpr_skip_all(r, extra);
 }
 
 int po__param_decode(struct po__mpr *r, struct po__param *p)
@@ -249,7 +230,7 @@ int po__depends_decode(const struct po__graph_step *s, uint32_t *positions)
 static void decode_step(struct po__mpr *r, struct po__graph_step *s, bool strict, bool *version)
 {
     struct po__extra extra;
-    uint32_t more = open_array(r, STEP_FIELDS, strict, version);
+    uint32_t more = po__cmd_fields(r, STEP_FIELDS, strict, version);
     s->name = name(r);
     s->capability = name(r);
     s->pipeline = name(r);
@@ -268,7 +249,7 @@ static void decode_step(struct po__mpr *r, struct po__graph_step *s, bool strict
     s->extra = po__mpr_raw(r);
     if (!r->err && po__extra_decode(s->extra, &extra))
         po__mpr_fail(r);
-    skip(r, more);
+    po__mpr_skip_all(r, more);
 }
 
 int po__graph_step_decode(struct po__mpr *r, struct po__graph_step *s)

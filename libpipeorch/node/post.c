@@ -1,9 +1,9 @@
 /* What other threads may do with a node: post to its mailbox, and look at its published status. */
 #include "internal.h"
 
-#include <time.h>
-
 #include <pipeorch/error.h>
+
+#include "../base/deadline.h"
 
 const struct po__identity *po__node_identity(const struct po__node *n)
 {
@@ -21,14 +21,7 @@ void po__node_status(struct po__node *n, struct po_node_status *st)
 
 int po__node_wait_leader(struct po__node *n, uint32_t timeout_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += timeout_ms / 1000;
-    until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    struct timespec until = po__time_after(timeout_ms);
     int rv = 0;
     pthread_mutex_lock(&n->status_lock);
     n->watchers++;

@@ -34,21 +34,6 @@ static uint64_t u64(struct po__mpr *r)
     return po__mpr_uint(r, UINT64_MAX);
 }
 
-static void skip(struct po__mpr *r, uint32_t count)
-{
-    for (uint32_t i = 0; i < count && !r->err; i++)
-        po__mpr_skip(r);
-}
-
-/* An array of at least `known` fields: returns how many follow those. */
-static uint32_t open_array(struct po__mpr *r, uint32_t known)
-{
-    uint32_t n = po__mpr_array(r, UINT32_MAX);
-    if (n < known)
-        po__mpr_fail(r);
-    return r->err ? 0 : n - known;
-}
-
 /* May be nil: nothing is said. */
 static bool decode_load(struct po__mpr *r, struct po__worker_load *l)
 {
@@ -56,7 +41,7 @@ static bool decode_load(struct po__mpr *r, struct po__worker_load *l)
         po__mpr_skip(r);
         return false;
     }
-    uint32_t extra = open_array(r, LOAD_FIELDS);
+    uint32_t extra = po__mpr_fields(r, LOAD_FIELDS);
     l->running = u32(r);
     l->queued = u32(r);
     l->cpu_load_centi = u32(r);
@@ -64,7 +49,7 @@ static bool decode_load(struct po__mpr *r, struct po__worker_load *l)
     l->memory_available_bytes = u64(r);
     l->rtt_us = u32(r);
     l->rtt_min_us = u32(r);
-    skip(r, extra);
+    po__mpr_skip_all(r, extra);
     return !r->err;
 }
 
@@ -250,7 +235,7 @@ int po__request_decode(const void *data, size_t len, struct po__request *req)
         return PO_EPROTO;
     decode_body(&r, req);
     known += decode_later(&r, req, n - HEAD_FIELDS - known);
-    skip(&r, n - HEAD_FIELDS - known);
+    po__mpr_skip_all(&r, n - HEAD_FIELDS - known);
     return po__mpr_end(&r);
 }
 
@@ -404,14 +389,14 @@ void po__done_encode(struct po__buf *b, const struct po__done *d)
 
 int po__done_decode(struct po__mpr *r, struct po__done *d)
 {
-    uint32_t extra = open_array(r, DONE_FIELDS);
+    uint32_t extra = po__mpr_fields(r, DONE_FIELDS);
     d->task_id = u64(r);
     d->token = u64(r);
     d->kind = u32(r);
     d->payload = d->kind == PO__DONE_CHECKPOINT ? po__mpr_bin(r, PO_CHECKPOINT_MAX_BYTES)
                                                 : po__mpr_str(r, PO_PAYLOAD_MAX_BYTES);
     d->flag = u64(r);
-    skip(r, extra);
+    po__mpr_skip_all(r, extra);
     if (!r->err && (d->kind < PO__DONE_COMPLETE || d->kind > PO__DONE_CHECKPOINT))
         po__mpr_fail(r);
     return r->err;
@@ -439,7 +424,7 @@ int po__response_decode(const void *data, size_t len, struct po__response *resp)
     resp->index = u64(&r);
     resp->body_fields = n - RESPONSE_HEAD_FIELDS;
     const uint8_t *start = r.p;
-    skip(&r, resp->body_fields);
+    po__mpr_skip_all(&r, resp->body_fields);
     resp->body = po__slice(start, (size_t)(r.p - start));
     return po__mpr_end(&r);
 }
@@ -485,7 +470,7 @@ int po__snapshot_piece_decode(struct po__slice body, struct po__snapshot_piece *
     p->data = po__mpr_bin(&r, PO__REQUEST_MAX_BYTES);
     if (po__mpr_peek(&r) == PO__MP_NIL)
         return r.err;
-    uint32_t extra = open_array(&r, SNAPSHOT_INFO_FIELDS);
+    uint32_t extra = po__mpr_fields(&r, SNAPSHOT_INFO_FIELDS);
     p->first = true;
     p->index = u64(&r);
     p->term = u64(&r);
@@ -494,7 +479,7 @@ int po__snapshot_piece_decode(struct po__slice body, struct po__snapshot_piece *
     p->conf = po__mpr_bin(&r, PO__REQUEST_MAX_BYTES);
     p->cluster_id = po__mpr_bin(&r, CLUSTER_ID_MAX_BYTES);
     p->node_name = name(&r);
-    skip(&r, extra);
+    po__mpr_skip_all(&r, extra);
     return r.err;
 }
 
@@ -515,7 +500,7 @@ void po__task_offer_encode(struct po__buf *b, const struct po__task_offer *t)
 
 int po__task_offer_decode(struct po__mpr *r, struct po__task_offer *t)
 {
-    uint32_t extra = open_array(r, OFFER_FIELDS);
+    uint32_t extra = po__mpr_fields(r, OFFER_FIELDS);
     t->seq = u64(r);
     t->task_id = u64(r);
     t->attempt = u32(r);
@@ -525,6 +510,6 @@ int po__task_offer_decode(struct po__mpr *r, struct po__task_offer *t)
     t->timeout_ms = u32(r);
     t->run_id = u64(r);
     t->checkpoint = extra ? po__mpr_bin(r, PO_CHECKPOINT_MAX_BYTES) : po__slice(NULL, 0);
-    skip(r, extra ? extra - 1 : 0);
+    po__mpr_skip_all(r, extra ? extra - 1 : 0);
     return r->err;
 }
