@@ -280,7 +280,8 @@ static void check_start(struct po__gdoc *g, const char *start_node, uint32_t sta
     }
 }
 
-static int judge(struct po__gdoc *g, uint32_t start)
+/* whole: every edge is known. Cycles are found without that; what never runs would be guessed. */
+static int judge(struct po__gdoc *g, uint32_t start, bool whole)
 {
     uint32_t *waits = po__calloc(g->count, sizeof *waits);
     int rv = waits ? 0 : PO_ENOMEM;
@@ -294,7 +295,7 @@ static int judge(struct po__gdoc *g, uint32_t start)
     qsort(g->edges, g->edges_count, sizeof *g->edges, edge_cmp);
     if (sort_steps(g, waits) < g->count) {
         rv = find_cycles(g, waits);
-    } else {
+    } else if (whole) {
         close_over(g);
         g->shaped = true;
         if (start != NO_STEP)
@@ -318,5 +319,5 @@ int po__gdoc_shape(struct po__gdoc *g)
         named = named && g->v[i].name;
     const char *start_node = po__gdoc_string(g->root, "start_node");
     uint32_t start = start_node ? po__gdoc_resolve(g, "/start_node", start_node) : NO_STEP;
-    return named && g->d->count == problems ? judge(g, start) : 0;
+    return named ? judge(g, start, g->d->count == problems) : 0;
 }

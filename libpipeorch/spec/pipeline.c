@@ -198,10 +198,11 @@ static int check_shape(struct check *c, const char *start_node)
     for (uint32_t i = 0; i < c->count; i++)
         named = named && c->v[i].name;
     uint32_t start = start_node ? resolve(c, "/start_node", start_node) : NO_STEP;
-    if (named && c->d->count == before) {
+    bool whole = c->d->count == before; /* else what never runs would be guessed */
+    if (named) {
         find_cycles(c);
         find_joins(c);
-        if (start != NO_STEP)
+        if (whole && start != NO_STEP)
             find_unreachable(c, start);
     }
     rv = 0;

@@ -407,6 +407,13 @@ static void shapes(void **state)
 {
     (void)state;
     refused(
+        STEPS(STEP("a", ", 'depends_on': ['a']") ",\n" STEP(
+            "b", ", 'depends_on': ['ghost']") ",\n" STEP("b", "")),
+        "4:2: /steps/2/name: step \"b\" is already defined at /steps/1; names must be unique\n"
+        "3:51: /steps/1/depends_on/0: no step is named \"ghost\"; add it or correct the name\n"
+        "2:51: /steps/0/depends_on/0: the steps form a cycle: a -> a; a pipeline must come to an "
+        "end");
+    refused(
         STEPS(
             STEP("a", ", 'depends_on': ['c']") ",\n" STEP("b", ", 'depends_on': ['a']") ",\n" STEP(
                 "c", ", 'depends_on': ['b']") ",\n" STEP("d", ", 'depends_on': ['c']")),

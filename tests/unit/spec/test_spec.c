@@ -164,6 +164,11 @@ static void the_shape_must_be_a_chain(void **state)
            "p.json:5:32: /steps/2/next_node: the steps form a cycle: b -> c -> b; a pipeline must "
            "come "
            "to an end");
+    expect(
+        PIPE("ghost", STEP("a", NEXT("a"))), /* whatever else is wrong */
+        "p.json:1:13: /start_node: no step is named \"ghost\"; add it or correct the name\n"
+        "p.json:3:32: /steps/0/next_node: the steps form a cycle: a -> a; a pipeline must come to "
+        "an end");
     expect(PIPE("a", STEP("a", NEXT("a"))), "p.json:3:32: /steps/0/next_node: the steps form a "
                                             "cycle: a -> a; a pipeline must come to an "
                                             "end");
