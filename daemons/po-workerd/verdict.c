@@ -105,7 +105,8 @@ enum verdict verdict_of(const struct runner_result *r, const struct command *com
         break;
     case RUNNER_TOO_BIG:
         snprintf(error, PO_ERROR_TEXT_MAX_BYTES,
-                 "the command wrote more than %d bytes to standard output; write large results to "
+                 "the command wrote more than %d bytes to standard output; keep what is larger as "
+                 "an artifact: write it to "
                  "a file and return its place",
                  PO_PAYLOAD_MAX_BYTES);
         verdict = VERDICT_FINAL;

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "../common/files.h"
 #include "replay.h"
@@ -263,6 +264,16 @@ const char *text_of(const json_t *object, const char *key)
 json_int_t number_of(const json_t *object, const char *key)
 {
     return (json_int_t)json_number_value(json_object_get(object, key));
+}
+
+const char *utc_of(char out[UTC_BYTES], const json_t *ms)
+{
+    time_t s = (time_t)(json_integer_value(ms) / 1000);
+    struct tm tm;
+    out[0] = '\0';
+    if (json_is_integer(ms) && gmtime_r(&s, &tm))
+        strftime(out, UTC_BYTES, "%Y-%m-%d %H:%M:%SZ", &tm);
+    return out;
 }
 
 json_int_t elapsed_ms(const json_t *object, const char *from, const char *to)

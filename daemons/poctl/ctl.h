@@ -74,6 +74,9 @@ int ctl_payload(const struct ctl *ctl, const char *name, const char *direct, con
 /* Fields of answers; "-" stands for null in text. */
 const char *text_of(const json_t *object, const char *key); /* "" if null or missing */
 json_int_t number_of(const json_t *object, const char *key);
+/* Leader milliseconds as a time of day in UTC: times of all zones side by side. "" for null. */
+#define UTC_BYTES 32
+const char *utc_of(char out[UTC_BYTES], const json_t *ms);
 /* Milliseconds between two times of an object, -1 if one is null. */
 json_int_t elapsed_ms(const json_t *object, const char *from, const char *to);
 

@@ -16,9 +16,15 @@ static void duration(struct table *t, const json_t *object)
 
 void run_row(struct table *t, const json_t *run)
 {
+    char started[UTC_BYTES];
     table_json(t, json_object_get(run, "id"));
     table_text(t, text_of(run, "pipeline"));
+    if (*text_of(run, "label"))
+        table_text(t, text_of(run, "label"));
+    else
+        table_json(t, json_object_get(run, "version"));
     table_text(t, text_of(run, "state"));
+    table_text(t, utc_of(started, json_object_get(run, "started_ms")));
     duration(t, run);
     table_text(t, text_of(run, "zone"));
 }

@@ -5,7 +5,7 @@
 #include "ctl.h"
 #include "table.h"
 
-#define RUN_HEADS "RUN|PIPELINE|STATE|MS|PREFERRED ZONE"
+#define RUN_HEADS "RUN|PIPELINE|VERSION|STATE|STARTED|MS|PREFERRED ZONE"
 void run_row(struct table *t, const json_t *run);
 
 /* A run with its steps; a definition. Exit codes. */

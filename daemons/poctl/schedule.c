@@ -1,22 +1,8 @@
 /* schedule define, list, show, pause, resume, delete */
 #include <string.h>
-#include <time.h>
 
 #include "ctl.h"
 #include "table.h"
-
-#define TIME_BYTES 32
-
-/* Leader milliseconds as a time of day in UTC: times of all zones side by side. "" for null. */
-static const char *utc(char out[TIME_BYTES], const json_t *ms)
-{
-    time_t s = (time_t)(json_integer_value(ms) / 1000);
-    struct tm tm;
-    out[0] = '\0';
-    if (json_is_integer(ms) && gmtime_r(&s, &tm))
-        strftime(out, TIME_BYTES, "%Y-%m-%d %H:%M:%SZ", &tm);
-    return out;
-}
 
 static int define_with(const struct ctl *ctl, const char *params)
 {
@@ -78,22 +64,22 @@ static int delete_it(struct ctl *ctl)
 
 /* ---- showing ---- */
 
-static const char *next_tick(char out[TIME_BYTES], const json_t *schedule)
+static const char *next_tick(char out[UTC_BYTES], const json_t *schedule)
 {
     if (json_is_true(json_object_get(schedule, "paused")))
         return "paused";
-    return utc(out, json_array_get(json_object_get(schedule, "next_ms"), 0));
+    return utc_of(out, json_array_get(json_object_get(schedule, "next_ms"), 0));
 }
 
 static void row(struct table *t, const json_t *s)
 {
-    char time[TIME_BYTES];
+    char time[UTC_BYTES];
     table_text(t, text_of(s, "name"));
     table_text(t, text_of(s, "pipeline"));
     table_text(t, text_of(s, "cron"));
     table_text(t, text_of(s, "time_zone"));
     table_text(t, next_tick(time, s));
-    table_text(t, utc(time, json_object_get(s, "last_fire_ms")));
+    table_text(t, utc_of(time, json_object_get(s, "last_fire_ms")));
     table_json(t, json_object_get(s, "fired"));
     table_json(t, json_object_get(s, "skipped"));
     table_json(t, json_object_get(s, "late"));
@@ -112,11 +98,11 @@ static int list(struct ctl *ctl)
 static int print_runs(const json_t *runs)
 {
     struct table t;
-    char time[TIME_BYTES];
+    char time[UTC_BYTES];
     table_open(&t, "TICK|RUN|STATE");
     for (size_t i = json_array_size(runs); i-- > 0;) {
         const json_t *r = json_array_get(runs, i);
-        table_text(&t, utc(time, json_object_get(r, "fire_ms")));
+        table_text(&t, utc_of(time, json_object_get(r, "fire_ms")));
         table_json(&t, json_object_get(r, "run_id"));
         table_text(&t, *text_of(r, "state") ? text_of(r, "state") : "(forgotten)");
     }
@@ -126,7 +112,7 @@ static int print_runs(const json_t *runs)
 static int print_schedule(const struct ctl *ctl, const json_t *s)
 {
     struct table t;
-    char time[TIME_BYTES];
+    char time[UTC_BYTES];
     size_t i;
     const json_t *ms, *ticks = json_object_get(s, "next_ms");
     table_open(&t, heads);
@@ -135,7 +121,7 @@ static int print_schedule(const struct ctl *ctl, const json_t *s)
     putchar('\n');
     if (json_array_size(ticks)) {
         table_open(&t, "NEXT TICKS");
-        json_array_foreach(ticks, i, ms) table_text(&t, utc(time, ms));
+        json_array_foreach(ticks, i, ms) table_text(&t, utc_of(time, ms));
         rv = table_close(&t, stdout) ? -1 : rv;
         putchar('\n');
     }
@@ -148,7 +134,7 @@ static int print_schedule(const struct ctl *ctl, const json_t *s)
     print_text(stdout, "preferred zone", text_of(s, "zone"));
     print_value("params", json_object_get(s, "params"));
     if (*text_of(s, "error")) {
-        printf("refused at %s: ", utc(time, json_object_get(s, "error_ms")));
+        printf("refused at %s: ", utc_of(time, json_object_get(s, "error_ms")));
         print_clean(stdout, text_of(s, "error"), true);
         putchar('\n');
     }

@@ -71,7 +71,8 @@ static const struct opt options[] = {
      "task submit: at most so many tasks of --concurrency-key run at a time; 0: any number.", 0,
      UINT32_MAX, .flags = OPT_FLAG_ONLY},
     {"rate", OPT_TEXT, AT(rate), "N/TIME", NULL,
-     "task submit: at most so many starts of --concurrency-key in that time, as 100/1m.",
+     "task submit: at most so many starts of --concurrency-key in that time, as 100/1m, on "
+     "average: what an idle time left over is spent at once, up to N.",
      .flags = OPT_FLAG_ONLY},
     {"keep", OPT_DURATION, AT(keep), "TIME", NULL,
      "task submit: forget the task so long after its end. Default: when others need the room.", 1,

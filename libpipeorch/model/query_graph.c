@@ -204,11 +204,12 @@ static void put_run(struct po__buf *b, const struct shown *v, bool whole)
 {
     const struct po__run *r = v->r;
     bool with_texts = !v->brief && v->only == UINT32_MAX;
-    po__mpw_map(b, whole ? 16 : 13);
+    po__mpw_map(b, whole ? 17 : 14);
     po__kv_text(b, "error", error_shown(v, r->error));
     po__kv_time(b, "finished_ms", r->finished_ms);
     po__kv_uint(b, "id", r->id);
     po__kv_text(b, "key", po__utf8_ok(r->key) ? r->key : none());
+    po__kv_text(b, "label", r->def->graph ? r->def->graph->version : none());
     if (whole)
         po__kv_text(b, "params", with_texts ? r->params : none());
     po__kv_time(b, "parent_run_id", r->more->parent);

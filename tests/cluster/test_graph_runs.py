@@ -226,6 +226,12 @@ class Graph(harness.ClusterCase):
         for text in ("version 3", "len(steps.a.output) > 0", "array", "${params.list}"):
             self.assertIn(text, shown)
         self.assertEqual(self.cluster.poctl("pipeline", "list")["pipelines"][0]["label"], "3")
+        self.cluster.poctl("pipeline", "run", "p")  # waits for ever: nobody has an ssd
+        self.define(document["name"], steps, version="4", params=document["params"])
+        self.assertEqual(self.cluster.poctl("pipeline", "show", "1")["label"], "3")
+        heads, run = self.cluster.poctl_text("pipeline", "runs").splitlines()
+        self.assertEqual(heads.split(), ["RUN", "PIPELINE", "VERSION", "STATE", "STARTED", "MS", "PREFERRED", "ZONE"])
+        self.assertRegex(run, r"^1 +p +3 +running +\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ +- +-$")
 
 
 class Example(harness.ClusterCase):

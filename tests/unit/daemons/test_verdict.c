@@ -52,9 +52,8 @@ static void every_end_has_its_verdict(void **state)
     expect(ended(RUNNER_STOPPED, RUNNER_SHUTDOWN, "", ""), VERDICT_RETRY,
            "the worker was stopped before the command had ended");
     expect(ended(RUNNER_TOO_BIG, 0, "", ""), VERDICT_FINAL,
-           "the command wrote more than 1048576 bytes to standard output; write large results to a "
-           "file and return "
-           "its place");
+           "the command wrote more than 1048576 bytes to standard output; keep what is larger "
+           "as an artifact: write it to a file and return its place");
     expect(ended(RUNNER_NOT_STARTED, 2, "", ""), VERDICT_RETRY,
            "the command \"prog\" could not run: executing it: No such file or directory");
 }

@@ -61,13 +61,14 @@ static void test_runs(void **state)
     complete_step(&w, 1, "a", "\"A\"");
     finish_task(&w, step_of(&w, 1, "m")->map->items[0].id, "10", NULL);
     assert_int_equal(ask(PO_QUERY_RUN, 1, "", "", 0), 0);
-    expect_part("{error=nil finished_ms=nil id=1 key=key params={\"n\":1} parent_run_id=nil "
-                "pipeline=p priority=4 result=nil resumed_from=nil scheduled_ms=nil "
-                "started_ms=1000000 state=running steps=[{attempts=1 cached=false capability=a:x "
-                "child_run_id=nil depends_on=[] error=nil finished_ms=1000005 items=nil "
-                "join=all_succeeded map=nil name=a output=\"A\" output_bytes=3 pipeline=nil "
-                "reused=false started_ms=1000000 state=succeeded task_id=1 when=nil worker_id=w1 "
-                "zone=aws},");
+    expect_part(
+        "{error=nil finished_ms=nil id=1 key=key label=nil params={\"n\":1} parent_run_id=nil "
+        "pipeline=p priority=4 result=nil resumed_from=nil scheduled_ms=nil "
+        "started_ms=1000000 state=running steps=[{attempts=1 cached=false capability=a:x "
+        "child_run_id=nil depends_on=[] error=nil finished_ms=1000005 items=nil "
+        "join=all_succeeded map=nil name=a output=\"A\" output_bytes=3 pipeline=nil "
+        "reused=false started_ms=1000000 state=succeeded task_id=1 when=nil worker_id=w1 "
+        "zone=aws},");
     expect_part(
         "items={failed=0 running=1 succeeded=1 total=2} join=all_succeeded map=[1,2] name=m ");
     expect_part("child_run_id=2 depends_on=[a] error=nil finished_ms=nil items=nil "
@@ -79,7 +80,7 @@ static void test_runs(void **state)
     expect_part("steps=[{attempts=1 ");
     assert_int_equal(ask(PO_QUERY_RUN, 1, "q", "", 0), PO_ENOTFOUND);
     assert_int_equal(ask(PO_QUERY_RUN, 2, "", "", 0), 0);
-    expect_part("id=2 key=nil params={} parent_run_id=1 pipeline=leaf ");
+    expect_part("id=2 key=nil label=nil params={} parent_run_id=1 pipeline=leaf ");
     do_run_cancel(&w, 1);
     assert_int_equal(ask(PO_QUERY_RUN, 1, "", "", 0), 0);
     expect_part("state=cancelled task_id=nil when=nil worker_id=nil zone=nil}] version=2");
@@ -100,13 +101,14 @@ static void test_lists_of_runs(void **state)
     do_run(&w, "", "leaf", "", "");
     do_run_cancel(&w, 1);
     assert_int_equal(ask(PO_QUERY_RUNS, 0, "", "", 0), 0);
-    expect(
-        "{next=nil runs=[{error=nil finished_ms=1000000 id=1 key=nil parent_run_id=nil pipeline=p "
-        "priority=0 resumed_from=nil scheduled_ms=nil started_ms=1000000 state=cancelled "
-        "version=2 zone=nil},{error=nil finished_ms=nil id=2 pipeline=chain started_ms=1000000 "
-        "state=running zone=nil},{error=nil finished_ms=nil id=3 key=nil parent_run_id=nil "
-        "pipeline=leaf priority=0 resumed_from=nil scheduled_ms=nil started_ms=1000000 "
-        "state=running version=1 zone=nil}]}");
+    expect("{next=nil runs=[{error=nil finished_ms=1000000 id=1 key=nil label=nil "
+           "parent_run_id=nil pipeline=p "
+           "priority=0 resumed_from=nil scheduled_ms=nil started_ms=1000000 state=cancelled "
+           "version=2 zone=nil},{error=nil finished_ms=nil id=2 pipeline=chain started_ms=1000000 "
+           "state=running zone=nil},{error=nil finished_ms=nil id=3 key=nil label=nil "
+           "parent_run_id=nil "
+           "pipeline=leaf priority=0 resumed_from=nil scheduled_ms=nil started_ms=1000000 "
+           "state=running version=1 zone=nil}]}");
     assert_int_equal(ask(PO_QUERY_RUNS, 0, "chain", "", 0), 0);
     expect_part("{next=nil runs=[{error=nil finished_ms=nil id=2 ");
     assert_int_equal(ask(PO_QUERY_RUNS, 0, "", "cancelled", 0), 0);
