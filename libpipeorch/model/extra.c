@@ -7,9 +7,7 @@
 #include "command.h"
 
 #include "../base/assert.h"
-
-#include <stdarg.h>
-#include <stdio.h>
+#include "refuse.h"
 
 #define PLACEMENT_FIELDS    6
 #define EXTRA_FIELDS        11
@@ -186,83 +184,70 @@ int po__extra_decode(struct po__slice bytes, struct po__extra *e)
 
 /* ---- checks ---- */
 
-struct check {
-    char *message;
-    size_t message_len;
-};
-
-static int refuse(const struct check *c, int code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int refuse(const struct check *c, int code, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    if (c->message_len)
-        vsnprintf(c->message, c->message_len, fmt, ap);
-    va_end(ap);
-    return code;
-}
-
-#define SHOWN(s) (int)((s).len > PO_NAME_MAX_BYTES ? PO_NAME_MAX_BYTES : (s).len), (s).data
-
 int po__resources_check(const struct po__resource *r, uint32_t count, char *message,
                         size_t message_len)
 {
-    const struct check c = {message, message_len};
+    const struct po__refusal c = {message, message_len};
     if (count > PO_RESOURCES_MAX)
-        return refuse(&c, PO_EINVAL, "%u resources are named; at most %d are allowed", count,
-                      PO_RESOURCES_MAX);
+        return po__refuse(&c, PO_EINVAL, "%u resources are named; at most %d are allowed", count,
+                          PO_RESOURCES_MAX);
     for (uint32_t i = 0; i < count; i++) {
         if (!po__name_ok(r[i].name))
-            return refuse(&c, PO_EINVAL,
-                          "resource \"%.*s\" is not a name; expected cpu_milli, memory_bytes, gpus "
-                          "or another name of A-Z a-z 0-9 . _ -",
-                          SHOWN(r[i].name));
+            return po__refuse(
+                &c, PO_EINVAL,
+                "resource \"%.*s\" is not a name; expected cpu_milli, memory_bytes, gpus "
+                "or another name of A-Z a-z 0-9 . _ -",
+                PO__SHOWN(r[i].name));
         if (r[i].amount == 0 || r[i].amount > PO__RESOURCE_MAX)
-            return refuse(&c, PO_EINVAL, "resource \"%.*s\" has the amount %llu; expected 1..%llu",
-                          SHOWN(r[i].name), (unsigned long long)r[i].amount,
-                          (unsigned long long)PO__RESOURCE_MAX);
+            return po__refuse(&c, PO_EINVAL,
+                              "resource \"%.*s\" has the amount %llu; expected 1..%llu",
+                              PO__SHOWN(r[i].name), (unsigned long long)r[i].amount,
+                              (unsigned long long)PO__RESOURCE_MAX);
         for (uint32_t k = 0; k < i; k++)
             if (po__slice_eq(r[i].name, r[k].name))
-                return refuse(&c, PO_EINVAL, "resource \"%.*s\" is named twice", SHOWN(r[i].name));
+                return po__refuse(&c, PO_EINVAL, "resource \"%.*s\" is named twice",
+                                  PO__SHOWN(r[i].name));
     }
     return 0;
 }
 
-static int check_label(const struct check *c, const struct po__label_wish *l)
+static int check_label(const struct po__refusal *c, const struct po__label_wish *l)
 {
     bool valued = l->op == PO__LABEL_EQUAL || l->op == PO__LABEL_UNEQUAL;
     if (l->key.len == 0 || l->key.len > PO__LABEL_MAX_BYTES || l->value.len > PO__LABEL_MAX_BYTES)
-        return refuse(c, PO_EINVAL,
-                      "label \"%.*s\" of a placement is empty or too long; expected a key of 1..%d "
-                      "bytes and a value of at most as many",
-                      SHOWN(l->key), PO__LABEL_MAX_BYTES);
+        return po__refuse(
+            c, PO_EINVAL,
+            "label \"%.*s\" of a placement is empty or too long; expected a key of 1..%d "
+            "bytes and a value of at most as many",
+            PO__SHOWN(l->key), PO__LABEL_MAX_BYTES);
     if (!valued && l->value.len)
-        return refuse(c, PO_EINVAL,
-                      "label \"%.*s\": whether it is there is asked, so no value may be given",
-                      SHOWN(l->key));
+        return po__refuse(c, PO_EINVAL,
+                          "label \"%.*s\": whether it is there is asked, so no value may be given",
+                          PO__SHOWN(l->key));
     return l->op <= PO__LABEL_ABSENT
                ? 0
-               : refuse(c, PO_EINVAL, "label \"%.*s\": unknown operator %u", SHOWN(l->key), l->op);
+               : po__refuse(c, PO_EINVAL, "label \"%.*s\": unknown operator %u", PO__SHOWN(l->key),
+                            l->op);
 }
 
 int po__placement_check(const struct po__placement *p, char *message, size_t message_len)
 {
-    const struct check c = {message, message_len};
+    const struct po__refusal c = {message, message_len};
     if (!po__range_ok(p->range))
-        return refuse(&c, PO_EINVAL,
-                      "\"%.*s\" is not a range of versions; expected such as \"1.2.3\", \"^1.2\", "
-                      "\"~1.2.3\" or \">=1.2 <2\"",
-                      SHOWN(p->range));
+        return po__refuse(
+            &c, PO_EINVAL,
+            "\"%.*s\" is not a range of versions; expected such as \"1.2.3\", \"^1.2\", "
+            "\"~1.2.3\" or \">=1.2 <2\"",
+            PO__SHOWN(p->range));
     if (p->zone.len && !po__name_ok(p->zone))
-        return refuse(&c, PO_EINVAL, "the required zone \"%.*s\" is not a name", SHOWN(p->zone));
+        return po__refuse(&c, PO_EINVAL, "the required zone \"%.*s\" is not a name",
+                          PO__SHOWN(p->zone));
     if (p->gpu > PO__GPU_FORBIDDEN || p->prefer > PO__PREFER_LOCAL)
-        return refuse(&c, PO_EINVAL, "gpu is %u and prefer %u; expected 0..%d and 0..%d", p->gpu,
-                      p->prefer, PO__GPU_FORBIDDEN, PO__PREFER_LOCAL);
+        return po__refuse(&c, PO_EINVAL, "gpu is %u and prefer %u; expected 0..%d and 0..%d",
+                          p->gpu, p->prefer, PO__GPU_FORBIDDEN, PO__PREFER_LOCAL);
     if (p->labels_count > PO_PLACEMENT_LABELS_MAX)
-        return refuse(&c, PO_EINVAL, "%u labels are asked for; at most %d are allowed",
-                      p->labels_count, PO_PLACEMENT_LABELS_MAX);
+        return po__refuse(&c, PO_EINVAL, "%u labels are asked for; at most %d are allowed",
+                          p->labels_count, PO_PLACEMENT_LABELS_MAX);
     for (uint32_t i = 0; i < p->labels_count; i++) {
         int rv = check_label(&c, &p->labels[i]);
         if (rv)
@@ -271,63 +256,66 @@ int po__placement_check(const struct po__placement *p, char *message, size_t mes
     return po__resources_check(p->resources, p->resources_count, message, message_len);
 }
 
-static int check_gate(const struct check *c, const struct po__extra *e)
+static int check_gate(const struct po__refusal *c, const struct po__extra *e)
 {
     if (e->gate.len == 0)
         return e->gate_max || e->rate_max || e->rate_ms
-                   ? refuse(c, PO_EINVAL,
-                            "a limit of concurrency or rate is given, but no concurrency key that "
-                            "it is for")
+                   ? po__refuse(
+                         c, PO_EINVAL,
+                         "a limit of concurrency or rate is given, but no concurrency key that "
+                         "it is for")
                    : 0;
     if (!po__name_ok(e->gate))
-        return refuse(
+        return po__refuse(
             c, PO_EINVAL,
             "concurrency key \"%.*s\" is not a name; expected 1..%d characters of A-Z a-z "
             "0-9 . _ -",
-            SHOWN(e->gate), PO_NAME_MAX_BYTES);
+            PO__SHOWN(e->gate), PO_NAME_MAX_BYTES);
     if (!e->gate_max && !e->rate_max)
-        return refuse(c, PO_EINVAL,
-                      "concurrency key \"%.*s\" has no limit; give how many may run at a time, or "
-                      "a rate",
-                      SHOWN(e->gate));
+        return po__refuse(
+            c, PO_EINVAL,
+            "concurrency key \"%.*s\" has no limit; give how many may run at a time, or "
+            "a rate",
+            PO__SHOWN(e->gate));
     if ((e->rate_max == 0) != (e->rate_ms == 0) || e->rate_max > PO__RATE_MAX ||
         e->rate_ms > PO__RATE_PERIOD_MAX_MS || e->rate_max > (uint64_t)e->rate_ms * 1000)
-        return refuse(c, PO_EINVAL,
-                      "the rate of key \"%.*s\" is %u per %u ms; expected 1..%d per 1..%d ms, "
-                      "at most 1000 per ms, or both 0",
-                      SHOWN(e->gate), e->rate_max, e->rate_ms, PO__RATE_MAX,
-                      PO__RATE_PERIOD_MAX_MS);
+        return po__refuse(c, PO_EINVAL,
+                          "the rate of key \"%.*s\" is %u per %u ms; expected 1..%d per 1..%d ms, "
+                          "at most 1000 per ms, or both 0",
+                          PO__SHOWN(e->gate), e->rate_max, e->rate_ms, PO__RATE_MAX,
+                          PO__RATE_PERIOD_MAX_MS);
     return 0;
 }
 
 int po__extra_check(const struct po__extra *e, char *message, size_t message_len)
 {
-    const struct check c = {message, message_len};
+    const struct po__refusal c = {message, message_len};
     struct po__placement p;
     if (po__placement_decode(e->placement, &p))
-        return refuse(&c, PO_EINVAL, "the placement cannot be read");
+        return po__refuse(&c, PO_EINVAL, "the placement cannot be read");
     int rv = po__placement_check(&p, message, message_len);
     if (rv)
         return rv;
     if (e->priority > PO_PRIORITY_MAX)
-        return refuse(&c, PO_EINVAL, "priority is %u; expected 0..%d", e->priority,
-                      PO_PRIORITY_MAX);
+        return po__refuse(&c, PO_EINVAL, "priority is %u; expected 0..%d", e->priority,
+                          PO_PRIORITY_MAX);
     if (e->run_at_ms > PO__TIME_MAX_MS || e->deadline_ms > PO__TIME_MAX_MS)
-        return refuse(&c, PO_EINVAL,
-                      "run_at_ms or deadline_ms is out of range; expected milliseconds since 1970");
+        return po__refuse(
+            &c, PO_EINVAL,
+            "run_at_ms or deadline_ms is out of range; expected milliseconds since 1970");
     if (e->deadline_ms && e->deadline_ms <= e->run_at_ms)
-        return refuse(&c, PO_EINVAL,
-                      "deadline_ms %llu is not behind run_at_ms %llu: it could never run",
-                      (unsigned long long)e->deadline_ms, (unsigned long long)e->run_at_ms);
+        return po__refuse(&c, PO_EINVAL,
+                          "deadline_ms %llu is not behind run_at_ms %llu: it could never run",
+                          (unsigned long long)e->deadline_ms, (unsigned long long)e->run_at_ms);
     if (e->retry_ms > PO__ATTEMPT_MAX_MS || e->retry_max_ms > PO__ATTEMPT_MAX_MS ||
         (e->retry_max_ms && e->retry_max_ms < e->retry_ms))
-        return refuse(
+        return po__refuse(
             &c, PO_EINVAL,
             "retry_ms is %u and retry_max_ms %u; expected at most %d, the first not above "
             "the second",
             e->retry_ms, e->retry_max_ms, PO__ATTEMPT_MAX_MS);
     if (e->keep_ms > PO__KEEP_MAX_MS)
-        return refuse(&c, PO_EINVAL, "keep_ms is %llu; expected 0..%llu",
-                      (unsigned long long)e->keep_ms, (unsigned long long)PO__KEEP_MAX_MS);
+        return po__refuse(&c, PO_EINVAL, "keep_ms is %llu; expected 0..%llu",
+                          (unsigned long long)e->keep_ms, (unsigned long long)PO__KEEP_MAX_MS);
     return check_gate(&c, e);
 }

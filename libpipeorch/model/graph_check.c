@@ -3,18 +3,15 @@
  * leads to it, because no other is over for sure when it starts. */
 #include "command.h"
 
-#include <stdarg.h>
-#include <stdio.h>
-
 #include "../base/alloc.h"
 #include "../base/assert.h"
 #include "../codec/template.h"
+#include "refuse.h"
 
 #define WORDS (PO_STEPS_MAX / 64)
 
 struct check {
-    char *message;
-    size_t message_len;
+    struct po__refusal out;
     const struct po__graph *g;
     struct po__graph_step *steps; /* steps_count of them */
     struct po__named *sorted;     /* the steps by name */
@@ -22,49 +19,36 @@ struct check {
     struct po__param params[PO__GRAPH_PARAMS_MAX];
 };
 
-static int refuse(const struct check *c, int code, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static int refuse(const struct check *c, int code, const char *fmt, ...)
-{
-    va_list ap;
-    va_start(ap, fmt);
-    if (c->message_len)
-        vsnprintf(c->message, c->message_len, fmt, ap);
-    va_end(ap);
-    return code;
-}
-
-#define SHOWN(s) (int)((s).len > PO_NAME_MAX_BYTES ? PO_NAME_MAX_BYTES : (s).len), (s).data
-
 /* ---- params ---- */
 
 static int check_param(const struct check *c, uint32_t i)
 {
     const struct po__param *p = &c->params[i];
     if (!po__name_ok(p->name))
-        return refuse(c, PO_EINVAL,
-                      "param \"%.*s\" is not a name; expected 1..%d characters of "
-                      "A-Z a-z 0-9 . _ -",
-                      SHOWN(p->name), PO_NAME_MAX_BYTES);
+        return po__refuse(&c->out, PO_EINVAL,
+                          "param \"%.*s\" is not a name; expected 1..%d characters of "
+                          "A-Z a-z 0-9 . _ -",
+                          PO__SHOWN(p->name), PO_NAME_MAX_BYTES);
     for (uint32_t k = 0; k < i; k++)
         if (po__slice_eq(p->name, c->params[k].name))
-            return refuse(c, PO_EINVAL, "param \"%.*s\" is declared twice", SHOWN(p->name));
+            return po__refuse(&c->out, PO_EINVAL, "param \"%.*s\" is declared twice",
+                              PO__SHOWN(p->name));
     if (!po__param_type_word(p->type))
-        return refuse(c, PO_EINVAL, "param \"%.*s\": unknown type %u", SHOWN(p->name), p->type);
+        return po__refuse(&c->out, PO_EINVAL, "param \"%.*s\": unknown type %u", PO__SHOWN(p->name),
+                          p->type);
     if (p->value.len == 0)
         return 0;
     if (p->required)
-        return refuse(c, PO_EINVAL,
-                      "param \"%.*s\" is required and has a default; drop one of them",
-                      SHOWN(p->name));
+        return po__refuse(&c->out, PO_EINVAL,
+                          "param \"%.*s\" is required and has a default; drop one of them",
+                          PO__SHOWN(p->name));
     if (!po__json_ok(p->value))
-        return refuse(c, PO_EINVAL, "param \"%.*s\": the default is not a JSON text",
-                      SHOWN(p->name));
+        return po__refuse(&c->out, PO_EINVAL, "param \"%.*s\": the default is not a JSON text",
+                          PO__SHOWN(p->name));
     if (!po__param_fits(p->type, po__json_root(p->value)))
-        return refuse(c, PO_EINVAL, "param \"%.*s\": the default is %s, expected %s",
-                      SHOWN(p->name), po__json_a_type(po__json_root(p->value)),
-                      po__param_type_word(p->type));
+        return po__refuse(&c->out, PO_EINVAL, "param \"%.*s\": the default is %s, expected %s",
+                          PO__SHOWN(p->name), po__json_a_type(po__json_root(p->value)),
+                          po__param_type_word(p->type));
     return 0;
 }
 
@@ -74,11 +58,11 @@ static int check_params(struct check *c)
     uint32_t n = c->g->params_count;
     po__mpr_init(&r, c->g->params.data, c->g->params.len);
     if (n > PO__GRAPH_PARAMS_MAX || (n && po__mpr_array(&r, PO__GRAPH_PARAMS_MAX) != n))
-        return refuse(c, PO_EINVAL, "%u params are declared; at most %d are allowed", n,
-                      PO__GRAPH_PARAMS_MAX);
+        return po__refuse(&c->out, PO_EINVAL, "%u params are declared; at most %d are allowed", n,
+                          PO__GRAPH_PARAMS_MAX);
     for (uint32_t i = 0; i < n; i++) {
         if (po__param_decode(&r, &c->params[i]))
-            return refuse(c, PO_EINVAL, "param %u is malformed", i + 1);
+            return po__refuse(&c->out, PO_EINVAL, "param %u is malformed", i + 1);
         int rv = check_param(c, i);
         if (rv)
             return rv;
@@ -106,12 +90,12 @@ static int ref_step(const struct place *p, const struct po__path *path,
     }
     uint32_t at = po__named_find(p->c->sorted, p->c->g->steps_count, name);
     if (at == UINT32_MAX) {
-        po__template_fail(e, "\"%.*s\" names no step", SHOWN(name));
+        po__template_fail(e, "\"%.*s\" names no step", PO__SHOWN(name));
         return PO_EINVAL;
     }
     if (p->step != UINT32_MAX && !(p->c->before[p->step][at / 64] >> (at % 64) & 1)) {
         po__template_fail(e, "step \"%.*s\" does not come before this one; name it in depends_on",
-                          SHOWN(name));
+                          PO__SHOWN(name));
         return PO_EINVAL;
     }
     return 0;
@@ -126,7 +110,7 @@ static int ref_param(const struct place *p, const struct po__path *path,
     for (uint32_t i = 0; name.data && i < p->c->g->params_count; i++)
         if (po__slice_eq(p->c->params[i].name, name))
             return 0;
-    po__template_fail(e, "no param \"%.*s\" is declared", SHOWN(path->parts[1].text));
+    po__template_fail(e, "no param \"%.*s\" is declared", PO__SHOWN(path->parts[1].text));
     return PO_EINVAL;
 }
 
@@ -160,11 +144,11 @@ static int bad_text(const struct check *c, uint32_t step, const char *field, int
                     const struct po__template_error *e)
 {
     if (code == PO_ENOMEM)
-        return refuse(c, PO_ENOMEM, "out of memory");
+        return po__refuse(&c->out, PO_ENOMEM, "out of memory");
     if (step == UINT32_MAX)
-        return refuse(c, code, "%s, byte %zu: %s", field, e->offset, e->text);
-    return refuse(c, code, "step \"%.*s\": %s, byte %zu: %s", SHOWN(c->steps[step].name), field,
-                  e->offset, e->text);
+        return po__refuse(&c->out, code, "%s, byte %zu: %s", field, e->offset, e->text);
+    return po__refuse(&c->out, code, "step \"%.*s\": %s, byte %zu: %s",
+                      PO__SHOWN(c->steps[step].name), field, e->offset, e->text);
 }
 
 static int check_template(const struct check *c, uint32_t step, const char *field,
@@ -187,60 +171,67 @@ static int check_work(const struct check *c, const struct po__graph_step *s)
     char why[256] = "";
     bool has_extra = s->extra.len > 1; /* more than the empty array */
     if ((s->capability.len == 0) == (s->pipeline.len == 0))
-        return refuse(c, PO_EINVAL, "step \"%.*s\": expected a capability or a pipeline, not both",
-                      SHOWN(s->name));
+        return po__refuse(&c->out, PO_EINVAL,
+                          "step \"%.*s\": expected a capability or a pipeline, not both",
+                          PO__SHOWN(s->name));
     if (s->pipeline.len) {
         if (!po__name_ok(s->pipeline))
-            return refuse(c, PO_EINVAL, "step \"%.*s\": pipeline \"%.*s\" is not a name",
-                          SHOWN(s->name), SHOWN(s->pipeline));
+            return po__refuse(&c->out, PO_EINVAL, "step \"%.*s\": pipeline \"%.*s\" is not a name",
+                              PO__SHOWN(s->name), PO__SHOWN(s->pipeline));
         if (s->config.len || s->attempts_max || s->timeout_ms || s->cache || has_extra)
-            return refuse(c, PO_EINVAL,
-                          "step \"%.*s\" runs a pipeline, whose own steps say how they run: drop "
-                          "config, attempts, timeout, cache and placement",
-                          SHOWN(s->name));
+            return po__refuse(
+                &c->out, PO_EINVAL,
+                "step \"%.*s\" runs a pipeline, whose own steps say how they run: drop "
+                "config, attempts, timeout, cache and placement",
+                PO__SHOWN(s->name));
         return 0;
     }
     if (!po__capability_ok(s->capability))
-        return refuse(c, PO_EINVAL,
-                      "step \"%.*s\": capability \"%.*s\" is malformed; expected \"verb:name\"",
-                      SHOWN(s->name), SHOWN(s->capability));
+        return po__refuse(&c->out, PO_EINVAL,
+                          "step \"%.*s\": capability \"%.*s\" is malformed; expected \"verb:name\"",
+                          PO__SHOWN(s->name), PO__SHOWN(s->capability));
     if (s->extra.len && po__extra_decode(s->extra, &extra))
-        return refuse(c, PO_EINVAL, "step \"%.*s\": the placement cannot be read", SHOWN(s->name));
+        return po__refuse(&c->out, PO_EINVAL, "step \"%.*s\": the placement cannot be read",
+                          PO__SHOWN(s->name));
     int rv = po__extra_check(&extra, why, sizeof why);
     if (rv)
-        return refuse(c, rv, "step \"%.*s\": %s", SHOWN(s->name), why);
+        return po__refuse(&c->out, rv, "step \"%.*s\": %s", PO__SHOWN(s->name), why);
     if (extra.run_at_ms || extra.deadline_ms)
-        return refuse(c, PO_EINVAL,
-                      "step \"%.*s\" names a point in time, but every run is at another one",
-                      SHOWN(s->name));
+        return po__refuse(&c->out, PO_EINVAL,
+                          "step \"%.*s\" names a point in time, but every run is at another one",
+                          PO__SHOWN(s->name));
     return 0;
 }
 
 static int check_numbers(const struct check *c, const struct po__graph_step *s)
 {
     if (!po__join_word(s->join) || !po__on_failure_word(s->on_failure))
-        return refuse(c, PO_EINVAL, "step \"%.*s\": unknown join %u or on_failure %u",
-                      SHOWN(s->name), s->join, s->on_failure);
+        return po__refuse(&c->out, PO_EINVAL, "step \"%.*s\": unknown join %u or on_failure %u",
+                          PO__SHOWN(s->name), s->join, s->on_failure);
     if (s->map_parallel && (s->map.len == 0 || s->map_parallel > PO__MAP_PARALLEL_MAX))
-        return refuse(c, PO_EINVAL, "step \"%.*s\": map_parallel is %u; expected 0..%d, and a map",
-                      SHOWN(s->name), s->map_parallel, PO__MAP_PARALLEL_MAX);
+        return po__refuse(&c->out, PO_EINVAL,
+                          "step \"%.*s\": map_parallel is %u; expected 0..%d, and a map",
+                          PO__SHOWN(s->name), s->map_parallel, PO__MAP_PARALLEL_MAX);
     if (s->attempts_max > PO__ATTEMPTS_MAX)
-        return refuse(c, PO_EINVAL, "step \"%.*s\": attempts_max is %u; expected 0..%d",
-                      SHOWN(s->name), s->attempts_max, PO__ATTEMPTS_MAX);
+        return po__refuse(&c->out, PO_EINVAL, "step \"%.*s\": attempts_max is %u; expected 0..%d",
+                          PO__SHOWN(s->name), s->attempts_max, PO__ATTEMPTS_MAX);
     if (s->timeout_ms && (s->timeout_ms < PO__ATTEMPT_MIN_MS || s->timeout_ms > PO__ATTEMPT_MAX_MS))
-        return refuse(c, PO_EINVAL, "step \"%.*s\": timeout_ms is %u; expected %d..%d",
-                      SHOWN(s->name), s->timeout_ms, PO__ATTEMPT_MIN_MS, PO__ATTEMPT_MAX_MS);
+        return po__refuse(&c->out, PO_EINVAL, "step \"%.*s\": timeout_ms is %u; expected %d..%d",
+                          PO__SHOWN(s->name), s->timeout_ms, PO__ATTEMPT_MIN_MS,
+                          PO__ATTEMPT_MAX_MS);
     if (s->cache_ms && !s->cache)
-        return refuse(c, PO_EINVAL, "step \"%.*s\": cache_ms without cache", SHOWN(s->name));
+        return po__refuse(&c->out, PO_EINVAL, "step \"%.*s\": cache_ms without cache",
+                          PO__SHOWN(s->name));
     if (s->cache_ms > PO__KEEP_MAX_MS)
-        return refuse(c, PO_EINVAL, "step \"%.*s\": cache_ms is %llu; expected 0..%llu",
-                      SHOWN(s->name), (unsigned long long)s->cache_ms,
-                      (unsigned long long)PO__KEEP_MAX_MS);
+        return po__refuse(&c->out, PO_EINVAL, "step \"%.*s\": cache_ms is %llu; expected 0..%llu",
+                          PO__SHOWN(s->name), (unsigned long long)s->cache_ms,
+                          (unsigned long long)PO__KEEP_MAX_MS);
     if (s->cache && s->input.len == 0)
-        return refuse(c, PO_EINVAL,
-                      "step \"%.*s\": cache needs an input template; the default input holds the "
-                      "id of the run, so no two are equal",
-                      SHOWN(s->name));
+        return po__refuse(
+            &c->out, PO_EINVAL,
+            "step \"%.*s\": cache needs an input template; the default input holds the "
+            "id of the run, so no two are equal",
+            PO__SHOWN(s->name));
     return 0;
 }
 
@@ -250,18 +241,18 @@ static int check_depends(struct check *c, uint32_t i, uint32_t *edges)
     const struct po__graph_step *s = &c->steps[i];
     uint32_t positions[PO_STEPS_MAX];
     if (s->depends_count > PO_STEPS_MAX || po__depends_decode(s, positions))
-        return refuse(c, PO_EINVAL, "step \"%.*s\": its dependencies are malformed",
-                      SHOWN(s->name));
+        return po__refuse(&c->out, PO_EINVAL, "step \"%.*s\": its dependencies are malformed",
+                          PO__SHOWN(s->name));
     *edges += s->depends_count;
     if (*edges > PO__GRAPH_EDGES_MAX)
-        return refuse(c, PO_EINVAL, "the steps have more than %d dependencies",
-                      PO__GRAPH_EDGES_MAX);
+        return po__refuse(&c->out, PO_EINVAL, "the steps have more than %d dependencies",
+                          PO__GRAPH_EDGES_MAX);
     for (uint32_t k = 0; k < s->depends_count; k++) {
         uint32_t at = positions[k];
         if (at >= i || (k && at <= positions[k - 1]))
-            return refuse(c, PO_EINVAL,
-                          "step \"%.*s\": dependencies are positions below its own, increasing",
-                          SHOWN(s->name));
+            return po__refuse(&c->out, PO_EINVAL,
+                              "step \"%.*s\": dependencies are positions below its own, increasing",
+                              PO__SHOWN(s->name));
         c->before[i][at / 64] |= UINT64_C(1) << (at % 64);
         for (uint32_t w = 0; w < WORDS; w++)
             c->before[i][w] |= c->before[at][w];
@@ -278,7 +269,8 @@ static int check_texts(const struct check *c, uint32_t i)
     if (rv)
         return bad_text(c, i, "when", rv, &e);
     if (s->config.len && !po__json_ok(s->config))
-        return refuse(c, PO_EINVAL, "step \"%.*s\": config is not a JSON text", SHOWN(s->name));
+        return po__refuse(&c->out, PO_EINVAL, "step \"%.*s\": config is not a JSON text",
+                          PO__SHOWN(s->name));
     rv = check_template(c, i, "map", s->map, false);
     return rv ? rv : check_template(c, i, "input", s->input, s->map.len > 0);
 }
@@ -286,11 +278,11 @@ static int check_texts(const struct check *c, uint32_t i)
 static int check_names(const struct check *c, const struct po__graph_step *s)
 {
     if (!po__name_ok(s->name))
-        return refuse(
-            c, PO_EINVAL,
+        return po__refuse(
+            &c->out, PO_EINVAL,
             "step name \"%.*s\" is not a name; expected 1..%d characters of A-Z a-z 0-9 . "
             "_ -",
-            SHOWN(s->name), PO_NAME_MAX_BYTES);
+            PO__SHOWN(s->name), PO_NAME_MAX_BYTES);
     int rv = check_work(c, s);
     return rv ? rv : check_numbers(c, s);
 }
@@ -303,22 +295,23 @@ static int check_steps(struct check *c)
     PO_PRE(c->steps && c->sorted);
     po__mpr_init(&r, c->g->steps.data, c->g->steps.len);
     if (po__mpr_array(&r, PO_STEPS_MAX) != n)
-        return refuse(c, PO_EINVAL, "steps_count does not match the encoded steps");
+        return po__refuse(&c->out, PO_EINVAL, "steps_count does not match the encoded steps");
     for (uint32_t i = 0; i < n && !rv; i++) {
         if (po__graph_step_decode(&r, &c->steps[i]))
-            return refuse(c, PO_EINVAL, "step %u is malformed", i + 1);
+            return po__refuse(&c->out, PO_EINVAL, "step %u is malformed", i + 1);
         c->sorted[i] = (struct po__named){c->steps[i].name, i};
         rv = check_names(c, &c->steps[i]);
         rv = rv ? rv : check_depends(c, i, &edges);
     }
     if (!rv && po__mpr_end(&r))
-        rv = refuse(c, PO_EINVAL, "bytes follow the last of %u steps", n);
+        rv = po__refuse(&c->out, PO_EINVAL, "bytes follow the last of %u steps", n);
     if (rv)
         return rv;
     po__named_sort(c->sorted, n);
     for (uint32_t i = 1; i < n; i++)
         if (po__slice_eq(c->sorted[i - 1].name, c->sorted[i].name))
-            return refuse(c, PO_EINVAL, "step \"%.*s\" is defined twice", SHOWN(c->sorted[i].name));
+            return po__refuse(&c->out, PO_EINVAL, "step \"%.*s\" is defined twice",
+                              PO__SHOWN(c->sorted[i].name));
     for (uint32_t i = 0; i < n && !rv; i++)
         rv = check_texts(c, i);
     return rv ? rv : check_template(c, UINT32_MAX, "output", c->g->output, false);
@@ -326,28 +319,29 @@ static int check_steps(struct check *c)
 
 int po__graph_check(const struct po__graph *g, char *message, size_t message_len)
 {
-    struct check c = {.message = message, .message_len = message_len, .g = g};
+    struct check c = {.out = {message, message_len}, .g = g};
     size_t bytes = g->params.len + g->output.len + g->steps.len;
     if (!po__name_ok(g->name))
-        return refuse(&c, PO_EINVAL,
-                      "pipeline name \"%.*s\" is not a name; expected 1..%d characters of A-Z a-z "
-                      "0-9 . _ -",
-                      SHOWN(g->name), PO_NAME_MAX_BYTES);
+        return po__refuse(
+            &c.out, PO_EINVAL,
+            "pipeline name \"%.*s\" is not a name; expected 1..%d characters of A-Z a-z "
+            "0-9 . _ -",
+            PO__SHOWN(g->name), PO_NAME_MAX_BYTES);
     if (bytes > PO__PIPELINE_MAX_BYTES)
-        return refuse(&c, PO_ETOOBIG, "the pipeline has %zu bytes; at most %d are allowed", bytes,
-                      PO__PIPELINE_MAX_BYTES);
+        return po__refuse(&c.out, PO_ETOOBIG, "the pipeline has %zu bytes; at most %d are allowed",
+                          bytes, PO__PIPELINE_MAX_BYTES);
     if (g->version.len > PO__VERSION_MAX_BYTES)
-        return refuse(&c, PO_ETOOBIG,
-                      "the label of the version has %zu bytes; at most %d are allowed",
-                      g->version.len, PO__VERSION_MAX_BYTES);
+        return po__refuse(&c.out, PO_ETOOBIG,
+                          "the label of the version has %zu bytes; at most %d are allowed",
+                          g->version.len, PO__VERSION_MAX_BYTES);
     if (g->steps_count == 0 || g->steps_count > PO_STEPS_MAX)
-        return refuse(&c, PO_EINVAL, "number of steps is %u; expected 1..%d", g->steps_count,
-                      PO_STEPS_MAX);
+        return po__refuse(&c.out, PO_EINVAL, "number of steps is %u; expected 1..%d",
+                          g->steps_count, PO_STEPS_MAX);
     c.steps = po__calloc(g->steps_count, sizeof *c.steps);
     c.sorted = po__calloc(g->steps_count, sizeof *c.sorted);
     c.before = po__calloc(g->steps_count, sizeof *c.before);
-    int rv =
-        c.steps && c.sorted && c.before ? check_params(&c) : refuse(&c, PO_ENOMEM, "out of memory");
+    int rv = c.steps && c.sorted && c.before ? check_params(&c)
+                                             : po__refuse(&c.out, PO_ENOMEM, "out of memory");
     rv = rv ? rv : check_steps(&c);
     po__free(c.steps);
     po__free(c.sorted);
