@@ -46,4 +46,43 @@ static inline void unhex_line(const char **at, struct po__buf *out)
     *at += **at == '\n';
 }
 
+/* Every entry in order. Returns 0, or the first return of po__model_apply that is not. */
+static inline int apply_entries(struct po__model *m, const char *entries, struct po__effects *fx)
+{
+    static struct po__cmd cmd;
+    struct po__buf entry = {0};
+    struct po__entry_reader er;
+    uint64_t index = 0;
+    int rv = 0;
+    for (const char *at = entries; *at && !rv;) {
+        unhex_line(&at, &entry);
+        if (entry.err) {
+            rv = entry.err;
+            break;
+        }
+        assert_int_equal(po__entry_open(&er, entry.data, entry.len), 0);
+        index++;
+        while (!rv && po__entry_next(&er, &cmd) == 1)
+            rv = po__model_apply(m, index, er.now_ms, &cmd, NULL, fx);
+        assert_int_equal(rv ? 0 : po__mpr_end(&er.r), 0);
+    }
+    po__buf_fini(&entry);
+    return rv;
+}
+
+/* The snapshot gives the state of this digest in w, which is open and empty; and this version still
+ * writes this format. */
+static inline void expect_snapshot(struct world *w, const char *hex_line, uint64_t expected)
+{
+    struct po__buf bytes = {0}, again = {0};
+    unhex_line(&hex_line, &bytes);
+    assert_int_equal(restore(w->m, bytes.data, bytes.len, 100), 0);
+    assert_true(digest(w->m) == expected);
+    snapshot(w->m, &again);
+    assert_int_equal(again.len, bytes.len);
+    assert_memory_equal(again.data, bytes.data, bytes.len);
+    po__buf_fini(&bytes);
+    po__buf_fini(&again);
+}
+
 #endif

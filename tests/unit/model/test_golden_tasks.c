@@ -125,17 +125,8 @@ static void test_snapshot(void **state)
 {
     (void)state;
     struct world w;
-    struct po__buf bytes = {0}, again = {0};
-    const char *at = golden_tasks_snapshot;
-    unhex_line(&at, &bytes);
     world_open(&w, NULL);
-    assert_int_equal(restore(w.m, bytes.data, bytes.len, 100), 0);
-    assert_true(digest(w.m) == GOLDEN_TASKS_DIGEST);
-    snapshot(w.m, &again); /* this version still writes this format */
-    assert_int_equal(again.len, bytes.len);
-    assert_memory_equal(again.data, bytes.data, bytes.len);
-    po__buf_fini(&bytes);
-    po__buf_fini(&again);
+    expect_snapshot(&w, golden_tasks_snapshot, GOLDEN_TASKS_DIGEST);
     world_close(&w);
 }
 

@@ -106,19 +106,9 @@ static void write_files(void **state)
 static void test_entries(void **state)
 {
     (void)state;
-    static struct po__cmd cmd;
     struct world w;
-    struct po__buf entry = {0};
-    struct po__entry_reader er;
-    uint64_t index = 0;
     world_open(&w, NULL);
-    for (const char *at = entries; *at;) {
-        unhex_line(&at, &entry);
-        assert_int_equal(po__entry_open(&er, entry.data, entry.len), 0);
-        index++;
-        while (po__entry_next(&er, &cmd) == 1)
-            assert_int_equal(po__model_apply(w.m, index, er.now_ms, &cmd, NULL, NULL), 0);
-    }
+    assert_int_equal(apply_entries(w.m, entries, NULL), 0);
     world_check(&w);
     assert_true(digest(w.m) == GRAPH_DIGEST);
     expect_run(&w, 1, PO_RUN_SUCCEEDED);
@@ -126,7 +116,6 @@ static void test_entries(void **state)
     expect_run(&w, 3, PO_RUN_FAILED);
     expect_step(&w, 9, "each", PO__STEP_RUNNING);
     assert_true(step_of(&w, 10, "only")->cached && step_of(&w, 5, "fetch")->reused);
-    po__buf_fini(&entry);
     world_close(&w);
 }
 
@@ -134,17 +123,8 @@ static void test_snapshot(void **state)
 {
     (void)state;
     struct world w;
-    struct po__buf bytes = {0}, again = {0};
-    const char *at = whole;
-    unhex_line(&at, &bytes);
     world_open(&w, NULL);
-    assert_int_equal(restore(w.m, bytes.data, bytes.len, 100), 0);
-    assert_true(digest(w.m) == GRAPH_DIGEST);
-    snapshot(w.m, &again); /* this version still writes this format */
-    assert_int_equal(again.len, bytes.len);
-    assert_memory_equal(again.data, bytes.data, bytes.len);
-    po__buf_fini(&bytes);
-    po__buf_fini(&again);
+    expect_snapshot(&w, whole, GRAPH_DIGEST);
     world_close(&w);
 }
 

@@ -1,27 +1,13 @@
 /* A node that plays an older release (po__node_opts.feature_level): what that release does not know
  * is refused with the reason, and is done once the node is upgraded. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-
-#include <ftw.h>
-#include <pipeorch/pipeorch.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/identity.h"
-#include "node/internal.h"
+#include "one_node.h"
 
 static char dir[64];
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
 
 static int setup(void **state)
 {
@@ -33,37 +19,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    return nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static struct po__node *start(uint32_t level)
-{
-    static const struct po_member alone = {"here", NULL};
-    struct po_node_opts po = {.size = sizeof po,
-                              .name = "here",
-                              .data_dir = dir,
-                              .bootstrap = 1,
-                              .members = &alone,
-                              .members_count = 1};
-    struct po__store_opts so = {.segment_bytes = 1 << 20};
-    struct po__node_opts o = {.zone = "z",
-                              .peer_address = "",
-                              .worker_address = "",
-                              .election_ms = 100,
-                              .heartbeat_ms = 20,
-                              .snapshot_bytes = 1 << 20,
-                              .trailing_bytes = 1 << 20,
-                              .feature_level = level};
-    struct po__node *node;
-    struct po__disk *disk;
-    char error[512] = "";
-    assert_int_equal(po__node_create(&node), 0);
-    assert_int_equal(po__disk_real(&disk, dir, po__node_disk_wakeup, node, error, sizeof error), 0);
-    assert_int_equal(po__store_open(&o.store, disk, &so, error, sizeof error), 0);
-    assert_int_equal(po__identity_settle(&o.identity, o.store, &po, "", error, sizeof error), 0);
-    assert_int_equal(po__node_start(node, &o, error, sizeof error), 0);
-    assert_int_equal(po__node_wait_leader(node, 10000), 0);
-    return node;
+    return remove_folder(dir);
 }
 
 struct answer {
@@ -127,12 +83,12 @@ static void expect(struct answer a, int code, const char *part)
 static void test_upgrade(void **state)
 {
     (void)state;
-    struct po__node *node = start(1);
+    struct po__node *node = start_one(dir, 1, 1 << 20, 1 << 20);
     expect(join(node, PO__FEATURE_LEVEL), PO_EVERSION,
            "runs a version that knows no membership changes");
     po__node_destroy(node);
 
-    node = start(0); /* this release */
+    node = start_one(dir, 0, 1 << 20, 1 << 20); /* this release */
     expect(join(node, 1), PO_EVERSION, "node there, which is to join, has feature level 1");
     struct answer a;
     do
@@ -141,7 +97,8 @@ static void test_upgrade(void **state)
     expect(a, 0, "");
     po__node_destroy(node);
 
-    node = start(1); /* going back holds the others back, too: nothing is asked of the newcomer */
+    /* Going back holds the others back, too: nothing is asked of the newcomer. */
+    node = start_one(dir, 1, 1 << 20, 1 << 20);
     a = ask(node,
             &(struct po__member_request){.op = PO__MEMBER_ADD, .address = po__str("127.0.0.1:2")});
     expect(a, PO_EVERSION, "runs a version that knows no membership changes");
@@ -152,7 +109,7 @@ static void test_upgrade(void **state)
 static void test_wishes_are_the_nodes_own(void **state)
 {
     (void)state;
-    struct po__node *node = start(0);
+    struct po__node *node = start_one(dir, 0, 1 << 20, 1 << 20);
     uint64_t id = po__node_identity(node)->node_id;
     struct po__cmd *cmd = calloc(1, sizeof *cmd);
     struct po__buf b;

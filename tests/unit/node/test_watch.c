@@ -1,31 +1,17 @@
 /* Watching one node: what is answered at once, what is parked and until when, and that a node which
  * starts again derives the same events at the same positions. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <cmocka.h>
-
-#include <ftw.h>
-#include <pipeorch/pipeorch.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "api/identity.h"
-#include "node/internal.h"
+#include "one_node.h"
 
 #define EVENTS_MAX 64
 
 static char dir[64];
 static uint64_t snapshot_bytes;
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
 
 static int setup(void **state)
 {
@@ -38,37 +24,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    return nftw(dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static struct po__node *start(uint32_t level)
-{
-    static const struct po_member alone = {"here", NULL};
-    struct po_node_opts po = {.size = sizeof po,
-                              .name = "here",
-                              .data_dir = dir,
-                              .bootstrap = 1,
-                              .members = &alone,
-                              .members_count = 1};
-    struct po__store_opts so = {.segment_bytes = 1 << 20};
-    struct po__node_opts o = {.zone = "z",
-                              .peer_address = "",
-                              .worker_address = "",
-                              .election_ms = 100,
-                              .heartbeat_ms = 20,
-                              .snapshot_bytes = snapshot_bytes,
-                              .trailing_bytes = 1,
-                              .feature_level = level};
-    struct po__node *node;
-    struct po__disk *disk;
-    char error[512] = "";
-    assert_int_equal(po__node_create(&node), 0);
-    assert_int_equal(po__disk_real(&disk, dir, po__node_disk_wakeup, node, error, sizeof error), 0);
-    assert_int_equal(po__store_open(&o.store, disk, &so, error, sizeof error), 0);
-    assert_int_equal(po__identity_settle(&o.identity, o.store, &po, "", error, sizeof error), 0);
-    assert_int_equal(po__node_start(node, &o, error, sizeof error), 0);
-    assert_int_equal(po__node_wait_leader(node, 10000), 0);
-    return node;
+    return remove_folder(dir);
 }
 
 static po_client *client_of(struct po__node *node)
@@ -192,7 +148,7 @@ static struct answer ask_all(struct po__node *node, uint64_t from)
 static void test_parked_until_something_happens(void **state)
 {
     (void)state;
-    struct po__node *node = start(0);
+    struct po__node *node = start_one(dir, 0, snapshot_bytes, 1);
     po_client *client = client_of(node);
     submit(client, "1");
     struct answer now = ask(node, watch(0, 0, 20000)); /* says at once where "now" is */
@@ -228,7 +184,7 @@ static void test_parked_until_something_happens(void **state)
 static void test_nothing_in_time(void **state)
 {
     (void)state;
-    struct po__node *node = start(0);
+    struct po__node *node = start_one(dir, 0, snapshot_bytes, 1);
     po_client *client = client_of(node);
     uint64_t id = submit(client, "1");
     struct po__request req = watch(1, 0, 60);
@@ -258,7 +214,7 @@ static void test_nothing_in_time(void **state)
 static void test_the_same_events_after_a_restart(void **state)
 {
     (void)state;
-    struct po__node *node = start(0);
+    struct po__node *node = start_one(dir, 0, snapshot_bytes, 1);
     po_client *client = client_of(node);
     for (int i = 0; i < 5; i++)
         submit(client, "1");
@@ -267,7 +223,7 @@ static void test_the_same_events_after_a_restart(void **state)
     po__node_destroy(node);
     po_client_close(client);
 
-    node = start(0); /* the log, once more */
+    node = start_one(dir, 0, snapshot_bytes, 1); /* the log, once more */
     struct answer after = ask_all(node, 1);
     assert_true(after.count >= before.count); /* and that it leads again */
     assert_memory_equal(after.events, before.events, before.count * sizeof *before.events);
@@ -280,7 +236,7 @@ static void test_history_that_is_gone(void **state)
     static char input[40000];
     memset(input, '1', sizeof input - 1);
     snapshot_bytes = 64 << 10;
-    struct po__node *node = start(0);
+    struct po__node *node = start_one(dir, 0, snapshot_bytes, 1);
     po_client *client = client_of(node);
     for (int i = 0; i < 12; i++)
         submit(client, input);
@@ -294,7 +250,7 @@ static void test_history_that_is_gone(void **state)
     po__node_destroy(node);
     po_client_close(client);
 
-    node = start(0);
+    node = start_one(dir, 0, snapshot_bytes, 1);
     struct answer a = ask(node, watch(1, 0, 20000)); /* at once, although there is nothing yet */
     assert_int_equal(a.code, 0);
     assert_true(a.gone);
@@ -314,7 +270,7 @@ static void test_history_that_is_gone(void **state)
 static void test_ahead_of_the_log(void **state)
 {
     (void)state;
-    struct po__node *node = start(0);
+    struct po__node *node = start_one(dir, 0, snapshot_bytes, 1);
     struct answer a = ask(node, watch(100000, 0, 20000));
     assert_int_equal(a.code, PO_EINVAL);
     assert_non_null(strstr(a.message, "100000 is ahead of the log"));
@@ -324,7 +280,7 @@ static void test_ahead_of_the_log(void **state)
 static void test_as_many_as_are_allowed(void **state)
 {
     (void)state;
-    struct po__node *node = start(0);
+    struct po__node *node = start_one(dir, 0, snapshot_bytes, 1);
     struct answer *parked = calloc(PO__WATCHES_MAX, sizeof *parked);
     assert_non_null(parked);
     struct answer now = ask(node, watch(0, 0, 0));
@@ -363,13 +319,13 @@ static unsigned leaders(struct po__node *node)
 static void test_leaders_are_told_when_all_know_it(void **state)
 {
     (void)state;
-    struct po__node *node = start(PO__LEVEL_WISHES);
+    struct po__node *node = start_one(dir, PO__LEVEL_WISHES, snapshot_bytes, 1);
     po_client *client = client_of(node);
     submit(client, "1");
     assert_int_equal(leaders(node), 0);
     po__node_destroy(node);
     po_client_close(client);
-    node = start(0);
+    node = start_one(dir, 0, snapshot_bytes, 1);
     struct po__request req = watch(1, 0, 20000);
     req.watch.kinds = PO_WATCH_BIT(PO_WATCH_LEADER);
     struct answer a = ask(node, req);
