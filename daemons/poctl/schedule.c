@@ -156,7 +156,8 @@ const struct verb schedule_verbs[] = {
     {"schedule define", "NAME",
      "pipeline cron time_zone params params_file zone overlap catch_up paused",
      "Run a pipeline by itself, at the times that a cron expression names in the local time of a "
-     "time zone; or replace the schedule of that name. Each tick starts exactly one run. A tick of "
+     "time zone; or replace the schedule of that name. Each tick starts exactly one run; while no "
+     "such pipeline is defined, ticks are refused and counted. A tick of "
      "certain hours that the clocks skip fires at their jump, one that they show twice the first "
      "time; a schedule of all hours goes by the time that really passes.",
      define},
