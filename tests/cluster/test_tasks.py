@@ -1,9 +1,10 @@
 """Where and when tasks run, with real processes: placement, priorities, times, keys, batches, dead letters, fencing."""
 
+import subprocess
 import time
 
 import harness
-from harness import ECHO, PoctlError, wait_until
+from harness import ECHO, PoctlError, environment, wait_until
 
 FAILING = ["sh", "-c", "cat >/dev/null; exit 1"]
 
@@ -121,6 +122,10 @@ class Queueing(harness.ClusterCase):
         self.assertEqual(self.batch(lines), ids)  # the same key: the same tasks
         self.assertEqual(self.task(ids[9999])["input"], {"n": 9999})
         self.assertEqual(self.cluster.poctl("status")["tasks_pending"], 10000)
+        page = subprocess.run([self.cluster.program("poctl"), "task", "list", "--state", "pending", "--limit", "2", "--controllers",
+                               self.cluster.controllers()], capture_output=True, text=True, timeout=60, env=environment())
+        self.assertEqual([line.split()[0] for line in page.stdout.splitlines()], ["TASK", *ids[:2]])
+        self.assertEqual(page.stderr, f"there may be more: add --after {ids[1]}\n")
 
     def batch(self, path):
         return self.cluster.poctl_text("task", "submit", "echo:later", "--batch", str(path), "--key", "nightly").split()

@@ -140,6 +140,28 @@ static void test_truncated(void **state)
     po__buf_fini(&b);
 }
 
+/* Fields that a later version adds are counted; one that is missing is refused. */
+static void test_fields(void **state)
+{
+    (void)state;
+    struct po__buf b = {0};
+    struct po__mpr r;
+    po__mpw_array(&b, 3);
+    for (unsigned i = 0; i < 3; i++)
+        po__mpw_uint(&b, i);
+    for (uint32_t known = 0; known <= 3; known++) {
+        po__mpr_init(&r, b.data, b.len);
+        assert_int_equal(po__mpr_fields(&r, known), 3 - known);
+        po__mpr_skip_all(&r, known);
+        po__mpr_skip_all(&r, 3 - known);
+        assert_int_equal(po__mpr_end(&r), 0);
+    }
+    po__mpr_init(&r, b.data, b.len);
+    assert_int_equal(po__mpr_fields(&r, 4), 0);
+    assert_int_equal(r.err, PO_EPROTO);
+    po__buf_fini(&b);
+}
+
 static void refused(const char *bytes, size_t len)
 {
     struct po__mpr r;
@@ -349,6 +371,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_fields),
         cmocka_unit_test(test_malformed),
         cmocka_unit_test(test_depth_and_nodes),
         cmocka_unit_test(test_wrong_types_and_bounds),

@@ -406,6 +406,9 @@ static void names(void **state)
 static void shapes(void **state)
 {
     (void)state;
+    refused("{'name': 'p', 'start_node': 'a', 'steps': [\n" STEP("a", ", 'priority': 1") ",\n" STEP(
+                "b", ", 'depends_on': ['ghost']") "]}", /* whether b runs is not known */
+            "3:51: /steps/1/depends_on/0: no step is named \"ghost\"; add it or correct the name");
     refused(
         STEPS(STEP("a", ", 'depends_on': ['a']") ",\n" STEP(
             "b", ", 'depends_on': ['ghost']") ",\n" STEP("b", "")),

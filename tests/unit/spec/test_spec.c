@@ -160,6 +160,8 @@ static void references_must_name_steps(void **state)
 static void the_shape_must_be_a_chain(void **state)
 {
     (void)state;
+    expect(PIPE("a", STEP("a", NEXT("bb")) ",\n" STEP("b", "")), /* whether b runs is not known */
+           "p.json:3:32: /steps/0/next_node: no step is named \"bb\"; add it or correct the name");
     expect(PIPE("a", STEP("a", NEXT("b")) ",\n" STEP("b", NEXT("c")) ",\n" STEP("c", NEXT("b"))),
            "p.json:5:32: /steps/2/next_node: the steps form a cycle: b -> c -> b; a pipeline must "
            "come "
