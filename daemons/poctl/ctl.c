@@ -117,7 +117,7 @@ static int ask_once(const struct ctl *ctl, const struct po_query *query, json_t 
     if (rv)
         return ctl->replay ? rv : ctl_fail(ctl, rv);
     const char *json = text ? text : (const char *)replayed.data;
-    *answer = ctl_parse(json, strlen(json));
+    *answer = json ? ctl_parse(json, strlen(json)) : NULL;
     po_free(text);
     po__buf_fini(&replayed);
     if (json_is_object(*answer))
