@@ -6,6 +6,7 @@
 #include <pipeorch/error.h>
 #include <pipeorch/member.h>
 #include <pipeorch/node.h>
+#include <pipeorch/queue.h>
 #include <pipeorch/snapshot.h>
 #include <pipeorch/types.h>
 #include <pipeorch/version.h>

@@ -67,7 +67,8 @@ typedef void (*po_task_handler)(void *arg, po_task *task);
 PO_API int po_worker_open(po_worker **worker, const struct po_worker_opts *opts, char *error,
                           size_t error_len);
 
-/* Offer a capability, served by handler(arg, task). Before po_worker_run only, one thread at a
+/* Offer a capability, served by handler(arg, task); handler NULL (since 0.3): its tasks are taken
+ * with po_worker_take. Before po_worker_run only, one thread at a
  * time. Strings are copied. Returns 0, PO_EINVAL (also a schema outside of the subset that types.h
  * names; po_client_error says which keyword), PO_EEXISTS, PO_EQUOTA (more than
  * PO_CAPABILITIES_MAX), PO_ENOMEM. Since 0.1. */
@@ -106,6 +107,43 @@ PO_API void po_worker_stop(po_worker *worker);
 /* Release; po_worker_run must have returned, and nobody may use the worker any more. Tasks that
  * were never answered are given up. NULL is allowed. Since 0.1. */
 PO_API void po_worker_close(po_worker *worker);
+
+/* ---- pulling, since 0.3 ----
+ *
+ * For hosts whose code cannot run on threads of the library (see also queue.h): tasks of
+ * capabilities without a handler wait until the host takes them, many at a time, and are answered
+ * with po_task_complete and po_task_fail like others. */
+
+#define PO_GRANT_TASK 1 /* a task: it is the taker's until answered */
+#define PO_GRANT_LOST                                                                              \
+    2 /* the lease of a task that was taken and is not answered is lost: stop it;                  \
+         it has to be answered all the same. Told once */
+
+struct po_grant {
+    size_t size;         /* in, of the first of an array: that of each */
+    int what;            /* PO_GRANT_* */
+    uint32_t capability; /* which: its place in the order of po_worker_handle, from 0 */
+    po_task *task;       /* LOST: only to be compared, with id and token; another thread may have
+                            answered it meanwhile */
+    uint64_t id;
+    uint64_t token; /* fencing token */
+    uint32_t attempt, timeout_ms;
+    const void *input; /* JSON text, NUL-terminated; as the next, valid until it is answered */
+    size_t input_len;
+    const void *checkpoint; /* NULL: nothing */
+    size_t checkpoint_len;
+};
+
+/* Take what there is, up to max (1..), at most waiting timeout_ms (0..PO_TIMEOUT_MAX_MS) for the
+ * first. Any threads, several at a time. Returns 0 with *count >= 1, PO_ETIMEDOUT (*count is 0;
+ * also while po_worker_run has not begun, or drains), PO_ECLOSED (po_worker_run has returned),
+ * PO_EINVAL. Since 0.3. */
+PO_API int po_worker_take(po_worker *worker, struct po_grant *grants, size_t max,
+                          uint32_t timeout_ms, size_t *count);
+
+/* A descriptor that is readable while po_worker_take has something to give or to say; for poll,
+ * epoll and event loops; not to be read or closed. Any thread. Since 0.3. */
+PO_API int po_worker_fd(const po_worker *worker);
 
 /* The attempt's properties; pointers are valid until it is answered. Any thread. Since 0.1. */
 PO_API uint64_t po_task_id(const po_task *task);

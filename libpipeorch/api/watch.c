@@ -18,6 +18,7 @@
 #include "../base/deadline.h"
 #include "call.h"
 #include "watch_event.h"
+#include "watch_internal.h"
 
 #define SLICE_MS 3000
 #define GRACE_MS 7000 /* for a leader to be found, beyond the slice */
@@ -32,11 +33,12 @@ struct po_watch {
     unsigned refs;
     bool closed;
     bool asking;
-    int error;                 /* of the last request; taken by whoever looks */
-    char *message;             /* its sentence; NULL: none */
-    struct po__watch_pos seen; /* all up to here was given */
-    bool gone;                 /* the marker is to be given, as of `seen` */
-    uint8_t *answer;           /* with events that are not given yet */
+    int error;                   /* of the last request; taken by whoever looks */
+    char *message;               /* its sentence; NULL: none */
+    struct po__watch_pos seen;   /* all up to here was given */
+    struct po__watch_pos before; /* `seen`, before the event that was given last */
+    bool gone;                   /* the marker is to be given, as of `seen` */
+    uint8_t *answer;             /* with events that are not given yet */
     struct po__mpr reader;
     uint32_t left;
     struct po__watch_pos answer_end; /* when they are all given */
@@ -183,6 +185,7 @@ static bool take_event(struct po_watch *w, struct po_watch_event *e)
         }
     }
     po__watch_event_public(&raw, &w->texts, e);
+    w->before = w->seen;
     w->seen = w->left ? raw.at : w->answer_end;
     if (w->left == 0)
         drop_answer(w);
@@ -410,6 +413,15 @@ int po_watch_start(po_watch *w, po_watch_cb cb, void *arg)
     }
     unref(w);
     return rv;
+}
+
+void po__watch_hold(po_watch *w, bool again)
+{
+    pthread_mutex_lock(&w->lock);
+    w->cb = NULL;
+    if (again)
+        w->seen = w->before;
+    pthread_mutex_unlock(&w->lock);
 }
 
 void po_watch_position(po_watch *w, uint64_t *index, uint32_t *position)

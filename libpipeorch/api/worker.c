@@ -171,6 +171,7 @@ static void worker_free(struct po_worker *w)
     po__free(w->standalone.listen);
     if (w->event_fd >= 0)
         close(w->event_fd);
+    po__worker_pull_fini(w);
     pthread_cond_destroy(&w->work);
     pthread_cond_destroy(&w->changed);
     pthread_mutex_destroy(&w->lock);
@@ -217,6 +218,7 @@ int po_worker_open(po_worker **out, const struct po_worker_opts *opts, char *err
     po__plane_init(&w->local, w, "its own control node");
     w->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     copy_options(w, &o, &failed);
+    failed = po__worker_pull_init(w) || failed;
     if (failed || w->event_fd < 0) {
         rv = fail(error, error_len, PO_ENOMEM, "cannot set up worker %s: %s", o.id,
                   failed ? "out of memory" : strerror(errno));
@@ -278,8 +280,8 @@ int po_worker_handle(po_worker *w, const struct po_capability *capability, po_ta
 {
     struct po_capability c;
     bool failed = false;
-    if (!w || !capability || !handler)
-        return po__client_fail(PO_EINVAL, "the worker, the capability or the handler is NULL");
+    if (!w || !capability)
+        return po__client_fail(PO_EINVAL, "the worker or the capability is NULL");
     int rv = po__read_struct(&c, sizeof c, capability, "po_capability");
     if (!rv && w->phase != PO__WORKER_IDLE)
         rv = po__client_fail(PO_EINVAL, "worker %s runs already; add capabilities before", w->id);

@@ -6,6 +6,7 @@
  *   worker_poll.c        the conversation with a control plane: polls out, tasks and revocations in
  *   worker_task.c        tasks in hand, and their answers
  *   worker_slots.c       when a task begins: handler threads and slots
+ *   worker_pull.c        tasks that the host takes itself, without handler threads
  *   worker_standalone.c  the control node inside of a worker that has no other
  *   worker_load.c        what heartbeats say about this machine, and how far the plane is
  *
@@ -84,6 +85,7 @@ struct po__outcome_out {
 struct po_task {
     struct po__tree_node by_token;
     struct po__list link; /* worker->queue while QUEUED */
+    struct po__list lost; /* worker->lost: pulled, its lease is lost, and nobody was told yet */
     struct po__plane *plane;
     int state;
     atomic_int cancelled;
@@ -101,7 +103,7 @@ struct po_task {
 
 struct po__offered {
     struct po_capability capability; /* strings owned */
-    po_task_handler handler;
+    po_task_handler handler;         /* NULL: tasks are pulled */
     void *arg;
     uint32_t in_handler_count; /* of both planes: at most max_concurrency */
 };
@@ -212,6 +214,9 @@ struct po_worker {
     pthread_mutex_t lock;
     pthread_cond_t work;    /* a task may begin, or the handler threads must end */
     pthread_cond_t changed; /* ready, or the run is over */
+    pthread_cond_t pull;    /* as pull_fd says */
+    int pull_fd;            /* readable: there may be something for po_worker_take */
+    bool pull_raised;       /* pull_fd is readable */
     int phase;
     bool ready; /* registered somewhere, once */
     uint64_t incarnation;
@@ -223,6 +228,7 @@ struct po_worker {
     struct po__standalone standalone;
 
     struct po__list queue;      /* tasks that no handler has yet, in the order of their coming */
+    struct po__list lost;       /* pulled tasks whose lease is lost */
     unsigned in_handler_count;  /* of both planes */
     uint64_t sleeping_until_ms; /* the run thread; UINT64_MAX: until it is woken, 0: it is awake */
 
@@ -272,6 +278,16 @@ void po__worker_release_slot(struct po_task *t);  /* IN_HANDLER no more: others 
 /* Tasks that wait for a slot which the other plane's have: their leases are kept. Returns when to
  * call again. */
 uint64_t po__worker_keep_leases(struct po_worker *w);
+
+/* The next task that may begin, for a handler thread or to be pulled; NULL: there is none. */
+struct po_task *po__worker_next_task(const struct po_worker *w, bool pulled);
+void po__worker_give_slot(struct po_task *t); /* it has a slot now */
+
+/* worker_pull.c; all with the lock, except fini */
+int po__worker_pull_init(struct po_worker *w); /* 0, PO_ENOMEM */
+void po__worker_pull_fini(struct po_worker *w);
+void po__worker_raise(struct po_worker *w); /* wakes whoever takes, or polls the descriptor */
+void po__worker_tell_lost(struct po_task *t);
 
 /* worker_task.c; all with the lock */
 int po__worker_take(struct po__plane *p, const struct po__task_offer *offer); /* 0, PO_ENOMEM */

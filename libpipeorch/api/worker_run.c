@@ -182,6 +182,7 @@ static void close_planes(struct po_worker *w, struct po__channel *channel)
     give_up_tasks(&w->local);
     pthread_cond_broadcast(&w->work);
     pthread_cond_broadcast(&w->changed);
+    po__worker_raise(w);
     pthread_mutex_unlock(&w->lock);
     if (channel)
         channel->ops->close(channel); /* its callbacks take the lock */
@@ -199,6 +200,7 @@ int po_worker_run(po_worker *w)
         pthread_mutex_lock(&w->lock); /* those who wait for it to be ready are told */
         po__fsm_move(&w->phase, PO__WORKER_STOPPED, allowed);
         pthread_cond_broadcast(&w->changed);
+        po__worker_raise(w);
         pthread_mutex_unlock(&w->lock);
         return rv;
     }

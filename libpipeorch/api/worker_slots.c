@@ -21,6 +21,7 @@ void po__worker_release_slot(struct po_task *t)
         pthread_cond_broadcast(&w->work); /* the last one of a plane lets many begin */
     else
         pthread_cond_signal(&w->work);
+    po__worker_raise(w);
 }
 
 /* ---- leases of tasks that wait ---- */
@@ -66,8 +67,7 @@ static bool may_begin(const struct po_worker *w, const struct po_task *t)
            (!w->slots_limit || w->in_handler_count < w->slots_limit);
 }
 
-/* The next task for a handler; NULL: none may begin. */
-static struct po_task *next_to_begin(struct po_worker *w)
+struct po_task *po__worker_next_task(const struct po_worker *w, bool pulled)
 {
     struct po__list *it;
     if (w->phase != PO__WORKER_RUN)
@@ -75,14 +75,15 @@ static struct po_task *next_to_begin(struct po_worker *w)
     po__list_each(it, &w->queue)
     {
         struct po_task *t = po__container_of(it, struct po_task, link);
-        if (may_begin(w, t))
+        if ((t->offered->handler == NULL) == pulled && may_begin(w, t))
             return t;
     }
     return NULL;
 }
 
-static void begin(struct po_worker *w, struct po_task *t)
+void po__worker_give_slot(struct po_task *t)
 {
+    struct po_worker *w = t->plane->worker;
     po__list_remove(&t->link);
     po__fsm_move(&t->state, PO__TASK_IN_HANDLER, po__task_moves);
     w->in_handler_count++;
@@ -98,11 +99,11 @@ static void *handler_thread(void *arg)
     struct po_task *t;
     pthread_mutex_lock(&w->lock);
     for (;;) {
-        while (!w->threads_end && !(t = next_to_begin(w)))
+        while (!w->threads_end && !(t = po__worker_next_task(w, false)))
             pthread_cond_wait(&w->work, &w->lock);
         if (w->threads_end)
             break;
-        begin(w, t);
+        po__worker_give_slot(t);
         const struct po__offered *o = t->offered;
         pthread_mutex_unlock(&w->lock);
         if (po__worker_input_allowed(t))
@@ -113,12 +114,22 @@ static void *handler_thread(void *arg)
     return NULL;
 }
 
+/* As many as handlers may run at a time. */
+static unsigned threads_wanted(const struct po_worker *w)
+{
+    unsigned most = w->slots_limit ? w->slots_limit : UINT32_MAX, sum = 0;
+    for (size_t i = 0; i < w->offered_count; i++)
+        if (w->offered[i].handler)
+            sum += w->offered[i].capability.max_concurrency;
+    most = most < PO__WORKER_THREADS_DEFAULT_MAX ? most : PO__WORKER_THREADS_DEFAULT_MAX;
+    return sum && w->threads_max ? w->threads_max : sum < most ? sum : most;
+}
+
 int po__worker_start_threads(struct po_worker *w)
 {
-    unsigned count = w->threads_max;
+    unsigned count = threads_wanted(w);
     if (count == 0)
-        count =
-            w->slots < PO__WORKER_THREADS_DEFAULT_MAX ? w->slots : PO__WORKER_THREADS_DEFAULT_MAX;
+        return 0;
     w->threads = po__calloc(count, sizeof *w->threads);
     if (!w->threads)
         return PO_ENOMEM;

@@ -71,11 +71,12 @@ static void forget(struct po_task *t)
         po__worker_release_slot(t);
     po__tree_remove(&p->tasks, &t->by_token);
     po__list_remove(&t->link);
+    po__list_remove(&t->lost);
     po__free(t->input);
     po__free(t->checkpoint);
     po__free(t);
     if (p == &w->local && p->tasks.count == 0 && !po__list_empty(&w->queue))
-        pthread_cond_broadcast(&w->work); /* whoever waited for the last of them */
+        pthread_cond_broadcast(&w->work), po__worker_raise(w); /* who waited for the last of them */
 }
 
 static struct po__offered *offered(struct po_worker *w, struct po__slice name)
@@ -123,11 +124,15 @@ int po__worker_take(struct po__plane *p, const struct po__task_offer *offer)
     t->renew_ms = po__worker_now_ms() + t->timeout_ms / 2;
     t->offered = o;
     t->input_len = input.len;
+    po__list_init(&t->lost);
     po__tree_node_init(&t->by_token);
     PO_INVARIANT(po__tree_insert(&p->tasks, &t->by_token, cmp_token) == NULL);
     po__list_push(&w->queue, &t->link);
     p->unanswered_count++;
-    pthread_cond_signal(&w->work);
+    if (o->handler)
+        pthread_cond_signal(&w->work);
+    else
+        po__worker_raise(w);
     return 0;
 }
 
@@ -139,6 +144,8 @@ static void revoke(struct po_task *t)
     atomic_store(&t->cancelled, 1);
     if (t->state == PO__TASK_QUEUED)
         forget(t);
+    else if (t->state == PO__TASK_IN_HANDLER && !t->offered->handler)
+        po__worker_tell_lost(t);
 }
 
 void po__worker_revoke(struct po__plane *p, uint64_t token)
@@ -258,6 +265,7 @@ static int answer(struct po_task *t, uint32_t kind, uint64_t flag, const void *p
                                (unsigned long long)t->id);
     pthread_mutex_lock(&w->lock);
     po__fsm_move(&t->state, PO__TASK_ANSWERED, po__task_moves);
+    po__list_remove(&t->lost);
     p->unanswered_count--;
     po__worker_release_slot(t);
     o->task = t;
