@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install what is missing, build, run every test.
 #
-#   tests/run.sh [SUITE ...]     all suites, or these: unit sim cluster fuzz abi lint
+#   tests/run.sh [SUITE ...]     all suites, or these: unit sim cluster fuzz abi lint python
 #
 # Builds into build/. Exit status: 0 if all passed. Logs of the tests: build/meson-logs/testlog.txt
 set -euo pipefail
@@ -11,13 +11,16 @@ build=$top/build
 suites=()
 for suite in "$@"; do
     case $suite in
-    unit | sim | cluster | fuzz | abi | lint) suites+=(--suite "$suite") ;;
+    unit | sim | cluster | fuzz | abi | lint | python) suites+=(--suite "$suite") ;;
     -h | --help) sed -n '2,${/^#/!q;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-    *) printf 'run.sh: unknown suite %s; expected unit, sim, cluster, fuzz, abi or lint\n' "$suite" >&2; exit 2 ;;
+    *) printf 'run.sh: unknown suite %s; expected unit, sim, cluster, fuzz, abi, lint or python\n' "$suite" >&2; exit 2 ;;
     esac
 done
 
 bash "$top/tests/build.sh"
+case " ${suites[*]} " in
+"  " | *" python "*) bash "$top/tests/python/venv.sh" ;;
+esac
 status=0
 meson test -C "$build" --no-rebuild --print-errorlogs "${suites[@]}" || status=$?
 
