@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""Make pipeorch/aclient.py from pipeorch/client.py: the same calls as coroutines, written once.
+
+    make_async.py [--check]     write the file, or say whether it is what would be written (exit status 1: it is not)
+"""
+
+import pathlib
+import re
+import sys
+
+PACKAGE = pathlib.Path(__file__).resolve().parent / "pipeorch"
+RENAMED = {"Client": "AsyncClient", "TaskHandle": "AsyncTaskHandle", "RunHandle": "AsyncRunHandle", "in_thread": "in_thread_async",
+           "__enter__": "__aenter__", "__exit__": "__aexit__"}
+SYNC = {"close"}  # public methods that do not wait
+
+
+def converted(text: str) -> str:
+    head, body = text.split("from __future__", 1)
+    for old, new in RENAMED.items():
+        body = re.sub(rf"(?<![\w.\"]){old}\b", new, body)
+    body = re.sub(r"\bHandle, Op, T, in_thread_async, run\b", "Handle, Op, T, in_thread_async, run_async", body)
+    body = re.sub(r"^class TaskFailed\(.*?(?=^class )", "", body, flags=re.MULTILINE | re.DOTALL)
+    body = re.sub(r"^class InProcessClient\(.*\Z", "", body, flags=re.MULTILINE | re.DOTALL)
+    body = body.replace("from .errors import InvalidArgument, TimedOut\n", "from .client import TaskFailed, _prepared\nfrom .errors import InvalidArgument, TimedOut\n")
+    body = re.sub(r"^    def (\w+)\(", lambda m: m[0] if m[1] in SYNC or (m[1].startswith("_") and m[1] not in ("__aenter__", "__aexit__", "_do"))
+                  else f"    async def {m[1]}(", body, flags=re.MULTILINE)
+    body = body.replace("return run(self, op)", "return await run_async(self, op)")
+    body = re.sub(r"\b(self\._do\(|self\._client\.\w+\(|in_thread_async\(send)", r"await \1", body)
+    body = re.sub(r'"""A client of a cluster, over the network\.', '"""A client of a cluster, over the network, for asyncio.', body)
+    head = '"""Calls on the control plane, awaited: made by make_async.py from client.py, where they are documented in common. Change that."""\n\n'
+    return (head + "from __future__" + body).rstrip() + "\n"
+
+
+def main() -> int:
+    target = PACKAGE / "aclient.py"
+    wanted = converted((PACKAGE / "client.py").read_text())
+    if "--check" in sys.argv[1:]:
+        if target.read_text() == wanted:
+            return 0
+        print(f"{target.name} is not what make_async.py makes of client.py; run make_async.py", file=sys.stderr)
+        return 1
+    target.write_text(wanted)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""The library's log lines, to the logger "pipeorch" of Python's logging.
+
+They come through one completion queue and one thread, which sleeps while there are none. Lines are bounded: when more
+than 1024 of one source wait, newer ones are dropped, and the next line says how many.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import select
+import threading
+from typing import Any, Optional
+
+from . import _ffi
+from ._wait import Queue
+
+logger = logging.getLogger("pipeorch")
+_LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEBUG}
+_lock = threading.Lock()
+_queue: Optional[Queue] = None
+_pid = 0
+
+
+def _serve(queue: Queue) -> None:
+    poll = select.poll()
+    poll.register(queue.fd, select.POLLIN)
+    while True:
+        poll.poll()
+        for line in queue.take():
+            lost = f" ({line.lost} lines before this one were dropped)" if line.lost else ""
+            logger.log(
+                _LEVELS.get(line.code, logging.INFO),
+                "%s: %s%s",
+                line.name or "pipeorch",
+                line.data.decode("utf-8", "replace"),
+                lost,
+                extra={"event_id": line.message},
+            )
+
+
+class LogStream:
+    """The log of one node or worker, from its start to its close."""
+
+    def __init__(self) -> None:
+        global _queue, _pid
+        with _lock:
+            if _queue is None or _pid != os.getpid():
+                _queue, _pid = Queue(), os.getpid()
+                threading.Thread(target=_serve, args=(_queue,), name="pipeorch-log", daemon=True).start()
+        self._ticket = ctypes.c_void_p()
+        _ffi.check(_ffi.quick.po_queue_log(_queue.pointer, 0, ctypes.byref(self._ticket)))
+
+    def options(self) -> Any:
+        level = 4 if logger.isEnabledFor(logging.DEBUG) else 3
+        return _ffi.po_log_opts(cb=_ffi.ON_LOG, arg=self._ticket, level=level)
+
+    def close(self) -> None:
+        ticket, self._ticket = self._ticket, ctypes.c_void_p()
+        _ffi.quick.po_ticket_drop(ticket)

@@ -1,0 +1,271 @@
+"""The calls of a client, from Python values to the library's arguments and back: what Client and AsyncClient share."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import time
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+
+from . import _ffi
+from ._wait import Op, Outcome, milliseconds
+from .errors import InvalidArgument
+
+ATTEMPT_MAX = 86400.0  # seconds, of one attempt and of a wait between two
+TASKS_AT_ONCE = 100000
+
+STATUS, WORKERS, CAPABILITIES, ROUTE, TASK, TASKS, PIPELINES, PIPELINE, RUN, RUNS, MEMBERS, EXPLAIN, FENCE, SCHEDULES, SCHEDULE = range(1, 16)
+
+_PREFER = {"balance": 0, "spread": 1, "binpack": 2, "local": 3}
+_GPU = {None: 0, "required": 1, "forbidden": 2}
+LabelWish = Union[str, bool, Mapping[str, str]]
+
+
+class TaskResult(NamedTuple):
+    """A task that is finished."""
+
+    id: int
+    state: str  # "succeeded", "failed" or "cancelled"
+    output: Any  # the decoded result; None unless it succeeded
+    error: Optional[str]
+    attempts: int
+    worker: Optional[str]
+    zone: Optional[str]
+
+
+class Placement(NamedTuple):
+    """Where a task may run: see Client.submit."""
+
+    version: Optional[str] = None
+    zone: Optional[str] = None
+    gpu: Optional[str] = None
+    prefer: str = "balance"
+    labels: Mapping[str, LabelWish] = {}
+    resources: Mapping[str, int] = {}
+
+
+def call_opts(timeout: float, key: Union[str, bytes, None]) -> Any:
+    opts = _ffi.sized(_ffi.po_call_opts, timeout_ms=milliseconds(timeout, "timeout"))
+    if key is not None:
+        raw = key.encode() if isinstance(key, str) else bytes(key)
+        buffer = ctypes.create_string_buffer(raw, len(raw) + 1)
+        opts.key, opts.key_len, opts.kept = ctypes.addressof(buffer), len(raw), buffer
+    return opts
+
+
+def nothing(outcome: Outcome) -> None:
+    return None
+
+
+def json_of(outcome: Outcome) -> Dict[str, Any]:
+    value: Dict[str, Any] = json.loads(outcome.data)
+    return value
+
+
+def list_of(key: str) -> Any:
+    def read(outcome: Outcome) -> List[Dict[str, Any]]:
+        found: List[Dict[str, Any]] = json_of(outcome)[key]
+        return found
+
+    return read
+
+
+def id_of(outcome: Outcome) -> int:
+    return outcome.id
+
+
+def result_of(outcome: Outcome) -> TaskResult:
+    task = json_of(outcome)
+    return TaskResult(
+        task["id"],
+        task["state"],
+        task.get("result") if task["state"] == "succeeded" else None,
+        task.get("error") or None,
+        task.get("attempts", task.get("attempt", 0)),
+        task.get("worker") or None,
+        task.get("zone") or None,
+    )
+
+
+def query(what: int, opts: Any, read: Any, *, id: int = 0, name: Optional[str] = None, name2: Optional[str] = None, limit: int = 0, stale: float = 0) -> Op[Any]:
+    q = _ffi.sized(_ffi.po_query, what=what, id=id, name=_ffi.text(name), name2=_ffi.text(name2), limit=limit)
+    if stale:
+        q.stale_ms = milliseconds(stale, "stale")
+    return Op(_ffi.quick.po_query_async, (q, opts), read)
+
+
+# ---- tasks ----
+
+
+def choice(value: Any, allowed: Mapping[Any, int], name: str) -> int:
+    try:
+        return allowed[value]
+    except (KeyError, TypeError):
+        raise InvalidArgument(f"{name} is {value!r}; expected one of {', '.join(repr(k) for k in allowed)}") from None
+
+
+def _wish(key: str, wish: LabelWish) -> Tuple[bytes, Optional[bytes], int]:
+    """A demand on a label, as pipeline documents write it: a value; {"not": value}; True or False for there or not."""
+    if isinstance(wish, bool):
+        return key.encode(), None, 2 if wish else 3
+    if isinstance(wish, str):
+        return key.encode(), wish.encode(), 0
+    if isinstance(wish, Mapping) and list(wish) == ["not"] and isinstance(wish["not"], str):
+        return key.encode(), wish["not"].encode(), 1
+    raise InvalidArgument(f'the demand on label {key!r} is {wish!r}; expected a value, {{"not": value}}, True (it is there) or False (it is not)')
+
+
+def placement_struct(p: Placement) -> Any:
+    """None if nothing is demanded."""
+    if p == Placement():
+        return None
+    wishes = [_wish(k, w) for k, w in p.labels.items()]
+    labels = (_ffi.po_label_wish * len(wishes))(*wishes)
+    resources = (_ffi.po_resource * len(p.resources))(*((k.encode(), v) for k, v in p.resources.items()))
+    return _ffi.sized(
+        _ffi.po_placement,
+        version=_ffi.text(p.version),
+        zone=_ffi.text(p.zone),
+        gpu=choice(p.gpu, _GPU, "gpu"),
+        prefer=choice(p.prefer, _PREFER, "prefer"),
+        labels=labels,
+        labels_count=len(wishes),
+        resources=resources,
+        resources_count=len(p.resources),
+    )
+
+
+def moment_ms(at: Any, name: str) -> int:
+    """A datetime with a time zone, or seconds since 1970."""
+    seconds = at
+    if hasattr(at, "timestamp"):
+        if getattr(at, "tzinfo", None) is None:
+            raise InvalidArgument(f"{name} is {at!r}, a datetime without a time zone; give one, as in datetime.now(timezone.utc)")
+        seconds = at.timestamp()
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds < 0:
+        raise InvalidArgument(f"{name} is {at!r}; expected a datetime with a time zone, or seconds since 1970")
+    return int(seconds * 1000)
+
+
+class TaskOptions(NamedTuple):
+    """The options of Client.submit, as one value."""
+
+    zone: Optional[str] = None
+    retries: Optional[int] = None
+    attempt_timeout: Optional[float] = None
+    retry_delay: Optional[float] = None
+    retry_delay_max: Optional[float] = None
+    priority: int = 0
+    delay: Optional[float] = None
+    run_at: Any = None
+    deadline: Any = None
+    concurrency_key: Optional[str] = None
+    concurrency: int = 0
+    rate: int = 0
+    rate_period: float = 1.0
+    keep: Optional[float] = None
+    placement: Placement = Placement()
+
+
+def fill_task(t: Any, capability: bytes, input: bytes, o: TaskOptions) -> Any:
+    """Returns what must stay alive as long as the struct."""
+    t.size = ctypes.sizeof(_ffi.po_task_opts)
+    t.capability = capability
+    t.input = ctypes.cast(ctypes.c_char_p(input), ctypes.c_void_p).value
+    t.input_len = len(input)
+    t.zone = _ffi.text(o.zone)
+    t.priority = o.priority
+    if o.retries is not None:
+        if not 0 <= o.retries <= 99:
+            raise InvalidArgument(f"retries is {o.retries!r}; expected 0 to 99")
+        t.attempts_max = o.retries + 1
+    if o.attempt_timeout is not None:
+        t.timeout_ms = milliseconds(o.attempt_timeout, "attempt_timeout", ATTEMPT_MAX, 0.1)
+    if o.retry_delay is not None:
+        t.retry_ms = milliseconds(o.retry_delay, "retry_delay", ATTEMPT_MAX)
+        t.retry_max_ms = max(t.retry_ms, 60000)
+    if o.retry_delay_max is not None:
+        t.retry_max_ms = milliseconds(o.retry_delay_max, "retry_delay_max", ATTEMPT_MAX)
+        t.retry_ms = t.retry_ms or 500
+    if o.delay is not None and o.run_at is not None:
+        raise InvalidArgument("delay and run_at are both given; expected one of them")
+    if o.delay is not None:
+        t.run_at_ms = moment_ms(time.time() + o.delay, "delay")
+    elif o.run_at is not None:
+        t.run_at_ms = moment_ms(o.run_at, "run_at")
+    if o.deadline is not None:
+        t.deadline_ms = moment_ms(o.deadline, "deadline")
+    if o.keep is not None:
+        t.keep_ms = milliseconds(o.keep, "keep", 1e9)
+    if o.concurrency_key is not None:
+        t.concurrency_key = _ffi.text(o.concurrency_key)
+        t.concurrency_max = o.concurrency
+        if o.rate:
+            t.rate_max, t.rate_period_ms = o.rate, milliseconds(o.rate_period, "rate_period", ATTEMPT_MAX)
+    elif o.concurrency or o.rate:
+        raise InvalidArgument("concurrency or rate is given without the concurrency_key that they limit")
+    placement = placement_struct(o.placement)
+    if placement is not None:
+        t.placement = ctypes.pointer(placement)
+    return (input, placement)
+
+
+def submit(capability: str, input: bytes, o: TaskOptions, opts: Any) -> Op[int]:
+    t = _ffi.po_task_opts()
+    t.kept = fill_task(t, capability.encode(), input, o)
+    return Op(_ffi.quick.po_submit_task_async, (t, opts), id_of)
+
+
+def batch(capability: str, inputs: Sequence[bytes], o: TaskOptions) -> Tuple[Any, Any]:
+    """The array of all tasks, and what keeps it alive."""
+    if not 1 <= len(inputs) <= TASKS_AT_ONCE:
+        raise InvalidArgument(f"{len(inputs)} inputs are given; expected 1 to {TASKS_AT_ONCE} in one call")
+    name = capability.encode()
+    tasks = (_ffi.po_task_opts * len(inputs))()
+    kept = fill_task(tasks[0], name, inputs[0], o)
+    size = ctypes.sizeof(_ffi.po_task_opts)
+    first = bytes(tasks[0])
+    ctypes.memmove(tasks, first * len(inputs), size * len(inputs))
+    joined = b"\0".join(inputs)
+    buffer = ctypes.create_string_buffer(joined, len(joined) + 1)
+    at = ctypes.addressof(buffer)
+    for i, raw in enumerate(inputs):
+        t = tasks[i]
+        t.input = at
+        t.input_len = len(raw)
+        at += len(raw) + 1
+    return tasks, (kept, buffer, name, first)
+
+
+def on_id(function: Any, id: int, opts: Any, read: Any = nothing) -> Op[Any]:
+    if isinstance(id, bool) or not isinstance(id, int) or not 1 <= id < 1 << 64:
+        raise InvalidArgument(f"the id is {id!r}; expected a number from 1 on")
+    return Op(function, (id, opts), read)
+
+
+# ---- addresses ----
+
+
+def addresses_of(given: Union[str, Sequence[str], None]) -> str:
+    """Comma-separated addresses of control nodes: those given, or those of the environment; "" if there are none.
+
+    An address may be written as a URL, of which host and port count.
+    """
+    if given is None:
+        given = os.environ.get("PO_CONTROLLERS") or os.environ.get("CONTROLLER_URL") or ""
+    parts = given.split(",") if isinstance(given, str) else list(given)
+    return ",".join(part.strip().split("://", 1)[-1].rstrip("/") for part in parts if part.strip())
+
+
+def document_of(document: Union[str, bytes, Mapping[str, Any]]) -> bytes:
+    """A pipeline's document as text."""
+    if isinstance(document, bytes):
+        return document
+    return document.encode() if isinstance(document, str) else json.dumps(document, ensure_ascii=False).encode()
+
+
+def catch_up_ms(seconds: Optional[float]) -> int:
+    if seconds is None:
+        return 0  # the default
+    return milliseconds(seconds, "catch_up", 604800) if seconds else 0xFFFFFFFF

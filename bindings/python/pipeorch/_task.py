@@ -1,0 +1,92 @@
+"""Functions that are tasks: the decorator, and what it makes."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar
+
+from .errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from .schema import Signature
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class TaskFunction(Generic[F]):
+    """A function with the capability that it implements. Calling it calls the function.
+
+    Attributes: fn, capability ("verb:name"), version, requires_gpu, max_concurrency, retries (further attempts after the
+    first), timeout (seconds, of one attempt), as given to `task`.
+    """
+
+    def __init__(
+        self,
+        fn: F,
+        capability: str,
+        *,
+        version: str = "1.0.0",
+        requires_gpu: bool = False,
+        max_concurrency: int = 1,
+        retries: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> None:
+        if not callable(fn):
+            raise InvalidArgument(f"@task({capability!r}) decorates {fn!r}; expected a function")
+        self.fn = fn
+        self.capability = capability
+        self.version = version
+        self.requires_gpu = requires_gpu
+        self.max_concurrency = max_concurrency
+        self.retries = retries
+        self.timeout = timeout
+        self._signature: Optional[Signature] = None
+        functools.update_wrapper(self, fn)
+
+    @property
+    def signature(self) -> Signature:
+        """How the task's input becomes the function's arguments; see `pipeorch.schema`."""
+        if self._signature is None:
+            from .schema import signature_of
+
+            self._signature = signature_of(self.fn)
+        return self._signature
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.fn(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<task {self.capability} {self.version}: {getattr(self.fn, '__qualname__', self.fn)}>"
+
+
+def task(
+    capability: str,
+    *,
+    version: str = "1.0.0",
+    requires_gpu: bool = False,
+    max_concurrency: int = 1,
+    retries: Optional[int] = None,
+    timeout: Optional[float] = None,
+) -> Callable[[F], TaskFunction[F]]:
+    """Make a function a task: `worker.add` serves it, `client.submit` sends it work.
+
+    capability: "verb:name", each part of a-z 0-9 . _ -. version: semantic. requires_gpu: told to the cluster, which
+    lets tasks choose by it. max_concurrency: calls of it at a time in one worker, 1 to 1024. retries: attempts after a
+    first one that failed, 0 to 99; timeout: seconds that one attempt may take, 0.1 to 86400: both are the defaults of
+    `client.submit(function)`, None leaves them to the cluster (2 retries, 600 s).
+
+    Raises InvalidArgument.
+    """
+
+    def decorate(fn: F) -> TaskFunction[F]:
+        return TaskFunction(
+            fn,
+            capability,
+            version=version,
+            requires_gpu=requires_gpu,
+            max_concurrency=max_concurrency,
+            retries=retries,
+            timeout=timeout,
+        )
+
+    return decorate

@@ -1,0 +1,286 @@
+"""Waiting for outcomes, without a C thread ever running Python.
+
+A call of the library is started with a ticket of a completion queue. Each thread that blocks has a queue of its own and
+sleeps in poll() on its descriptor, which a signal interrupts: Ctrl-C works in every blocking call. Each asyncio loop has
+one, too, whose descriptor is among those that the loop watches: no thread waits there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import threading
+import weakref
+from typing import Any, Callable, Dict, Generic, List, NamedTuple, Optional, Tuple, TypeVar
+
+from . import _ffi
+from .errors import Closed, Error, Forked, InvalidArgument, error_of
+
+T = TypeVar("T")
+
+ITEMS_AT_ONCE = 256  # taken out of a queue by one call
+TIMEOUT_MAX = 3600.0  # seconds, of any call
+
+
+class Outcome(NamedTuple):
+    """What a ticket brought."""
+
+    what: int
+    code: int
+    tag: int
+    id: int
+    index: int
+    position: int
+    lost: int
+    data: bytes
+    message: str
+    name: str
+
+
+class Op(Generic[T]):
+    """A call that is not made yet: a function of the library, its arguments behind the handle, and how to read what comes."""
+
+    __slots__ = ("function", "arguments", "read")
+
+    def __init__(self, function: Any, arguments: Tuple[Any, ...], read: Callable[[Outcome], T]) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.read = read
+
+
+def milliseconds(seconds: float, name: str, most: float = TIMEOUT_MAX, least: float = 0.001) -> int:
+    """Seconds, as all of this package counts them, as the library's milliseconds."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not least <= seconds <= most:
+        raise InvalidArgument(f"{name} is {seconds!r}; expected {least:g} to {most:g} seconds")
+    return max(1, round(seconds * 1000))
+
+
+class Handle:
+    """A pointer of the library's with its life: not used after it was closed, nor in a forked child.
+
+    Calls that the library bounds to microseconds are made under `_lock`; those that block are counted, and closing waits
+    for them.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._pointer: Optional[int] = None
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._users = 0
+        self._idle = threading.Condition(self._lock)
+
+    def _open(self, pointer: Optional[int]) -> None:
+        self._pointer = pointer
+        _live.add(self)
+
+    def _get(self) -> int:
+        if self._pid != os.getpid():
+            raise Forked(f"{self._what} was opened by process {self._pid}, of which this one is a fork; a forked child opens its own")
+        if self._pointer is None:
+            raise Closed(f"{self._what} is closed, or was not started")
+        return self._pointer
+
+    def _quick(self, function: Any, *arguments: Any) -> int:
+        with self._lock:
+            return int(function(self._get(), *arguments))
+
+    def _blocking(self, function: Any, *arguments: Any) -> int:
+        """To be called on a thread that may be left behind: see in_thread."""
+        with self._lock:
+            pointer = self._get()
+            self._users += 1
+        try:
+            return int(function(pointer, *arguments))
+        finally:
+            with self._lock:
+                self._users -= 1
+                self._idle.notify_all()
+
+    def _take_pointer(self) -> Optional[int]:
+        """The pointer, once nobody uses it any more; None if it is closed already or another process's."""
+        with self._lock:
+            pointer, self._pointer = self._pointer, None
+            while self._users:
+                self._idle.wait()
+        _live.discard(self)
+        return pointer if self._pid == os.getpid() else None
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+_live: "weakref.WeakSet[Handle]" = weakref.WeakSet()
+
+
+def close_all() -> None:
+    """At exit, while threads can still run Python: workers first, then clients, then nodes."""
+    for order in ("Worker", "AsyncWorker", "Client", "AsyncClient", "Node"):
+        for handle in list(_live):
+            if type(handle).__name__ == order or order == "Node":
+                handle.close()
+
+
+class Queue:
+    """A completion queue of the library's."""
+
+    def __init__(self) -> None:
+        pointer = ctypes.c_void_p()
+        _ffi.check(_ffi.quick.po_queue_open(ctypes.byref(pointer), None))
+        self.pointer = pointer
+        self.fd: int = _ffi.quick.po_queue_fd(pointer)
+        self._pid = os.getpid()
+        self._tag = 0
+        self._items = (_ffi.po_queue_item * ITEMS_AT_ONCE)()
+        self._items[0].size = ctypes.sizeof(_ffi.po_queue_item)
+        self._count = ctypes.c_size_t()
+
+    def __del__(self) -> None:
+        if getattr(self, "pointer", None) and self._pid == os.getpid() and _ffi is not None:
+            _ffi.quick.po_queue_close(self.pointer)
+
+    def start(self, handle: Handle, op: Op[Any]) -> int:
+        """Start a call; its outcome will have the tag that is returned."""
+        self._tag += 1
+        ticket = ctypes.c_void_p()
+        _ffi.check(_ffi.quick.po_queue_ticket(self.pointer, self._tag, ctypes.byref(ticket)))
+        try:
+            _ffi.check(handle._quick(op.function, *op.arguments, _ffi.ON_RESULT, ticket))
+        except BaseException:
+            _ffi.quick.po_ticket_drop(ticket)
+            raise
+        return self._tag
+
+    def take(self) -> List[Outcome]:
+        """What has come; nothing: an empty list."""
+        code = _ffi.quick.po_queue_take(self.pointer, self._items, ITEMS_AT_ONCE, 0, ctypes.byref(self._count))
+        if code:
+            return []
+        return [_outcome(self._items[i]) for i in range(self._count.value)]
+
+
+def _outcome(item: Any) -> Outcome:
+    message, name = item.message, item.name
+    return Outcome(
+        item.what,
+        item.code,
+        item.tag,
+        item.id,
+        item.index,
+        item.position,
+        item.lost,
+        ctypes.string_at(item.data, item.len) if item.data else b"",
+        message.decode("utf-8", "replace") if message else "",
+        name.decode("utf-8", "replace") if name else "",
+    )
+
+
+def value_of(op: Op[T], outcome: Outcome) -> T:
+    if outcome.code:
+        raise error_of(outcome.code, outcome.message)
+    return op.read(outcome)
+
+
+# ---- threads that block ----
+
+
+class _OfThread(threading.local):
+    queue: Optional[Queue] = None
+
+
+_of_thread = _OfThread()
+
+
+def run(handle: Handle, op: Op[T]) -> T:
+    """Start a call and wait for it; a signal handler that raises ends the wait, not the call."""
+    queue = _of_thread.queue
+    if queue is None:
+        queue = _of_thread.queue = Queue()
+    tag = queue.start(handle, op)
+    poll = select.poll()
+    poll.register(queue.fd, select.POLLIN)
+    while True:
+        poll.poll()
+        for outcome in queue.take():
+            if outcome.tag == tag:  # others are those of calls that a signal ended
+                return value_of(op, outcome)
+
+
+def in_thread(function: Callable[[], T]) -> T:
+    """Run something that blocks in C, where no signal reaches it, on a thread of its own, and wait interruptibly."""
+    result: List[Any] = []
+    done = threading.Event()
+
+    def body() -> None:
+        try:
+            result.extend((True, function()))
+        except BaseException as e:
+            result.extend((False, e))
+        done.set()
+
+    threading.Thread(target=body, name="pipeorch-call", daemon=True).start()
+    done.wait()
+    if result[0]:
+        return result[1]  # type: ignore[no-any-return]
+    raise result[1]
+
+
+# ---- asyncio ----
+
+
+class _OfLoop(Queue):
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiting: Dict[int, Tuple[Any, Op[Any]]] = {}
+
+    def ready(self) -> None:
+        for outcome in self.take():
+            future, op = self._waiting.pop(outcome.tag)
+            if future.done():
+                continue  # cancelled: nobody waits any more
+            try:
+                future.set_result(value_of(op, outcome))
+            except Exception as e:
+                future.set_exception(e)
+
+    def call(self, loop: Any, handle: Handle, op: Op[Any]) -> Any:
+        tag = self.start(handle, op)
+        future = loop.create_future()
+        self._waiting[tag] = (future, op)
+        return future
+
+
+_of_loops: "weakref.WeakKeyDictionary[Any, _OfLoop]" = weakref.WeakKeyDictionary()
+
+
+async def run_async(handle: Handle, op: Op[T]) -> T:
+    """Start a call and await its outcome. Cancelling ends the wait, not the call."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    queue = _of_loops.get(loop)
+    if queue is None:
+        queue = _of_loops[loop] = _OfLoop()
+        loop.add_reader(queue.fd, queue.ready)
+    result: T = await queue.call(loop, handle, op)
+    return result
+
+
+async def in_thread_async(function: Callable[[], T]) -> T:
+    import asyncio
+
+    return await asyncio.get_running_loop().run_in_executor(None, function)
+
+
+def _after_fork() -> None:
+    """A child has none of the library's threads: what it inherits is left alone, and is refused if used."""
+    global _of_thread, _of_loops, _live
+    _of_thread = _OfThread()
+    _of_loops = weakref.WeakKeyDictionary()
+    _live = weakref.WeakSet()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+__all__ = ["Error", "Handle", "Op", "Outcome", "Queue", "close_all", "in_thread", "in_thread_async", "milliseconds", "run", "run_async"]

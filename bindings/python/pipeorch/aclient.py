@@ -1,0 +1,383 @@
+"""Calls on the control plane, awaited: made by make_async.py from client.py, where they are documented in common. Change that."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+
+from . import _ffi, _ops
+from ._ops import Placement, TaskOptions, TaskResult
+from ._task import TaskFunction
+from ._wait import TIMEOUT_MAX, Handle, Op, T, in_thread_async, run_async
+from .client import TaskFailed, _prepared
+from .errors import InvalidArgument, TimedOut
+
+Key = Union[str, bytes, None]
+Task = Union[str, "TaskFunction[Any]"]
+_ON, _DRAINING = 1, 3
+
+
+class AsyncTaskHandle:
+    """A task that was submitted."""
+
+    def __init__(self, client: AsyncClient, id: int) -> None:
+        self._client = client
+        self.id = id
+
+    def __repr__(self) -> str:
+        return f"<task {self.id}>"
+
+    async def result(self, timeout: float = 60.0) -> Any:
+        """Wait for its end, at most `timeout` seconds, and return its output. Raises TaskFailed, TimedOut."""
+        finished = await self._client.wait(self.id, timeout=timeout)
+        if finished.state != "succeeded":
+            raise TaskFailed(finished)
+        return finished.output
+
+    async def wait(self, timeout: float = 60.0) -> TaskResult:
+        """Wait for its end, however it ends. Raises TimedOut."""
+        return await self._client.wait(self.id, timeout=timeout)
+
+    async def info(self) -> Dict[str, Any]:
+        """Its state, attempts, progress and more, as `poctl task show -o json` shows them."""
+        return await self._client.task(self.id)
+
+    async def cancel(self) -> None:
+        """Cancel it. Raises WrongState if it is finished."""
+        await self._client.cancel(self.id)
+
+
+class AsyncRunHandle:
+    """A run of a pipeline."""
+
+    def __init__(self, client: AsyncClient, id: int) -> None:
+        self._client = client
+        self.id = id
+
+    def __repr__(self) -> str:
+        return f"<run {self.id}>"
+
+    async def wait(self, timeout: float = 60.0) -> Dict[str, Any]:
+        """Wait for its end, however it ends; its state, steps and output. Raises TimedOut."""
+        return await self._client.wait_run(self.id, timeout=timeout)
+
+    async def info(self) -> Dict[str, Any]:
+        """Its state and steps."""
+        return await self._client.run(self.id)
+
+    async def cancel(self) -> None:
+        """Cancel it and all of its tasks. Raises WrongState if it is finished."""
+        await self._client.cancel_run(self.id)
+
+
+class AsyncClient(Handle):
+    """A client of a cluster, over the network, for asyncio.
+
+    addresses: control nodes' worker addresses, "host:port,host:port" or a list; None: those of the environment variables
+    PO_CONTROLLERS or CONTROLLER_URL. One of them that lives is enough. name: shown in logs. timeout: seconds, of each
+    call that names none. May be used from any number of threads. Opening waits for no connection.
+
+    Raises InvalidArgument, BadAddress.
+    """
+
+    def __init__(self, addresses: Union[str, Sequence[str], None] = None, *, name: str = "python", timeout: float = 10.0) -> None:
+        super().__init__("the client")
+        self._timeout = timeout
+        text = _ops.addresses_of(addresses)
+        if not text:
+            raise InvalidArgument(
+                "no address of a control node is given: expected \"host:port,host:port\" as an argument, or in the environment variable PO_CONTROLLERS"
+            )
+        pointer = ctypes.c_void_p()
+        _ffi.check(_ffi.lib.po_client_open(ctypes.byref(pointer), _ffi.text(text), _ffi.sized(_ffi.po_client_opts, name=_ffi.text(name))))
+        self._open(pointer.value)
+
+    # ---- life ----
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close; calls under way on other threads end with Closed or OutcomeUnknown. May be called again."""
+        pointer = self._take_pointer()
+        if pointer:
+            _ffi.lib.po_client_close(pointer)
+
+    async def _do(self, op: Op[T]) -> T:
+        return await run_async(self, op)
+
+    def _opts(self, timeout: Optional[float] = None, key: Key = None) -> Any:
+        return _ops.call_opts(self._timeout if timeout is None else timeout, key)
+
+    # ---- tasks ----
+
+    async def submit(
+        self,
+        task: Task,
+        /,
+        *args: Any,
+        key: Key = None,
+        zone: Optional[str] = None,
+        retries: Optional[int] = None,
+        attempt_timeout: Optional[float] = None,
+        retry_delay: Optional[float] = None,
+        retry_delay_max: Optional[float] = None,
+        priority: int = 0,
+        delay: Optional[float] = None,
+        run_at: Any = None,
+        deadline: Any = None,
+        concurrency_key: Optional[str] = None,
+        concurrency: int = 0,
+        rate: int = 0,
+        rate_period: float = 1.0,
+        keep: Optional[float] = None,
+        placement: Placement = Placement(),
+        timeout: Optional[float] = None,
+        input: Any = None,
+        **kwargs: Any,
+    ) -> AsyncTaskHandle:
+        """Submit a durable task.
+
+        task: a function made by `task`, with the arguments of its call; or a capability, "verb:name" or
+        "verb:name@^1.2", with its `input`, any value that JSON can say. A function's parameters that are called like an
+        option here cannot be given by keyword: give them by position.
+
+        key: idempotency key, up to 64 bytes; with the same key the same task is answered again. zone: preferred among
+        equally loaded workers. retries: 0 to 99 further attempts; attempt_timeout: seconds of each; retry_delay: before the
+        second, doubled from there on up to retry_delay_max. priority: 0 to 9. delay: seconds; or run_at, deadline: a
+        datetime with a time zone, or seconds since 1970. concurrency_key: name that tasks share to be limited together,
+        `concurrency` of them at a time, `rate` starts in `rate_period` seconds. keep: forget it so many seconds after
+        its end. placement: where it may run.
+
+        Raises InvalidArgument (also an input that breaks the capability's schema), TooBig (inputs of more than 1 MiB),
+        QuotaExceeded, and what any call raises.
+        """
+        capability, raw, retries, attempt_timeout = _prepared(task, args, kwargs, input, retries, attempt_timeout)
+        o = TaskOptions(
+            zone,
+            retries,
+            attempt_timeout,
+            retry_delay,
+            retry_delay_max,
+            priority,
+            delay,
+            run_at,
+            deadline,
+            concurrency_key,
+            concurrency,
+            rate,
+            rate_period,
+            keep,
+            placement,
+        )
+        return AsyncTaskHandle(self, await self._do(_ops.submit(capability, raw, o, self._opts(timeout, key))))
+
+    async def submit_many(self, task: Task, inputs: Iterable[Any], *, key: Key = None, options: TaskOptions = TaskOptions(), timeout: Optional[float] = None) -> List[AsyncTaskHandle]:
+        """Submit up to 100,000 tasks in one call, which is a few messages.
+
+        inputs: for a function with several parameters, mappings of its arguments; else values. options: as of `submit`,
+        the same for all. Repeating the call with the same key (at most 56 bytes) and inputs submits nothing twice.
+
+        Raises as `submit`; the message names the first task concerned, and others may have been submitted: repeat with
+        the same key.
+        """
+        from .schema import dumps
+
+        retries, attempt_timeout = options.retries, options.attempt_timeout
+        if isinstance(task, TaskFunction):
+            capability = task.capability
+            retries = task.retries if retries is None else retries
+            attempt_timeout = task.timeout if attempt_timeout is None else attempt_timeout
+        else:
+            capability = task
+        raw = [dumps(value) for value in inputs]
+        if not raw:
+            return []
+        tasks, kept = _ops.batch(capability, raw, options._replace(retries=retries, attempt_timeout=attempt_timeout))
+        ids = (ctypes.c_uint64 * len(raw))()
+        opts = self._opts(timeout, key)
+
+        def send() -> None:
+            _ffi.check(self._blocking(_ffi.lib.po_submit_tasks, tasks, len(raw), opts, ids, None))
+
+        await in_thread_async(send)
+        del kept
+        return [AsyncTaskHandle(self, id) for id in ids]
+
+    async def wait(self, task_id: int, timeout: float = 60.0) -> TaskResult:
+        """Wait until a task is finished, at most `timeout` seconds (of any length). Raises TimedOut, NotFound."""
+        until = time.monotonic() + timeout
+        while True:
+            left = min(max(until - time.monotonic(), 0.001), TIMEOUT_MAX)
+            try:
+                return await self._do(_ops.on_id(_ffi.quick.po_task_wait_async, task_id, self._opts(left), _ops.result_of))
+            except TimedOut:
+                if time.monotonic() >= until:
+                    raise
+
+    async def task(self, task_id: int, *, stale: float = 0) -> Dict[str, Any]:
+        """A task's state, attempts, progress and more. stale: seconds that the answer may be old; 0: linearizable.
+        Raises NotFound."""
+        return await self._do(_ops.query(_ops.TASK, self._opts(), _ops.json_of, id=task_id, stale=stale))
+
+    async def tasks(self, state: Optional[str] = None, *, after: int = 0, limit: int = 100, stale: float = 0) -> List[Dict[str, Any]]:
+        """Up to `limit` (1000) tasks with ids behind `after`, in one state ("failed": dead letters) or in any."""
+        return await self._do(_ops.query(_ops.TASKS, self._opts(), _ops.list_of("tasks"), id=after, name=state, limit=limit, stale=stale))
+
+    async def explain(self, task_id: int) -> Dict[str, Any]:
+        """What a task waits for; each worker, and what turned it down. Raises NotFound."""
+        return await self._do(_ops.query(_ops.EXPLAIN, self._opts(), _ops.json_of, id=task_id))
+
+    async def cancel(self, task_id: int) -> None:
+        """Cancel a task; a running attempt is told. Raises NotFound, WrongState (it is finished)."""
+        await self._do(_ops.on_id(_ffi.quick.po_task_cancel_async, task_id, self._opts()))
+
+    async def retry(self, task_id: int) -> None:
+        """Give a failed or cancelled task all its attempts once more. Raises NotFound, WrongState, QuotaExceeded."""
+        await self._do(_ops.on_id(_ffi.quick.po_task_retry_async, task_id, self._opts()))
+
+    async def fence(self, task_id: int, token: int) -> None:
+        """For sinks: is this fencing token still the right to act for the task? Returns if so; else raises Stale."""
+        await self._do(Op(_ffi.quick.po_fence_check_async, (task_id, token, self._opts()), _ops.nothing))
+
+    # ---- workers and the cluster ----
+
+    async def status(self, *, stale: float = 0) -> Dict[str, Any]:
+        """Members, leader and counts of the cluster."""
+        return await self._do(_ops.query(_ops.STATUS, self._opts(), _ops.json_of, stale=stale))
+
+    async def members(self) -> List[Dict[str, Any]]:
+        """The control nodes, with role, zone and lag."""
+        return await self._do(_ops.query(_ops.MEMBERS, self._opts(), _ops.list_of("members")))
+
+    async def workers(self, *, stale: float = 0) -> List[Dict[str, Any]]:
+        """Up to 1000 workers, with status, zone and load."""
+        return await self._do(_ops.query(_ops.WORKERS, self._opts(), _ops.list_of("workers"), limit=1000, stale=stale))
+
+    async def capabilities(self, *, stale: float = 0) -> List[Dict[str, Any]]:
+        """What the workers offer."""
+        return await self._do(_ops.query(_ops.CAPABILITIES, self._opts(), _ops.list_of("capabilities"), limit=1000, stale=stale))
+
+    async def route(self, capability: str, *, zone: Optional[str] = None, placement: Placement = Placement()) -> Dict[str, Any]:
+        """Which worker a task would get now, and how the choice falls. Raises NoCapability, Busy (all are full)."""
+        what = _ffi.sized(_ffi.po_route_opts, capability=_ffi.text(capability), zone=_ffi.text(zone))
+        demands = _ops.placement_struct(placement)
+        if demands is not None:
+            what.placement = ctypes.pointer(demands)
+        return await self._do(Op(_ffi.quick.po_route_with_async, (what, self._opts()), _ops.json_of))
+
+    async def drain(self, worker_id: str) -> None:
+        """Let a worker finish what it runs and get nothing new. Raises NotFound."""
+        await self._do(Op(_ffi.quick.po_update_worker_status_async, (_ffi.text(worker_id), _DRAINING, self._opts()), _ops.nothing))
+
+    async def undrain(self, worker_id: str) -> None:
+        """Give a worker new tasks again. Raises NotFound."""
+        await self._do(Op(_ffi.quick.po_update_worker_status_async, (_ffi.text(worker_id), _ON, self._opts()), _ops.nothing))
+
+    # ---- pipelines ----
+
+    async def define_pipeline(self, document: Union[str, bytes, Mapping[str, Any]]) -> None:
+        """Define a pipeline, or replace the one of that name; runs under way keep theirs.
+
+        Raises InvalidArgument, which lists every problem with its place, QuotaExceeded, VersionMismatch.
+        """
+        raw = _ops.document_of(document)
+        await self._do(Op(_ffi.quick.po_pipeline_define_async, (raw, len(raw), self._opts()), _ops.nothing))
+
+    async def start_run(self, pipeline: str, *, params: Any = None, zone: Optional[str] = None, priority: int = 0, key: Key = None) -> AsyncRunHandle:
+        """Start a run of a pipeline. Raises NotFound, InvalidArgument (of the params), QuotaExceeded."""
+        from .schema import dumps
+
+        r = _ffi.sized(_ffi.po_run_opts, pipeline=_ffi.text(pipeline), params=dumps(params), zone=_ffi.text(zone), priority=priority)
+        return AsyncRunHandle(self, await self._do(Op(_ffi.quick.po_run_start_with_async, (r, self._opts(None, key)), _ops.id_of)))
+
+    async def resume_run(self, run_id: int, *, from_step: Optional[str] = None, key: Key = None) -> AsyncRunHandle:
+        """Start a new run that goes on where a finished one ended, or from a step. Raises NotFound, WrongState."""
+        return AsyncRunHandle(self, await self._do(Op(_ffi.quick.po_run_resume_async, (run_id, _ffi.text(from_step), self._opts(None, key)), _ops.id_of)))
+
+    async def wait_run(self, run_id: int, timeout: float = 60.0) -> Dict[str, Any]:
+        """Wait until a run is finished, at most `timeout` seconds (of any length). Raises TimedOut, NotFound."""
+        until = time.monotonic() + timeout
+        while True:
+            left = min(max(until - time.monotonic(), 0.001), TIMEOUT_MAX)
+            try:
+                return await self._do(_ops.on_id(_ffi.quick.po_run_wait_async, run_id, self._opts(left), _ops.json_of))
+            except TimedOut:
+                if time.monotonic() >= until:
+                    raise
+
+    async def run(self, run_id: int) -> Dict[str, Any]:
+        """A run, with its steps. Raises NotFound."""
+        return await self._do(_ops.query(_ops.RUN, self._opts(), _ops.json_of, id=run_id))
+
+    async def cancel_run(self, run_id: int) -> None:
+        """Cancel a run and all of its tasks. Raises NotFound, WrongState."""
+        await self._do(_ops.on_id(_ffi.quick.po_run_cancel_async, run_id, self._opts()))
+
+    async def runs(self, pipeline: Optional[str] = None, state: Optional[str] = None, *, after: int = 0, limit: int = 100) -> List[Dict[str, Any]]:
+        """Up to `limit` (1000) runs with ids behind `after`."""
+        return await self._do(_ops.query(_ops.RUNS, self._opts(), _ops.list_of("runs"), id=after, name=pipeline, name2=state, limit=limit))
+
+    async def pipelines(self) -> List[Dict[str, Any]]:
+        """The pipelines that are defined."""
+        return await self._do(_ops.query(_ops.PIPELINES, self._opts(), _ops.list_of("pipelines"), limit=1000))
+
+    async def pipeline(self, name: str) -> Dict[str, Any]:
+        """A pipeline's definition. Raises NotFound."""
+        return await self._do(_ops.query(_ops.PIPELINE, self._opts(), _ops.json_of, name=name))
+
+    # ---- schedules ----
+
+    async def define_schedule(
+        self,
+        name: str,
+        *,
+        pipeline: str,
+        cron: str,
+        time_zone: str = "UTC",
+        params: Any = None,
+        zone: Optional[str] = None,
+        overlap: str = "allow",
+        catch_up: Optional[float] = None,
+        paused: bool = False,
+    ) -> None:
+        """Run a pipeline at the times of a cron expression, each tick exactly once.
+
+        overlap: "allow", or "skip" a tick while a run that the schedule started is under way. catch_up: seconds that a
+        tick may be late, 0: not at all; None: an hour. Raises InvalidArgument, QuotaExceeded, VersionMismatch.
+        """
+        from .schema import dumps
+
+        s = _ffi.sized(
+            _ffi.po_schedule_opts,
+            name=_ffi.text(name),
+            pipeline=_ffi.text(pipeline),
+            cron=_ffi.text(cron),
+            time_zone=_ffi.text(time_zone),
+            params=dumps(params),
+            zone=_ffi.text(zone),
+            overlap=_ops.choice(overlap, {"allow": 0, "skip": 1}, "overlap"),
+            catch_up_ms=_ops.catch_up_ms(catch_up),
+            paused=paused,
+        )
+        await self._do(Op(_ffi.quick.po_schedule_define_async, (s, self._opts()), _ops.nothing))
+
+    async def delete_schedule(self, name: str) -> None:
+        """Delete a schedule; runs that it started go on. Raises NotFound."""
+        await self._do(Op(_ffi.quick.po_schedule_delete_async, (_ffi.text(name), self._opts()), _ops.nothing))
+
+    async def pause_schedule(self, name: str, paused: bool = True) -> None:
+        """No ticks from now on, or again. Raises NotFound."""
+        await self._do(Op(_ffi.quick.po_schedule_pause_async, (_ffi.text(name), int(paused), self._opts()), _ops.nothing))
+
+    async def schedules(self) -> List[Dict[str, Any]]:
+        """All schedules, with their next and last ticks."""
+        return await self._do(_ops.query(_ops.SCHEDULES, self._opts(), _ops.list_of("schedules"), limit=1000))
+
+    async def schedule(self, name: str) -> Dict[str, Any]:
+        """A schedule, its next ticks and latest runs. Raises NotFound."""
+        return await self._do(_ops.query(_ops.SCHEDULE, self._opts(), _ops.json_of, name=name))

@@ -1,0 +1,515 @@
+"""A worker: this process executes tasks.
+
+Tasks are pulled out of the library in batches, by one of the worker's threads at a time: it puts what came into a deque
+and goes to work itself, while the next one takes its place or helps to empty the deque. So a batch of short tasks runs
+on one thread without a switch, and a long one never holds up those behind it. An answer crosses by itself, with the GIL
+held: that is two microseconds, and no answer waits for another task. Coroutines run on an event loop: the one that
+entered `async with`, or one on a thread of the worker's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import ctypes
+import json
+import os
+import signal
+import socket
+import threading
+import traceback
+from typing import Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, TypeVar, Union
+
+from . import _ffi, _ops
+from ._log import LogStream, logger
+from ._task import TaskFunction
+from ._task import task as make_task
+from ._wait import Handle, in_thread, in_thread_async, milliseconds
+from .client import Client, InProcessClient
+from .context import Context, Final, current_context
+from .errors import Cancelled, Closed, Error, InvalidArgument, TimedOut, error_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_AT_ONCE = 64  # tasks taken by one call
+_THREADS_MAX = 64  # unless the worker says otherwise
+_WAIT_MS = 3600000
+_CLOSED = -5
+_TIMED_OUT = -6
+_LOST = 2
+_STANDALONE = {"auto": 0, "never": 1, "always": 2}
+
+
+class _Grant(NamedTuple):
+    function: int
+    pointer: int
+    id: int
+    token: int
+    attempt: int
+    timeout_ms: int
+    input: bytes
+    checkpoint: Optional[bytes]
+
+
+class Worker(Handle):
+    """Executes tasks, in this process.
+
+    controllers: control nodes' worker addresses, as of Client; None: those of the environment; without any, the worker is
+    standalone: it carries a control node of its own, and `worker.client` submits to it. With controllers that cannot be
+    reached at the start it can be standalone meanwhile: see `standalone`, "auto" (if standalone_dir or standalone_listen
+    is given), "never", "always".
+
+    id: unique in the cluster; None: made of the host's name and the process's number. zone: where it lives. address: where it
+    can be reached, for information. labels, resources: what tasks may ask for, {"disk": "ssd"}, {"memory_bytes": 1 << 34}.
+    slots: tasks at a time over all capabilities; 0: only their own limits count. threads: that run plain functions; 0: as
+    many as may run at a time, at most 64. heartbeat: seconds, 0.1 to 60. drain: seconds that running tasks get to finish
+    when the worker stops. standalone_dir: keeps the standalone queue; None: nothing is durable. standalone_listen:
+    "host:port" for clients of other processes. insecure: allow one that is not loopback, without TLS.
+
+    Use it in a `with` block, in an `async with` block, or call `run()`.
+    """
+
+    def __init__(
+        self,
+        id: Optional[str] = None,
+        controllers: Union[str, Sequence[str], None] = None,
+        *,
+        zone: Optional[str] = None,
+        address: Optional[str] = None,
+        labels: Mapping[str, str] = {},
+        resources: Mapping[str, int] = {},
+        slots: int = 0,
+        threads: int = 0,
+        heartbeat: float = 5.0,
+        drain: float = 8.0,
+        standalone: str = "auto",
+        standalone_dir: Union[str, "os.PathLike[str]", None] = None,
+        standalone_listen: Optional[str] = None,
+        insecure: bool = False,
+    ) -> None:
+        super().__init__("the worker")
+        self.id = id if id is not None else f"{socket.gethostname()}-{os.getpid()}"
+        self.controllers = _ops.addresses_of(controllers)
+        self._options: Dict[str, Any] = dict(
+            zone=_ffi.text(zone),
+            address=_ffi.text(address),
+            slots=slots,
+            heartbeat_ms=milliseconds(heartbeat, "heartbeat", 60.0, 0.1),
+            drain_ms=milliseconds(drain, "drain"),
+            standalone=_ops.choice(standalone, _STANDALONE, "standalone"),
+            standalone_dir=_ffi.text(os.fspath(standalone_dir) if standalone_dir is not None else None),
+            standalone_listen=_ffi.text(standalone_listen),
+            insecure=insecure,
+        )
+        self._labels = dict(labels)
+        self._resources = dict(resources)
+        self._threads_wanted = threads
+        self._functions: List[TaskFunction[Any]] = []
+        self._ready: Deque[_Grant] = collections.deque()
+        self._poll_lock = threading.Lock()
+        self._contexts: Dict[int, Context] = {}
+        self._coroutines: Dict[int, "asyncio.Task[None]"] = {}
+        self._threads: List[threading.Thread] = []
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
+        self._loop_thread: Optional[threading.Thread] = None
+        self._ended = threading.Event()
+        self._end_code: Optional[Error] = None
+        self._started = False
+        self._client: Optional[Client] = None
+        self._log: Optional[LogStream] = None
+
+    # ---- what it offers ----
+
+    def task(
+        self,
+        capability: str,
+        *,
+        version: str = "1.0.0",
+        requires_gpu: bool = False,
+        max_concurrency: int = 1,
+        retries: Optional[int] = None,
+        timeout: Optional[float] = None,
+    ) -> Callable[[F], TaskFunction[F]]:
+        """Decorate a function to be served by this worker: see `pipeorch.task` for the parameters.
+
+        Plain and generator functions run on threads; coroutine functions and asynchronous generators on an event loop.
+        What a generator yields is its progress, 0 to 1, or a Progress; what it returns is the result. A parameter
+        annotated Context, or called ctx, gets the Context.
+        """
+        decorate = make_task(
+            capability, version=version, requires_gpu=requires_gpu, max_concurrency=max_concurrency, retries=retries, timeout=timeout
+        )
+
+        def add(fn: F) -> TaskFunction[F]:
+            return self.add(decorate(fn))
+
+        return add
+
+    def add(self, function: TaskFunction[F]) -> TaskFunction[F]:
+        """Serve a function made by `pipeorch.task`. Before the worker starts."""
+        if not isinstance(function, TaskFunction):
+            raise InvalidArgument(f"{function!r} is no task; expected a function decorated with pipeorch.task")
+        if self._started:
+            raise InvalidArgument(f"worker {self.id} runs already; add {function!r} before")
+        function.signature  # what is wrong with it is told here
+        self._functions.append(function)
+        return function
+
+    # ---- life ----
+
+    def _open_handle(self) -> None:
+        if not self._functions:
+            raise InvalidArgument(f"worker {self.id} has no task; decorate a function with @worker.task(\"verb:name\") first")
+        log = self._log = LogStream()
+        labels = (_ffi.po_label * len(self._labels))(*((k.encode(), v.encode()) for k, v in self._labels.items()))
+        resources = (_ffi.po_resource * len(self._resources))(*((k.encode(), v) for k, v in self._resources.items()))
+        opts = _ffi.sized(
+            _ffi.po_worker_opts,
+            id=_ffi.text(self.id),
+            addresses=_ffi.text(self.controllers),
+            labels=labels,
+            labels_count=len(labels),
+            resources=resources,
+            resources_count=len(resources),
+            log=log.options(),
+            **self._options,
+        )
+        pointer = ctypes.c_void_p()
+        _ffi.check(_ffi.lib.po_worker_open(ctypes.byref(pointer), opts, None, 0))
+        try:
+            for f in self._functions:
+                _ffi.check(_ffi.lib.po_worker_handle(pointer, _capability(f), None, None))
+        except BaseException:
+            _ffi.lib.po_worker_close(pointer)
+            raise
+        self._open(pointer.value)
+
+    def _begin(self, loop: Optional[asyncio.AbstractEventLoop]) -> None:
+        if self._started:
+            raise InvalidArgument(f"worker {self.id} was started before; make another one")
+        try:
+            self._open_handle()
+        except BaseException:
+            if self._log:
+                self._log.close()
+            raise
+        self._started = True
+        asynchronous = any(f.signature.kind.startswith("async") for f in self._functions)
+        if asynchronous and loop is None:
+            loop = asyncio.new_event_loop()
+            self._loop_thread = threading.Thread(target=_run_loop, args=(loop,), name="pipeorch-loop", daemon=True)
+            self._loop_thread.start()
+        self._loop = loop
+        runner = threading.Thread(target=self._run, name="pipeorch-worker", daemon=True)
+        runner.start()
+        most = sum(f.max_concurrency for f in self._functions if not f.signature.kind.startswith("async"))
+        for i in range(self._threads_wanted or max(1, min(most, _THREADS_MAX))):
+            thread = threading.Thread(target=self._serve, name=f"pipeorch-task-{i}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _run(self) -> None:
+        code = self._blocking(_ffi.lib.po_worker_run)
+        if code:
+            self._end_code = _ffi.last_error(code)
+            logger.error("worker %s ended: %s", self.id, self._end_code)
+        self._ended.set()
+
+    def start(self, timeout: float = 10.0) -> None:
+        """Start serving, and wait until the worker is registered, at most `timeout` seconds; 0: do not wait.
+
+        Raises InvalidArgument, BadAddress, Stale (another process took the id over), TimedOut: it goes on trying.
+        """
+        self._begin(None)
+        if timeout:
+            self.wait_ready(timeout)
+
+    def wait_ready(self, timeout: float = 10.0) -> None:
+        """Wait until the worker is registered with the cluster, or with its own node. Raises TimedOut, or why it ended."""
+        in_thread(lambda: self._wait_ready(timeout))
+
+    def _wait_ready(self, timeout: float) -> None:
+        code = self._blocking(_ffi.lib.po_worker_wait_ready, milliseconds(timeout, "timeout"))
+        if code == _CLOSED:
+            self._ended.wait(timeout)
+            raise self._end_code or Closed(f"worker {self.id} has ended")
+        if code == _TIMED_OUT:
+            where = f"by {self.controllers}" if self.controllers else "by its own control node"
+            raise TimedOut(f"worker {self.id} was not registered {where} within {timeout:g} s; it goes on trying")
+        if code:
+            raise error_of(code, "waiting for the registration failed")
+
+    def stop(self) -> None:
+        """Ask the worker to finish what runs and to end; does not wait. May be called from any thread, and again."""
+        with self._lock:
+            if self._pointer is not None and self._pid == os.getpid():
+                _ffi.quick.po_worker_stop(self._pointer)
+
+    def close(self) -> None:
+        """Stop, and wait until running tasks have finished or `drain` seconds are over. May be called again.
+
+        A plain function that still runs then is left to itself: its answer goes nowhere, and the cluster gives the task
+        to another worker."""
+        if self._pid != os.getpid() or self._pointer is None:
+            return
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+        self.stop()
+        if self._started:
+            self._ended.wait()
+        for context in list(self._contexts.values()):
+            context._give_up()
+        self._cancel_coroutines(list(self._coroutines))
+        with self._poll_lock:  # nobody is in po_worker_take any more
+            pointer = self._take_pointer()
+        if pointer:
+            _ffi.lib.po_worker_close(pointer)
+        if self._log:
+            self._log.close()
+        if self._loop_thread and self._loop:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop_thread.join()
+        for thread in self._threads:
+            thread.join(0.1)
+
+    def __enter__(self) -> Worker:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        in_thread(self.close)
+
+    async def __aenter__(self) -> Worker:
+        self._begin(asyncio.get_running_loop())
+        try:
+            await in_thread_async(lambda: self._wait_ready(10.0))
+        except TimedOut:
+            logger.warning("worker %s is not registered yet; it goes on trying", self.id)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await in_thread_async(self.close)
+
+    def run(self) -> None:
+        """Serve until Ctrl-C, SIGTERM or `stop()`; then finish what runs, deregister, and return.
+
+        Signals are handled only if this is called on the main thread; their handlers are put back. Raises what makes going on
+        useless: Stale, InvalidArgument, BadAddress and others.
+        """
+        before: Dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before[number] = signal.signal(number, lambda *_: self.stop())
+        try:
+            self._begin(None)
+            self._ended.wait()
+        finally:
+            in_thread(self.close)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self._end_code:
+            raise self._end_code
+
+    @property
+    def client(self) -> Client:
+        """A client of the cluster that the worker serves: of its own node, if it is standalone. Closed with the worker."""
+        if self._client is None:
+            with self._lock:
+                own = _ffi.quick.po_worker_client(self._get())
+            if own:
+                self._client = InProcessClient(own, "the worker's client")
+            elif self.controllers:
+                self._client = Client(self.controllers, name=self.id)
+            else:
+                raise Closed(f"the control node of worker {self.id} does not run yet; see wait_ready")
+        return self._client
+
+    @property
+    def standalone_address(self) -> Optional[str]:
+        """The address of the standalone endpoint, with the port that was picked; None: there is none."""
+        buffer = ctypes.create_string_buffer(257)
+        if self._quick(_ffi.quick.po_worker_standalone_address, buffer, len(buffer)):
+            return None
+        return buffer.value.decode()
+
+    # ---- pulling ----
+
+    def _serve(self) -> None:
+        grants = (_ffi.po_grant * _AT_ONCE)()
+        grants[0].size = ctypes.sizeof(_ffi.po_grant)
+        while True:
+            try:
+                grant = self._ready.popleft()
+            except IndexError:
+                with self._poll_lock:
+                    if not self._ready and not self._pull(grants):
+                        return
+                continue
+            self._execute(grant)
+
+    def _pull(self, grants: Any) -> bool:
+        """Wait for tasks and spread them. False: the worker has ended."""
+        count = ctypes.c_size_t()
+        try:
+            code = self._blocking(_ffi.lib.po_worker_take, grants, _AT_ONCE, _WAIT_MS, ctypes.byref(count))
+        except Error:  # closed meanwhile
+            return False
+        if code and code != _TIMED_OUT:
+            return False
+        lost: List[int] = []
+        asynchronous: List[_Grant] = []
+        for i in range(count.value):
+            g = grants[i]
+            if g.what == _LOST:
+                self._lose(g, lost)
+                continue
+            grant = _grant(g)
+            (asynchronous if self._functions[grant.function].signature.kind.startswith("async") else self._ready).append(grant)
+        if self._loop and (asynchronous or lost):
+            self._loop.call_soon_threadsafe(self._spread, asynchronous, lost)
+        return True
+
+    def _lose(self, g: Any, lost: List[int]) -> None:
+        context = self._contexts.get(g.task)
+        if context and context.id == g.id and context.token == g.token:  # else it was answered meanwhile
+            context._lost = True
+            lost.append(g.task)
+
+    def _context(self, g: _Grant) -> Context:
+        context = Context(g.pointer, g.id, g.token, g.attempt, self._functions[g.function].capability, g.timeout_ms, g.checkpoint)
+        self._contexts[g.pointer] = context
+        return context
+
+    # ---- executing ----
+
+    def _execute(self, g: _Grant) -> None:
+        f = self._functions[g.function]
+        context = self._context(g)
+        token = current_context.set(context)
+        try:
+            args, kwargs = f.signature.decode(json.loads(g.input), context)
+            result = f.fn(*args, **kwargs)
+            if f.signature.kind == "generator":
+                result = _drive(result, context)
+            self._complete(context, result)
+        except BaseException as e:
+            self._fail(context, e)
+        finally:
+            current_context.reset(token)
+
+    def _spread(self, grants: List[_Grant], lost: List[int]) -> None:
+        """On the loop."""
+        self._cancel_coroutines(lost)
+        for g in grants:
+            self._coroutines[g.pointer] = asyncio.ensure_future(self._execute_async(g, self._context(g)))
+
+    def _cancel_coroutines(self, pointers: List[int]) -> None:
+        for pointer in pointers:
+            running = self._coroutines.get(pointer)
+            if running is not None and self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(running.cancel)
+
+    async def _execute_async(self, g: _Grant, context: Context) -> None:
+        f = self._functions[g.function]
+        current_context.set(context)  # of this asyncio task alone
+        try:
+            args, kwargs = f.signature.decode(json.loads(g.input), context)
+            result: Any = None
+            if f.signature.kind == "async_generator":
+                async for value in f.fn(*args, **kwargs):
+                    context._yielded(value)
+            else:
+                result = await f.fn(*args, **kwargs)
+            self._complete(context, result)
+        except BaseException as e:
+            self._fail(context, e)
+            if not isinstance(e, (Exception, asyncio.CancelledError)):
+                raise
+        finally:
+            self._coroutines.pop(g.pointer, None)
+
+    def _complete(self, context: Context, result: Any) -> None:
+        from .schema import dumps
+
+        raw = dumps(result)
+        self._forget(context)
+        context._answer(_ffi.quick.po_task_complete, raw, len(raw))
+
+    def _fail(self, context: Context, e: BaseException) -> None:
+        from .schema import EncodeError, InputError
+
+        self._forget(context)
+        # An answer that was refused (InvalidArgument: it breaks the output schema) is the task's failure, as the handler's own.
+        retryable = not isinstance(e, (Final, InputError, EncodeError, InvalidArgument))
+        if isinstance(e, (asyncio.CancelledError, Cancelled)):
+            text = "the attempt was cancelled"
+        elif isinstance(e, (Final, InputError, EncodeError, Error)):
+            text = str(e) or type(e).__name__
+        else:
+            text = "".join(traceback.format_exception_only(type(e), e)).strip() + _place(e)
+        try:
+            context._answer(_ffi.quick.po_task_fail, text.replace("\0", "?").encode("utf-8", "replace"), int(retryable))
+        except Error as refused:
+            logger.error("worker %s: the failure of task %d could not be told: %s; its lease will expire", self.id, context.id, refused)
+
+    def _forget(self, context: Context) -> None:
+        if context._pointer is not None:
+            self._contexts.pop(context._pointer, None)
+
+
+def _place(e: BaseException) -> str:
+    """Where an exception was raised: what somebody who reads the task's error needs first."""
+    frames = traceback.extract_tb(e.__traceback__)
+    return f" (at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+
+
+def _drive(generator: Any, context: Context) -> Any:
+    """Run a generator handler to its end; its return value."""
+    try:
+        while True:
+            context._yielded(next(generator))
+            context.raise_if_cancelled()
+    except StopIteration as end:
+        return end.value
+    finally:
+        generator.close()
+
+
+def _grant(g: Any) -> _Grant:
+    return _Grant(
+        g.capability,
+        g.task,
+        g.id,
+        g.token,
+        g.attempt,
+        g.timeout_ms,
+        ctypes.string_at(g.input, g.input_len),
+        ctypes.string_at(g.checkpoint, g.checkpoint_len) if g.checkpoint else None,
+    )
+
+
+def _schema_text(schema: Optional[Mapping[str, Any]]) -> Optional[bytes]:
+    return None if schema is None else json.dumps(schema, ensure_ascii=False).encode()
+
+
+def _capability(f: TaskFunction[Any]) -> Any:
+    return _ffi.sized(
+        _ffi.po_capability,
+        name=_ffi.text(f.capability),
+        version=_ffi.text(f.version),
+        input_schema=_schema_text(f.signature.input_schema),
+        output_schema=_schema_text(f.signature.output_schema),
+        requires_gpu=f.requires_gpu,
+        max_concurrency=f.max_concurrency,
+    )
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    loop.run_forever()
+    pending: Set["asyncio.Task[Any]"] = asyncio.all_tasks(loop)
+    for running in pending:
+        running.cancel()
+    loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+    loop.close()
