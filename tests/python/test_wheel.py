@@ -204,9 +204,9 @@ def test_without_bundle_it_is_a_wheel_of_python_alone(tmp_path):
     assert {name for name in contents(wheel) if name.startswith("pipeorch/")} == wanted_modules()
 
 
-def test_a_program_that_is_nowhere_is_told_so(tmp_path):
-    script = "from pipeorch import _programs; _programs.poctl()"
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=BINDING,
+def test_a_program_that_is_nowhere_is_told_so(any_python, tmp_path):
+    script = f"from pipeorch import _programs; _programs._FOLDER = {str(tmp_path)!r}; _programs.poctl()"
+    ran = subprocess.run([any_python, "-c", script], capture_output=True, text=True,
                          env={**environment(), "PATH": str(tmp_path)})
     assert ran.returncode == 1 and "built without bundled programs" in ran.stderr, ran
 
