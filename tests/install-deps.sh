@@ -11,7 +11,7 @@ set -euo pipefail
 raft_min=0.22.1 # older ones lose data
 # libnng: another implementation of the protocol, for tests to talk to; the product does not link it
 packages=(meson ninja-build pkgconf gcc g++ libc6-dev libraft-dev libuv1-dev libnng-dev libmsgpack-dev libjansson-dev
-          libssl-dev libcmocka-dev python3 python3-venv tzdata)
+          libssl-dev libcmocka-dev python3 python3-pytest python3-venv tzdata)
 
 say() { printf 'install-deps: %s\n' "$*"; }
 die() { printf 'install-deps: %s\n' "$@" >&2; exit 1; }
@@ -47,7 +47,7 @@ jansson 2.14 https://github.com/akheron/jansson
 libcrypto 3.0 https://www.openssl.org
 cmocka 1.1.5 https://cmocka.org
 EOF
-    python3 -c 'import ensurepip, venv' 2>/dev/null || echo "Python's modules venv and ensurepip (https://www.python.org); only tests use them"
+    python3 -c 'import pytest' 2>/dev/null || echo "pytest (https://docs.pytest.org); only the Python binding's tests use it"
     [ -e /usr/share/zoneinfo/Europe/Berlin ] || echo "time zones in /usr/share/zoneinfo (https://www.iana.org/time-zones)"
     pkg-config --exists 'msgpack-c >= 3.2' || pkg-config --exists 'msgpack >= 3.2' ||
         echo "msgpack-c or msgpack >= 3.2, with headers and pkg-config file (https://github.com/msgpack/msgpack-c)"

@@ -18,9 +18,6 @@ for suite in "$@"; do
 done
 
 bash "$top/tests/build.sh"
-case " ${suites[*]} " in
-"  " | *" python "*) bash "$top/tests/python/venv.sh" ;;
-esac
 status=0
 meson test -C "$build" --no-rebuild --print-errorlogs "${suites[@]}" || status=$?
 

@@ -21,7 +21,8 @@ def converted(text: str) -> str:
     body = re.sub(r"\bHandle, Op, T, in_thread_async, run\b", "Handle, Op, T, in_thread_async, run_async", body)
     body = re.sub(r"^class TaskFailed\(.*?(?=^class )", "", body, flags=re.MULTILINE | re.DOTALL)
     body = re.sub(r"^class InProcessClient\(.*\Z", "", body, flags=re.MULTILINE | re.DOTALL)
-    body = body.replace("from .errors import InvalidArgument, TimedOut\n", "from .client import TaskFailed, _prepared\nfrom .errors import InvalidArgument, TimedOut\n")
+    imports = "from .errors import InvalidArgument, TimedOut\n"
+    body = body.replace(imports, "from .client import TaskFailed, _prepared\n" + imports)
     body = re.sub(r"^    def (\w+)\(", lambda m: m[0] if m[1] in SYNC or (m[1].startswith("_") and m[1] not in ("__aenter__", "__aexit__", "_do"))
                   else f"    async def {m[1]}(", body, flags=re.MULTILINE)
     body = body.replace("return run(self, op)", "return await run_async(self, op)")

@@ -226,9 +226,3 @@ def test_a_copy_of_the_folder_alone_is_refused(tmp_path):
     command = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", tmp_path, copy]
     ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment())
     assert ran.returncode != 0 and "build from a whole checkout" in ran.stdout, ran.stdout
-
-
-def test_every_test_file_is_registered():
-    listed = re.search(r"foreach name : \[([^\]]*)\]", (TOP / "tests" / "python" / "meson.build").read_text())[1]
-    files = sorted(path.stem.removeprefix("test_") for path in (TOP / "tests" / "python").glob("test_*.py"))
-    assert sorted(re.findall(r"'(\w+)'", listed)) == files

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
-from typing import Any, List, Optional, Tuple
+from typing import Any, Iterable, List, Optional, Tuple
 
 from . import errors
 
@@ -491,8 +491,8 @@ def _check() -> str:
         ours, theirs = ctypes.sizeof(struct), quick.po_struct_size(struct.__name__.encode())
         if theirs < ours:  # a newer library's may be longer: each says its size
             raise ImportError(
-                f"pipeorch: struct {struct.__name__} has {theirs} bytes in {library_path} (libpipeorch {version}) and {ours} in this package; "
-                "they are of different releases or machines. Install the same release of both"
+                f"pipeorch: struct {struct.__name__} has {theirs} bytes in {library_path} (libpipeorch {version}) and {ours} in this "
+                "package; they are of different releases or machines. Install the same release of both"
             )
     for code in range(-1, -200, -1):
         name = quick.po_err_name(code).decode()
@@ -523,6 +523,12 @@ def sized(struct: Any, **fields: Any) -> Any:
     made = struct(**fields)
     made.size = ctypes.sizeof(struct)
     return made
+
+
+def array(struct: Any, rows: Iterable[Any]) -> Any:
+    """A C array of structs, each from the values of its members."""
+    made = [struct(*row) for row in rows]
+    return (struct * len(made))(*made)
 
 
 def text(value: Optional[str]) -> Optional[bytes]:

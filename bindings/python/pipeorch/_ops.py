@@ -15,7 +15,9 @@ from .errors import InvalidArgument
 ATTEMPT_MAX = 86400.0  # seconds, of one attempt and of a wait between two
 TASKS_AT_ONCE = 100000
 
-STATUS, WORKERS, CAPABILITIES, ROUTE, TASK, TASKS, PIPELINES, PIPELINE, RUN, RUNS, MEMBERS, EXPLAIN, FENCE, SCHEDULES, SCHEDULE = range(1, 16)
+# PO_QUERY_* of client.h
+STATUS, WORKERS, CAPABILITIES, ROUTE, TASK, TASKS, PIPELINES, PIPELINE, RUN, RUNS, MEMBERS, EXPLAIN = range(1, 13)
+SCHEDULES, SCHEDULE = 14, 15
 
 _PREFER = {"balance": 0, "spread": 1, "binpack": 2, "local": 3}
 _GPU = {None: 0, "required": 1, "forbidden": 2}
@@ -80,15 +82,25 @@ def result_of(outcome: Outcome) -> TaskResult:
     return TaskResult(
         task["id"],
         task["state"],
-        task.get("result") if task["state"] == "succeeded" else None,
-        task.get("error") or None,
-        task.get("attempts", task.get("attempt", 0)),
-        task.get("worker") or None,
-        task.get("zone") or None,
+        task["result"] if task["state"] == "succeeded" else None,
+        task["error"] or None,
+        task["attempts"],
+        task["worker_id"] or None,
+        task["zone"] or None,
     )
 
 
-def query(what: int, opts: Any, read: Any, *, id: int = 0, name: Optional[str] = None, name2: Optional[str] = None, limit: int = 0, stale: float = 0) -> Op[Any]:
+def query(
+    what: int,
+    opts: Any,
+    read: Any,
+    *,
+    id: int = 0,
+    name: Optional[str] = None,
+    name2: Optional[str] = None,
+    limit: int = 0,
+    stale: float = 0,
+) -> Op[Any]:
     q = _ffi.sized(_ffi.po_query, what=what, id=id, name=_ffi.text(name), name2=_ffi.text(name2), limit=limit)
     if stale:
         q.stale_ms = milliseconds(stale, "stale")
@@ -113,7 +125,9 @@ def _wish(key: str, wish: LabelWish) -> Tuple[bytes, Optional[bytes], int]:
         return key.encode(), wish.encode(), 0
     if isinstance(wish, Mapping) and list(wish) == ["not"] and isinstance(wish["not"], str):
         return key.encode(), wish["not"].encode(), 1
-    raise InvalidArgument(f'the demand on label {key!r} is {wish!r}; expected a value, {{"not": value}}, True (it is there) or False (it is not)')
+    raise InvalidArgument(
+        f'the demand on label {key!r} is {wish!r}; expected a value, {{"not": value}}, True (it is there) or False (it is not)'
+    )
 
 
 def placement_struct(p: Placement) -> Any:
@@ -121,8 +135,8 @@ def placement_struct(p: Placement) -> Any:
     if p == Placement():
         return None
     wishes = [_wish(k, w) for k, w in p.labels.items()]
-    labels = (_ffi.po_label_wish * len(wishes))(*wishes)
-    resources = (_ffi.po_resource * len(p.resources))(*((k.encode(), v) for k, v in p.resources.items()))
+    labels = _ffi.array(_ffi.po_label_wish, wishes)
+    resources = _ffi.array(_ffi.po_resource, ((k.encode(), v) for k, v in p.resources.items()))
     return _ffi.sized(
         _ffi.po_placement,
         version=_ffi.text(p.version),

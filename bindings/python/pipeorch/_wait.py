@@ -7,6 +7,7 @@ one, too, whose descriptor is among those that the loop watches: no thread waits
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import os
 import select
@@ -15,7 +16,7 @@ import weakref
 from typing import Any, Callable, Dict, Generic, List, NamedTuple, Optional, Tuple, TypeVar
 
 from . import _ffi
-from .errors import Closed, Error, Forked, InvalidArgument, error_of
+from .errors import Closed, Forked, InvalidArgument, error_of
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Outcome(NamedTuple):
     code: int
     tag: int
     id: int
-    index: int
+    log_index: int
     position: int
     lost: int
     data: bytes
@@ -63,6 +64,8 @@ class Handle:
     for them.
     """
 
+    _closed_at = 1  # at exit, lower ones first
+
     def __init__(self, what: str) -> None:
         self._what = what
         self._pointer: Optional[int] = None
@@ -75,19 +78,24 @@ class Handle:
         self._pointer = pointer
         _live.add(self)
 
-    def _get(self) -> int:
+    def _check_process(self) -> None:
+        """Before the lock is touched, which another thread may have held when this process was forked."""
         if self._pid != os.getpid():
             raise Forked(f"{self._what} was opened by process {self._pid}, of which this one is a fork; a forked child opens its own")
+
+    def _get(self) -> int:
         if self._pointer is None:
             raise Closed(f"{self._what} is closed, or was not started")
         return self._pointer
 
     def _quick(self, function: Any, *arguments: Any) -> int:
+        self._check_process()
         with self._lock:
             return int(function(self._get(), *arguments))
 
     def _blocking(self, function: Any, *arguments: Any) -> int:
         """To be called on a thread that may be left behind: see in_thread."""
+        self._check_process()
         with self._lock:
             pointer = self._get()
             self._users += 1
@@ -100,26 +108,30 @@ class Handle:
 
     def _take_pointer(self) -> Optional[int]:
         """The pointer, once nobody uses it any more; None if it is closed already or another process's."""
+        if self._pid != os.getpid():
+            return None
         with self._lock:
             pointer, self._pointer = self._pointer, None
             while self._users:
                 self._idle.wait()
         _live.discard(self)
-        return pointer if self._pid == os.getpid() else None
+        return pointer
 
-    def close(self) -> None:
+    def _end(self) -> None:
+        """Close, without starting a thread: at exit none can be started."""
         raise NotImplementedError
 
 
 _live: "weakref.WeakSet[Handle]" = weakref.WeakSet()
 
 
-def close_all() -> None:
+def _close_all() -> None:
     """At exit, while threads can still run Python: workers first, then clients, then nodes."""
-    for order in ("Worker", "AsyncWorker", "Client", "AsyncClient", "Node"):
-        for handle in list(_live):
-            if type(handle).__name__ == order or order == "Node":
-                handle.close()
+    for handle in sorted(_live, key=lambda h: h._closed_at):
+        handle._end()
+
+
+atexit.register(_close_all)
 
 
 class Queue:
@@ -282,5 +294,3 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-__all__ = ["Error", "Handle", "Op", "Outcome", "Queue", "close_all", "in_thread", "in_thread_async", "milliseconds", "run", "run_async"]

@@ -100,7 +100,8 @@ class Client(Handle):
         text = _ops.addresses_of(addresses)
         if not text:
             raise InvalidArgument(
-                "no address of a control node is given: expected \"host:port,host:port\" as an argument, or in the environment variable PO_CONTROLLERS"
+                'no address of a control node is given: expected "host:port,host:port" as an argument, or in the environment '
+                "variable PO_CONTROLLERS"
             )
         pointer = ctypes.c_void_p()
         _ffi.check(_ffi.lib.po_client_open(ctypes.byref(pointer), _ffi.text(text), _ffi.sized(_ffi.po_client_opts, name=_ffi.text(name))))
@@ -119,6 +120,9 @@ class Client(Handle):
         pointer = self._take_pointer()
         if pointer:
             _ffi.lib.po_client_close(pointer)
+
+    def _end(self) -> None:
+        self.close()
 
     def _do(self, op: Op[T]) -> T:
         return run(self, op)
@@ -189,7 +193,15 @@ class Client(Handle):
         )
         return TaskHandle(self, self._do(_ops.submit(capability, raw, o, self._opts(timeout, key))))
 
-    def submit_many(self, task: Task, inputs: Iterable[Any], *, key: Key = None, options: TaskOptions = TaskOptions(), timeout: Optional[float] = None) -> List[TaskHandle]:
+    def submit_many(
+        self,
+        task: Task,
+        inputs: Iterable[Any],
+        *,
+        key: Key = None,
+        options: TaskOptions = TaskOptions(),
+        timeout: Optional[float] = None,
+    ) -> List[TaskHandle]:
         """Submit up to 100,000 tasks in one call, which is a few messages.
 
         inputs: for a function with several parameters, mappings of its arguments; else values. options: as of `submit`,
@@ -226,8 +238,9 @@ class Client(Handle):
         until = time.monotonic() + timeout
         while True:
             left = min(max(until - time.monotonic(), 0.001), TIMEOUT_MAX)
+            op: Op[TaskResult] = _ops.on_id(_ffi.quick.po_task_wait_async, task_id, self._opts(left), _ops.result_of)
             try:
-                return self._do(_ops.on_id(_ffi.quick.po_task_wait_async, task_id, self._opts(left), _ops.result_of))
+                return self._do(op)
             except TimedOut:
                 if time.monotonic() >= until:
                     raise
@@ -301,7 +314,9 @@ class Client(Handle):
         raw = _ops.document_of(document)
         self._do(Op(_ffi.quick.po_pipeline_define_async, (raw, len(raw), self._opts()), _ops.nothing))
 
-    def start_run(self, pipeline: str, *, params: Any = None, zone: Optional[str] = None, priority: int = 0, key: Key = None) -> RunHandle:
+    def start_run(
+        self, pipeline: str, *, params: Any = None, zone: Optional[str] = None, priority: int = 0, key: Key = None
+    ) -> RunHandle:
         """Start a run of a pipeline. Raises NotFound, InvalidArgument (of the params), QuotaExceeded."""
         from .schema import dumps
 
@@ -310,15 +325,17 @@ class Client(Handle):
 
     def resume_run(self, run_id: int, *, from_step: Optional[str] = None, key: Key = None) -> RunHandle:
         """Start a new run that goes on where a finished one ended, or from a step. Raises NotFound, WrongState."""
-        return RunHandle(self, self._do(Op(_ffi.quick.po_run_resume_async, (run_id, _ffi.text(from_step), self._opts(None, key)), _ops.id_of)))
+        arguments = (run_id, _ffi.text(from_step), self._opts(None, key))
+        return RunHandle(self, self._do(Op(_ffi.quick.po_run_resume_async, arguments, _ops.id_of)))
 
     def wait_run(self, run_id: int, timeout: float = 60.0) -> Dict[str, Any]:
         """Wait until a run is finished, at most `timeout` seconds (of any length). Raises TimedOut, NotFound."""
         until = time.monotonic() + timeout
         while True:
             left = min(max(until - time.monotonic(), 0.001), TIMEOUT_MAX)
+            op: Op[Dict[str, Any]] = _ops.on_id(_ffi.quick.po_run_wait_async, run_id, self._opts(left), _ops.json_of)
             try:
-                return self._do(_ops.on_id(_ffi.quick.po_run_wait_async, run_id, self._opts(left), _ops.json_of))
+                return self._do(op)
             except TimedOut:
                 if time.monotonic() >= until:
                     raise
@@ -331,7 +348,9 @@ class Client(Handle):
         """Cancel a run and all of its tasks. Raises NotFound, WrongState."""
         self._do(_ops.on_id(_ffi.quick.po_run_cancel_async, run_id, self._opts()))
 
-    def runs(self, pipeline: Optional[str] = None, state: Optional[str] = None, *, after: int = 0, limit: int = 100) -> List[Dict[str, Any]]:
+    def runs(
+        self, pipeline: Optional[str] = None, state: Optional[str] = None, *, after: int = 0, limit: int = 100
+    ) -> List[Dict[str, Any]]:
         """Up to `limit` (1000) runs with ids behind `after`."""
         return self._do(_ops.query(_ops.RUNS, self._opts(), _ops.list_of("runs"), id=after, name=pipeline, name2=state, limit=limit))
 

@@ -45,6 +45,8 @@ class Node(Handle):
     NotBootstrapped, BadAddress, Refused, VersionMismatch.
     """
 
+    _closed_at = 2
+
     def __init__(
         self,
         data_dir: Union[str, "os.PathLike[str]"],
@@ -69,7 +71,7 @@ class Node(Handle):
     ) -> None:
         super().__init__(f"node {name}")
         self.name = name
-        founders = (_ffi.po_member * len(members or {}))(*((k.encode(), v.encode()) for k, v in (members or {}).items()))
+        founders = _ffi.array(_ffi.po_member, ((k.encode(), v.encode()) for k, v in (members or {}).items()))
         self._log = LogStream()
         opts = _ffi.sized(
             _ffi.po_node_opts,
@@ -118,6 +120,9 @@ class Node(Handle):
     def close(self) -> None:
         """Stop the node; its data stays. Calls under way end with Closed or OutcomeUnknown. May be called again."""
         in_thread(self._close)
+
+    def _end(self) -> None:
+        self._close()
 
     def _close(self) -> None:
         self._client.close()

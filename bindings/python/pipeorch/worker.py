@@ -69,6 +69,8 @@ class Worker(Handle):
     Use it in a `with` block, in an `async with` block, or call `run()`.
     """
 
+    _closed_at = 0
+
     def __init__(
         self,
         id: Optional[str] = None,
@@ -161,8 +163,8 @@ class Worker(Handle):
         if not self._functions:
             raise InvalidArgument(f"worker {self.id} has no task; decorate a function with @worker.task(\"verb:name\") first")
         log = self._log = LogStream()
-        labels = (_ffi.po_label * len(self._labels))(*((k.encode(), v.encode()) for k, v in self._labels.items()))
-        resources = (_ffi.po_resource * len(self._resources))(*((k.encode(), v) for k, v in self._resources.items()))
+        labels = _ffi.array(_ffi.po_label, ((k.encode(), v.encode()) for k, v in self._labels.items()))
+        resources = _ffi.array(_ffi.po_resource, ((k.encode(), v) for k, v in self._resources.items()))
         opts = _ffi.sized(
             _ffi.po_worker_opts,
             id=_ffi.text(self.id),
@@ -273,6 +275,9 @@ class Worker(Handle):
         for thread in self._threads:
             thread.join(0.1)
 
+    def _end(self) -> None:
+        self.close()
+
     def __enter__(self) -> Worker:
         self.start()
         return self
@@ -306,8 +311,8 @@ class Worker(Handle):
             self._ended.wait()
         finally:
             in_thread(self.close)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for handled, handler in before.items():
+                signal.signal(handled, handler)
         if self._end_code:
             raise self._end_code
 

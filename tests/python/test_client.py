@@ -1,0 +1,204 @@
+"""Clients, blocking and for asyncio: the same calls over the network, and what they raise."""
+
+import asyncio
+import datetime
+import inspect
+import time
+
+import pytest
+
+import pipeorch
+from pipeorch import errors
+
+GUARD = 60.0
+CHAIN = {
+    "name": "shout",
+    "start_node": "upper",
+    "steps": [
+        {"name": "upper", "capability": "text:upper", "next_node": "wrap"},
+        {"name": "wrap", "capability": "text:wrap"},
+    ],
+}
+
+
+@pytest.fixture
+def worker(node):
+    made = pipeorch.Worker("w1", node.worker_address)
+
+    @made.task("text:upper")
+    def upper(step, /) -> str:
+        return (step["params"] if isinstance(step, dict) else step).upper()
+
+    @made.task("text:wrap")
+    def wrap(step, /) -> str:
+        return f"<{step['input']}>"
+
+    with made:
+        yield made
+
+
+def test_a_key_makes_a_repetition_the_same_task(client):
+    first = client.submit("text:upper", input="a", key="k1")
+    assert client.submit("text:upper", input="a", key=b"k1").id == first.id
+    assert client.submit("text:upper", input="a").id != first.id
+
+
+def test_tasks_are_listed_cancelled_and_retried(client, worker):
+    late = client.submit("text:upper", input="a", delay=1000)
+    assert late.info()["state"] == "scheduled"
+    assert [t["id"] for t in client.tasks("scheduled")] == [late.id]
+    late.cancel()
+    assert late.wait() == pipeorch.TaskResult(late.id, "cancelled", None, None, 0, None, None)
+    client.retry(late.id)
+    assert late.info()["state"] == "scheduled"  # its time is still to come
+    done = client.submit("text:upper", input="a")
+    assert done.wait() == pipeorch.TaskResult(done.id, "succeeded", "A", None, 1, "w1", "default")
+    assert client.task(done.id, stale=10)["state"] == "succeeded"
+
+
+def test_pipelines_are_defined_run_and_resumed(client, worker):
+    client.define_pipeline(CHAIN)
+    run = client.start_run("shout", params="hi", key="once")
+    assert client.start_run("shout", params="hi", key="once").id == run.id
+    done = run.wait(GUARD)
+    assert done["state"] == "succeeded"
+    assert [step["name"] for step in done["steps"]] == ["upper", "wrap"]
+    assert [r["id"] for r in client.runs("shout", "succeeded")] == [run.id]
+    assert [p["name"] for p in client.pipelines()] == ["shout"]
+    again = client.resume_run(run.id, from_step="wrap")
+    assert again.wait(GUARD)["state"] == "succeeded"
+    with pytest.raises(errors.WrongState):
+        run.cancel()
+
+
+def test_all_problems_of_a_document_are_told(client):
+    with pytest.raises(errors.InvalidArgument) as e:
+        client.define_pipeline({"name": "no good", "steps": [{"name": "a"}]})
+    assert "name" in str(e.value) and "capability" in str(e.value)
+
+
+def test_schedules(client):
+    client.define_schedule("nightly", pipeline="shout", cron="30 2 * * *", time_zone="Europe/Berlin", overlap="skip", catch_up=0)
+    (row,) = client.schedules()
+    assert (row["name"], row["cron"], row["time_zone"]) == ("nightly", "30 2 * * *", "Europe/Berlin")
+    client.pause_schedule("nightly")
+    assert client.schedule("nightly")["paused"]
+    client.pause_schedule("nightly", False)
+    client.delete_schedule("nightly")
+    assert client.schedules() == []
+    with pytest.raises(errors.InvalidArgument, match="cron"):
+        client.define_schedule("bad", pipeline="shout", cron="61 * * * *")
+
+
+def test_draining_and_fencing(client, worker):
+    client.drain("w1")
+    assert client.workers()[0]["status"] == "draining"
+    client.undrain("w1")
+    task = client.submit("text:upper", input="a")
+    token = task.wait() and task.info()["token"]
+    with pytest.raises(errors.Stale):
+        client.fence(task.id, token)  # it is finished
+
+
+def test_what_calls_raise(client):
+    with pytest.raises(errors.NotFound) as e:
+        client.task(999)
+    assert (e.value.code, e.value.name, e.value.retryable) == (-10, "PO_ENOTFOUND", False)
+    with pytest.raises(LookupError):
+        client.run(999)
+    with pytest.raises(TimeoutError):
+        client.submit("nobody:does").result(0.05)
+    with pytest.raises(errors.NoCapability):
+        client.route("nobody:does")
+    with pytest.raises(errors.TooBig):
+        client.submit("a:b", input="x" * (1 << 20))
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"retries": 100}, "retries is 100; expected 0 to 99"),
+        ({"delay": 1, "run_at": 5}, "expected one of them"),
+        ({"run_at": datetime.datetime(2026, 1, 1)}, "without a time zone"),
+        ({"timeout": -1}, "timeout is -1; expected 0.001 to 3600 seconds"),
+        ({"rate": 5}, "without the concurrency_key"),
+        ({"placement": pipeorch.Placement(gpu="some")}, "expected one of None, 'required', 'forbidden'"),
+        ({"placement": pipeorch.Placement(labels={"a": 5})}, "the demand on label 'a' is 5"),
+        ({"key": ""}, "the idempotency key has 0 bytes"),
+        ({"priority": 10}, "priority"),
+    ],
+)
+def test_wrong_options_are_told(client, options, told):
+    with pytest.raises(errors.InvalidArgument) as e:
+        client.submit("a:b", **options)
+    assert told in str(e.value)
+
+
+def test_options_reach_the_cluster(client):
+    soon = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+    task = client.submit(
+        "a:b", input=[1], retries=4, attempt_timeout=30, priority=7, run_at=soon, deadline=time.time() + 9000, concurrency_key="t", concurrency=2
+    )
+    info = task.info()
+    assert (info["attempts_max"], info["timeout_ms"], info["priority"], info["concurrency_key"]) == (5, 30000, 7, "t")
+    assert info["state"] == "scheduled"
+
+
+def test_a_closed_client_says_so(node):
+    client = pipeorch.Client([node.worker_address])
+    client.close()
+    client.close()
+    with pytest.raises(errors.Closed):
+        client.status()
+
+
+def test_nobody_there():
+    with pipeorch.Client("127.0.0.1:1", timeout=0.3) as client:
+        with pytest.raises(errors.Error) as e:
+            client.status()
+        assert e.value.retryable
+    with pytest.raises(errors.BadAddress):
+        pipeorch.Client("no port")
+
+
+def test_addresses_of_the_environment(node, monkeypatch):
+    monkeypatch.delenv("PO_CONTROLLERS", raising=False)
+    monkeypatch.delenv("CONTROLLER_URL", raising=False)
+    with pytest.raises(errors.InvalidArgument, match="PO_CONTROLLERS"):
+        pipeorch.Client()
+    monkeypatch.setenv("CONTROLLER_URL", f"tcp://{node.worker_address}/")
+    with pipeorch.Client() as client:
+        assert client.status()["leader_id"] == 1
+
+
+# ---- asyncio ----
+
+
+def test_the_same_calls_await(node, worker):
+    async def main() -> None:
+        async with pipeorch.AsyncClient(node.worker_address) as client:
+            task = await client.submit("text:upper", input="hi")
+            assert await task.result() == "HI"
+            many = await client.submit_many("text:upper", [str(i) for i in range(500)])
+            results = await asyncio.gather(*(h.result() for h in many))
+            assert results == [str(i) for i in range(500)]
+            with pytest.raises(errors.NotFound):
+                await client.task(9999)
+            waiting = asyncio.ensure_future(client.wait((await client.submit("nobody:does")).id, timeout=1000))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert (await client.status())["leader_id"] == 1
+
+    asyncio.run(main())
+    asyncio.run(main())  # on another loop
+
+
+def test_both_clients_have_the_same_calls():
+    def calls(kind):
+        return {n: str(inspect.signature(f)) for n, f in vars(kind).items() if not n.startswith("_") and inspect.isfunction(f)}
+
+    blocking, awaited = calls(pipeorch.Client), calls(pipeorch.AsyncClient)
+    assert blocking == {n: s.replace("Async", "") for n, s in awaited.items()}
+    assert all(inspect.iscoroutinefunction(vars(pipeorch.AsyncClient)[n]) == (n != "close") for n in awaited)

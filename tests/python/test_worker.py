@@ -1,0 +1,412 @@
+"""Workers: handlers of all kinds, what they are told and can tell, and how they end."""
+
+import asyncio
+import dataclasses
+import os
+import signal
+import threading
+from typing import List
+
+import pytest
+
+import pipeorch
+from pipeorch import errors
+
+GUARD = 60.0
+
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    y: int = 0
+
+
+def test_plain_async_and_generator_functions_are_tasks():
+    worker = pipeorch.Worker()
+
+    @worker.task("greet:person")
+    def greet(name: str, greeting: str = "Hello") -> str:
+        return f"{greeting}, {name}"
+
+    @worker.task("mirror:point")
+    async def mirror(point: Point) -> Point:
+        await asyncio.sleep(0)
+        return Point(-point.x, -point.y)
+
+    @worker.task("count:up")
+    def count(n: int):
+        for i in range(n):
+            yield i / n
+        return n
+
+    @worker.task("count:later")
+    async def later(n: int):
+        for i in range(n):
+            yield i / n
+
+    with worker:
+        client = worker.client
+        assert client.submit(greet, "Ada").result() == "Hello, Ada"
+        assert client.submit(greet, "Ada", greeting="Hi").result() == "Hi, Ada"
+        assert client.submit("greet:person", input={"name": "Bob"}).result() == "Hello, Bob"
+        assert client.submit(mirror, Point(1, 2)).result() == {"x": -1, "y": -2}
+        assert client.submit(count, 3).result() == 3
+        assert client.submit(later, 3).result() is None
+    assert greet("Eve") == "Hello, Eve"  # still a function
+
+
+def test_an_input_that_breaks_the_schema_is_refused_at_once():
+    worker = pipeorch.Worker()
+
+    @worker.task("mirror:point")
+    def mirror(point: Point) -> Point:
+        return point
+
+    with worker:
+        with pytest.raises(errors.InvalidArgument, match="/x"):
+            worker.client.submit("mirror:point", input={"x": "one"})
+        with pytest.raises(ValueError):  # it is one of those, too
+            worker.client.submit("mirror:point", input={})
+
+
+def test_failures_are_retried_unless_final_and_say_where(until):
+    worker = pipeorch.Worker()
+    attempts: List[int] = []
+
+    @worker.task("fail:twice", retries=2)
+    def twice(ctx: pipeorch.Context) -> str:
+        attempts.append(ctx.attempt)
+        if ctx.attempt < 3:
+            raise RuntimeError("not yet")
+        return "done"
+
+    @worker.task("fail:for_good")
+    def for_good():
+        raise pipeorch.Final("no such image")
+
+    @worker.task("fail:with_place", retries=0)
+    def with_place():
+        return {}["missing"]
+
+    @worker.task("fail:result")
+    def result():
+        return object()
+
+    with worker:
+        client = worker.client
+        assert client.submit(twice, retry_delay=0.001).result() == "done"
+        assert attempts == [1, 2, 3]
+        with pytest.raises(pipeorch.TaskFailed, match="no such image") as failed:
+            client.submit(for_good).result()
+        assert failed.value.task.attempts == 1
+        with pytest.raises(pipeorch.TaskFailed, match=r"KeyError: 'missing' \(at test_worker.py:\d+ in with_place\)"):
+            client.submit(with_place).result()
+        with pytest.raises(pipeorch.TaskFailed, match="object"):
+            client.submit(result).result()
+
+
+def test_checkpoints_pass_to_the_next_attempt_and_progress_is_seen(until):
+    worker = pipeorch.Worker()
+    release = threading.Event()
+    found = []
+
+    @worker.task("work:long", retries=1)
+    def long(ctx: pipeorch.Context) -> int:
+        found.append(ctx.checkpoint)
+        if ctx.attempt == 1:
+            ctx.save({"done": [1, 2]}, 0.5)
+            release.wait(GUARD)
+            raise RuntimeError("half-way")
+        return len(ctx.checkpoint["done"])
+
+    with worker:
+        task = worker.client.submit(long, retry_delay=0.001)
+        until(lambda: task.info().get("progress") == 500)
+        release.set()
+        assert task.result() == 2
+    assert found == [None, {"done": [1, 2]}]
+
+
+def test_cancelling_reaches_functions_and_coroutines(until):
+    worker = pipeorch.Worker()
+    seen = threading.Event()
+    begun = threading.Semaphore(0)
+
+    @worker.task("wait:thread")
+    def wait_thread(ctx: pipeorch.Context) -> None:
+        begun.release()
+        until(lambda: ctx.cancelled)
+        seen.set()
+        ctx.raise_if_cancelled()
+
+    told = threading.Event()
+
+    @worker.task("end:at_once")
+    def at_once() -> None:
+        pass
+
+    @worker.task("wait:loop")
+    async def wait_loop() -> None:
+        begun.release()
+        try:
+            await asyncio.sleep(GUARD)
+        except asyncio.CancelledError:
+            told.set()
+            raise
+
+    with worker:
+        for fn, event in ((wait_thread, seen), (wait_loop, told)):
+            task = worker.client.submit(fn)
+            assert begun.acquire(timeout=GUARD)
+            task.cancel()
+            assert event.wait(GUARD)
+            assert task.wait().state == "cancelled"
+            task.cancel()  # again: it is what was wanted
+        done = worker.client.submit(at_once)
+        done.wait()
+        with pytest.raises(errors.WrongState):
+            done.cancel()
+
+
+def test_no_more_run_at_a_time_than_allowed():
+    worker = pipeorch.Worker()
+    lock, now, most = threading.Lock(), [0], [0]
+
+    @worker.task("hold:slot", max_concurrency=3)
+    def hold(x: int, /) -> int:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        threading.Event().wait(0.002)
+        with lock:
+            now[0] -= 1
+        return x
+
+    with worker:
+        handles = worker.client.submit_many(hold, range(60), key="sixty")
+        again = worker.client.submit_many(hold, range(60), key="sixty")
+        assert [h.id for h in again] == [h.id for h in handles]
+        assert [h.result() for h in handles] == list(range(60))
+    assert most[0] == 3
+
+
+def test_a_long_task_holds_up_none_behind_it():
+    worker = pipeorch.Worker()
+    release = threading.Event()
+
+    @worker.task("be:slow", max_concurrency=4)
+    def slow(x: int, /) -> int:
+        if x == 0:
+            release.wait(GUARD)
+        return x
+
+    with worker:
+        handles = worker.client.submit_many(slow, range(20))
+        assert [h.result() for h in handles[1:]] == list(range(1, 20))
+        release.set()
+        assert handles[0].result() == 0
+
+
+def test_current_is_the_attempt_that_runs():
+    worker = pipeorch.Worker()
+
+    @worker.task("tell:id")
+    def tell() -> int:
+        return pipeorch.current().id
+
+    @worker.task("tell:token")
+    async def token() -> int:
+        return pipeorch.current().token
+
+    with worker:
+        task = worker.client.submit(tell)
+        assert task.result() == task.id
+        assert worker.client.submit(token).result() > 0
+    with pytest.raises(LookupError, match="no task runs here"):
+        pipeorch.current()
+
+
+def test_ending_waits_for_what_runs_and_gives_up_what_does_not_end():
+    worker = pipeorch.Worker(drain=0.2)
+    begun, release = threading.Event(), threading.Event()
+
+    @worker.task("never:end")
+    def never(ctx: pipeorch.Context) -> str:
+        begun.set()
+        release.wait(GUARD)
+        ctx.progress(0.5)  # after the worker is gone: told to nobody
+        return "late"
+
+    with worker:
+        worker.client.submit(never)
+        assert begun.wait(GUARD)
+    release.set()
+    worker.close()  # again
+    with pytest.raises(errors.Closed):
+        worker.standalone_address
+
+
+def test_async_with_runs_coroutines_on_the_loop_of_the_caller():
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        worker = pipeorch.Worker()
+        seen = []
+
+        @worker.task("on:loop")
+        async def on_loop() -> int:
+            seen.append(asyncio.get_running_loop())
+            return 1
+
+        async with worker:
+            handle = worker.client.submit(on_loop)
+            assert (await loop.run_in_executor(None, handle.result)) == 1
+        assert seen == [loop]
+
+    asyncio.run(main())
+
+
+def test_a_worker_serves_a_cluster(client, node):
+    worker = pipeorch.Worker("w1", node.worker_address, zone="aws", labels={"disk": "ssd"}, resources={"gpus": 1})
+
+    @worker.task("add:numbers", version="1.2.0", requires_gpu=True)
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    with worker:
+        assert client.submit(add, 1, 2).result() == 3
+        placement = pipeorch.Placement(version="^1.2", gpu="required", labels={"disk": "ssd", "spot": False}, resources={"gpus": 1})
+        assert client.submit(add, 1, b=2, placement=placement).wait().worker == "w1"
+        assert client.route("add:numbers@^1", zone="aws")
+        waiting = client.submit(add, 1, 2, placement=pipeorch.Placement(labels={"disk": {"not": "ssd"}}))
+        assert "disk" in str(client.explain(waiting.id))
+        (row,) = client.workers()
+        assert (row["id"], row["zone"], row["status"]) == ("w1", "aws", "online")
+    assert client.workers() == []  # it deregistered
+
+
+def started(*args, **kwargs):
+    worker = pipeorch.Worker(*args, **kwargs)
+    worker.add(pipeorch.task("a:b")(lambda: None))
+    worker.start()
+
+
+@pytest.mark.parametrize(
+    "make, told",
+    [
+        (lambda: started("a b"), '"a b"'),
+        (lambda: started(heartbeat=0), "heartbeat is 0; expected 0.1 to 60"),
+        (lambda: started(standalone="maybe"), "expected one of 'auto', 'never', 'always'"),
+        (lambda: started(standalone="never"), "no address of a control node"),
+        (lambda: started(standalone_listen="192.0.2.1:0"), "not a loopback address"),
+        (lambda: pipeorch.Worker().add(len), "expected a function decorated"),
+        (lambda: pipeorch.Worker().start(), "has no task"),
+    ],
+)
+def test_what_is_wrong_with_a_worker_is_said(make, told):
+    with pytest.raises(pipeorch.Error) as e:
+        make()
+    assert told in str(e.value)
+
+
+# ---- processes ----
+
+SERVE = """
+import pipeorch, threading, time
+worker = pipeorch.Worker()
+
+@worker.task("be:slow")
+def slow() -> str:
+    print("begun", flush=True)
+    time.sleep(0.3)
+    print("finished", flush=True)
+    return "x"
+
+def submit():
+    while True:
+        try:
+            worker.client.submit(slow)
+            return
+        except pipeorch.errors.Closed:  # it does not run yet
+            time.sleep(0.01)
+
+threading.Thread(target=submit, daemon=True).start()
+worker.run()
+print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_worker_gracefully(program, number):
+    process = program(SERVE)
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(number)
+    out, err = process.communicate(timeout=GUARD)
+    assert out == "finished\nended\n", err
+    assert process.returncode == 0
+
+
+WAIT = """
+import pipeorch
+worker = pipeorch.Worker()
+
+@worker.task("never:submitted")
+def never() -> None: ...
+
+with worker:
+    task = worker.client.submit(never, delay=10000)
+    print("waiting", flush=True)
+    try:
+        {wait}
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.parametrize("wait", ["task.result(1000)", "worker.client.wait(task.id, 1000)"])
+def test_ctrl_c_interrupts_a_wait(program, wait):
+    process = program(WAIT.format(wait=wait))
+    assert process.stdout.readline() == "waiting\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=GUARD)
+    assert (out, process.returncode) == ("interrupted\n", 0), err
+
+
+LEFT_OPEN = """
+import pipeorch, tempfile
+worker = pipeorch.Worker()
+
+@worker.task("say:hi")
+async def hi() -> str:
+    return "hi"
+
+worker.start()
+print(worker.client.submit(hi).result())
+node = pipeorch.Node(tempfile.mkdtemp())
+node.wait_leader()
+print(node.client.status()["leader_id"])
+"""
+
+
+def test_the_interpreter_ends_with_nodes_and_workers_that_run(program):
+    process = program(LEFT_OPEN)
+    out, err = process.communicate(timeout=GUARD)
+    assert (out, err, process.returncode) == ("hi\n1\n", "", 0)
+
+
+def test_a_forked_child_is_refused(node):
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            node.client.status()
+            said = "no error"
+        except errors.Forked as e:
+            said = str(e)
+        finally:
+            os.write(write, said.encode())
+            os._exit(0)
+    os.waitpid(pid, 0)
+    said = os.read(read, 1000).decode()
+    os.close(read), os.close(write)
+    assert "a forked child opens its own" in said
+    assert node.client.status()
