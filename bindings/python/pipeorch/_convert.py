@@ -259,11 +259,11 @@ def _is_required(cls: Any, name: str, hint: Any) -> bool:
     while typing.get_origin(hint) is not None:
         form = getattr(typing.get_origin(hint), "_name", None)
         if form in ("Required", "NotRequired"):
-            return form == "Required"
+            return bool(form == "Required")
         if form != "ReadOnly" and typing.get_origin(hint) is not typing.Annotated:
             break
         hint = typing.get_args(hint)[0]
-    return bool(name in cls.__required_keys__)
+    return name in frozenset(cls.__required_keys__)
 
 
 def _model_decoder(cls: Any) -> Decode:
@@ -373,7 +373,8 @@ def _object(key: Plan, value: Plan, make: Callable[[Dict[Any, Any]], Any]) -> Pl
 
 
 def _key_decoder(key: Plan) -> Optional[Decode]:
-    """Keys that are not strings are written as JSON in the name: 1 is "1". None: names are keys as they are."""
+    """Keys that are not strings are written as JSON in the name: 1 is "1". Where the type allows both, as Union[int, str]
+    does, the name is taken for the string. None: names are keys as they are."""
     if key is ANY or key.schema == {"type": "string"}:
         return None
 

@@ -171,7 +171,8 @@ def _scalar(value: Any) -> Any:
         if "\0" in value:
             raise EncodeError(f"the string has a NUL at character {value.index(chr(0))}; send bytes instead")
         try:
-            value.isascii() or value.encode()
+            if not value.isascii():
+                value.encode()
         except UnicodeEncodeError as error:
             raise EncodeError(f"the string is not Unicode text: character {error.start} is a lone surrogate") from None
     return value
