@@ -40,9 +40,10 @@ struct po_queue_opts {
 
 /* What an item is. */
 #define PO_ITEM_RESULT 1 /* the outcome of a call, as struct po_result says it */
-#define PO_ITEM_EVENT  2 /* data: the JSON of po_watch_event_json; or code: the watch stands still \
-                          */
-#define PO_ITEM_LOG 3    /* data: the message; message: the event's stable id; code: its PO_LOG_* */
+#define PO_ITEM_EVENT                                                                              \
+    2                 /* data: the JSON of po_watch_event_json; or code: the watch stands still    \
+                       */
+#define PO_ITEM_LOG 3 /* data: the message; message: the event's stable id; code: its PO_LOG_* */
 
 struct po_queue_item {
     size_t size; /* in, of the first of an array: that of each */
