@@ -26,7 +26,7 @@ def converted(text: str) -> str:
     body = re.sub(r"^    def (\w+)\(", lambda m: m[0] if m[1] in SYNC or (m[1].startswith("_") and m[1] not in ("__aenter__", "__aexit__", "_do"))
                   else f"    async def {m[1]}(", body, flags=re.MULTILINE)
     body = body.replace("return run(self, op)", "return await run_async(self, op)")
-    body = re.sub(r"\b(self\._do\(|self\._client\.\w+\(|in_thread_async\(send)", r"await \1", body)
+    body = re.sub(r"\b(self\._do\(|self\._client\.\w+\(|in_thread_async\((?=send|lambda))", r"await \1", body)
     body = re.sub(r'"""A client of a cluster, over the network\.', '"""A client of a cluster, over the network, for asyncio.', body)
     head = '"""Calls on the control plane, awaited: made by make_async.py from client.py, where they are documented in common. Change that."""\n\n'
     return (head + "from __future__" + body).rstrip() + "\n"

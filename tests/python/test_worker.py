@@ -354,8 +354,8 @@ def never() -> None: ...
 
 with worker:
     task = worker.client.submit(never, delay=10000)
-    print("waiting", flush=True)
     try:
+        print("waiting", flush=True)
         {wait}
     except KeyboardInterrupt:
         print("interrupted", flush=True)

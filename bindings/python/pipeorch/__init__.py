@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .client import Client, RunHandle, TaskFailed, TaskHandle
     from .context import Context, Final, Progress, current
     from .node import Node
+    from .watch import Watch
     from .worker import Worker
 
 _WHERE = {
@@ -47,6 +48,7 @@ _WHERE = {
     "Progress": "context",
     "current": "context",
     "Node": "node",
+    "Watch": "watch",
     "Worker": "worker",
 }
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import time
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+import weakref
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
 from . import _ffi, _ops
 from ._ops import Placement, TaskOptions, TaskResult
@@ -12,6 +13,9 @@ from ._task import TaskFunction
 from ._wait import TIMEOUT_MAX, Handle, Op, T, in_thread_async, run_async
 from .client import TaskFailed, _prepared
 from .errors import InvalidArgument, TimedOut
+
+if TYPE_CHECKING:
+    from .watch import Position, Watch
 
 Key = Union[str, bytes, None]
 Task = Union[str, "TaskFunction[Any]"]
@@ -84,6 +88,7 @@ class AsyncClient(Handle):
     def __init__(self, addresses: Union[str, Sequence[str], None] = None, *, name: str = "python", timeout: float = 10.0) -> None:
         super().__init__("the client")
         self._timeout = timeout
+        self._watches: weakref.WeakSet[Watch] = weakref.WeakSet()
         text = _ops.addresses_of(addresses)
         if not text:
             raise InvalidArgument(
@@ -104,6 +109,7 @@ class AsyncClient(Handle):
 
     def close(self) -> None:
         """Close; calls under way on other threads end with Closed or OutcomeUnknown. May be called again."""
+        self._close_watches()
         pointer = self._take_pointer()
         if pointer:
             _ffi.lib.po_client_close(pointer)
@@ -113,6 +119,10 @@ class AsyncClient(Handle):
 
     async def _do(self, op: Op[T]) -> T:
         return await run_async(self, op)
+
+    def _close_watches(self) -> None:
+        for watch in list(self._watches):
+            watch.close()
 
     def _opts(self, timeout: Optional[float] = None, key: Key = None) -> Any:
         return _ops.call_opts(self._timeout if timeout is None else timeout, key)
@@ -290,6 +300,29 @@ class AsyncClient(Handle):
     async def undrain(self, worker_id: str) -> None:
         """Give a worker new tasks again. Raises NotFound."""
         await self._do(Op(_ffi.quick.po_update_worker_status_async, (_ffi.text(worker_id), _ON, self._opts()), _ops.nothing))
+
+    async def watch(
+        self,
+        kinds: Union[str, Iterable[str]] = (),
+        *,
+        after: Union[Position, str, None] = None,
+        task_id: int = 0,
+        run_id: int = 0,
+        worker_id: Optional[str] = None,
+        pipeline: Optional[str] = None,
+    ) -> Watch:
+        """Watch what happens, event by event: see Watch.
+
+        kinds: some of "tasks", "workers", "runs", "members"; none: all. after: None: what happens from now on, which is
+        settled with the leader before this returns; an event's (index, position): what follows it; (index, 0): that entry and
+        all later ones; "oldest": all that is kept. The others: only events about these.
+        """
+        from .watch import Watch, options
+
+        opts = options(kinds, after, task_id, run_id, worker_id, pipeline)
+        watch = await in_thread_async(lambda: Watch(self, opts, self._timeout))
+        self._watches.add(watch)
+        return watch
 
     # ---- pipelines ----
 
