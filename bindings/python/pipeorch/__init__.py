@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .client import Client, RunHandle, TaskFailed, TaskHandle
     from .context import Context, Final, Progress, current
     from .node import Node
+    from .statemachine import StateMachine
     from .watch import Watch
     from .worker import Worker
 
@@ -48,6 +49,7 @@ _WHERE = {
     "Progress": "context",
     "current": "context",
     "Node": "node",
+    "StateMachine": "statemachine",
     "Watch": "watch",
     "Worker": "worker",
 }

@@ -14,7 +14,7 @@ from __future__ import annotations
 import ctypes
 import os
 from ctypes import POINTER, Structure, byref, c_char, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
-from typing import Any, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Iterable, List, Optional, Tuple
 
 from . import errors
 
@@ -547,6 +547,55 @@ def take_text(pointer: Any) -> str:
         return ctypes.string_at(pointer.value).decode("utf-8", "replace") if pointer.value else ""
     finally:
         quick.po_free(pointer)
+
+
+_APPLY = ctypes.CFUNCTYPE(c_int, c_void_p, c_uint64, c_void_p, c_size_t, c_void_p, POINTER(c_size_t))
+_WRITE = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p, c_size_t)
+_SNAPSHOT = ctypes.CFUNCTYPE(c_int, c_void_p, _WRITE, c_void_p)
+_RESTORE = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
+
+
+def state_machine(
+    apply: Callable[[int, bytes], Optional[bytes]],
+    snapshot: Callable[[], bytes],
+    restore: Callable[[bytes], None],
+    failed: Callable[[], None],
+) -> Any:
+    """A po_state_machine that calls Python; `failed` is called in the handler of the exception that stops the node."""
+
+    def on_apply(_: Any, index: int, command: Any, length: int, result: Any, result_length: Any) -> int:
+        try:
+            given = apply(index, ctypes.string_at(command, length)) or b""
+            if len(given) > result_length[0]:
+                raise ValueError(f"the result of a command has {len(given)} bytes; at most {result_length[0]}")
+            ctypes.memmove(result, given, len(given))
+            result_length[0] = len(given)
+            return 0
+        except BaseException:
+            failed()
+            return -1
+
+    def on_snapshot(_: Any, write: Any, context: Any) -> int:
+        try:
+            data = snapshot()
+            return int(write(context, data, len(data)))
+        except BaseException:
+            failed()
+            return -1
+
+    def on_restore(_: Any, data: Any, length: int) -> int:
+        try:
+            restore(ctypes.string_at(data, length) if data else b"")
+            return 0
+        except BaseException:
+            failed()
+            return -1
+
+    callbacks = (_APPLY(on_apply), _SNAPSHOT(on_snapshot), _RESTORE(on_restore))
+    pointers = [ctypes.cast(callback, c_void_p) for callback in callbacks]
+    made = sized(po_state_machine, apply=pointers[0], snapshot=pointers[1], restore=pointers[2])
+    made.kept = callbacks
+    return made
 
 
 def pipeline_validate(document: bytes, name: Optional[str] = None) -> Optional[str]:

@@ -8,9 +8,11 @@ from typing import Callable, Mapping, NamedTuple, Optional, Sequence, Union
 
 from . import _ffi
 from ._log import LogStream
-from ._wait import Handle, Op, T, in_thread, in_thread_async, milliseconds
+from ._ops import call_opts, nothing
+from ._wait import Handle, Op, T, in_thread, in_thread_async, milliseconds, run, run_async
 from .client import Client, InProcessClient
 from .errors import Error, NoLeader, TimedOut, error_of
+from .statemachine import StateMachine, bound
 
 _ERROR_BYTES = 4096
 _ROLES = {1: "follower", 2: "candidate", 3: "leader", 4: "stopped"}
@@ -39,7 +41,7 @@ class Node(Handle):
     this node among them; None: this node alone. listen: peer address to bind; advertise: the one that others use.
     worker_listen, worker_advertise: likewise for workers and clients; port 0 picks one. join: worker addresses of a
     running cluster that an empty directory joins. insecure: allow addresses that are not loopback, without TLS.
-    election, heartbeat: seconds. zone, cluster, prefer_zone, join_standby: as po_node_opts in node.h says.
+    state_machine: the application's own replicated state. election, heartbeat: seconds. zone, cluster, prefer_zone, join_standby: as po_node_opts in node.h says.
 
     Opening blocks while the log is recovered. Raises InvalidArgument, InputOutputError, Corrupt, Locked, WrongIdentity,
     NotBootstrapped, BadAddress, Refused, VersionMismatch.
@@ -68,10 +70,12 @@ class Node(Handle):
         heartbeat: float = 0.1,
         snapshot_bytes: int = 0,
         time_zone_dir: Union[str, "os.PathLike[str]", None] = None,
+        state_machine: Optional[StateMachine] = None,
     ) -> None:
         super().__init__(f"node {name}")
         self.name = name
         founders = _ffi.array(_ffi.po_member, ((k.encode(), v.encode()) for k, v in (members or {}).items()))
+        self._machine = bound(state_machine) if state_machine is not None else None
         self._log = LogStream()
         opts = _ffi.sized(
             _ffi.po_node_opts,
@@ -96,6 +100,8 @@ class Node(Handle):
             time_zone_dir=os.fsencode(time_zone_dir) if time_zone_dir is not None else None,
             log=self._log.options(),
         )
+        if self._machine is not None:
+            opts.state_machine = ctypes.pointer(self._machine)
         pointer = ctypes.c_void_p()
         error = ctypes.create_string_buffer(_ERROR_BYTES)
         code = in_thread(lambda: _ffi.lib.po_node_start(ctypes.byref(pointer), opts, error, len(error)))
@@ -130,6 +136,30 @@ class Node(Handle):
         if pointer:
             _ffi.lib.po_node_stop(pointer)
             self._log.close()
+
+    def apply(self, command: bytes, *, key: Union[str, bytes, None] = None, timeout: float = 10.0) -> bytes:
+        """Replicate a command of the application's state machine and return its result: on any node, durable when it returns.
+
+        command: 1 byte to 1 MiB. key: idempotency key; with the same key it is applied once. Raises Refused (there is no state
+        machine), OutcomeUnknown (it may or may not have been applied: repeat it with the same key), TimedOut, NoLeader,
+        TooBig, NodeFault."""
+        return run(self, self._command(command, key, timeout))
+
+    async def apply_async(self, command: bytes, *, key: Union[str, bytes, None] = None, timeout: float = 10.0) -> bytes:
+        """As `apply`, awaited."""
+        return await run_async(self, self._command(command, key, timeout))
+
+    def _command(self, command: bytes, key: Union[str, bytes, None], timeout: float) -> Op[bytes]:
+        raw = bytes(command)
+        return Op(_ffi.quick.po_apply_async, (raw, len(raw), call_opts(timeout, key)), lambda outcome: outcome.data)
+
+    def read_barrier(self, timeout: float = 10.0) -> None:
+        """Wait until everything committed before is applied on this node: reads of the state machine are linearizable then."""
+        run(self, Op(_ffi.quick.po_read_barrier_async, (call_opts(timeout, None),), nothing))
+
+    async def read_barrier_async(self, timeout: float = 10.0) -> None:
+        """As `read_barrier`, awaited."""
+        await run_async(self, Op(_ffi.quick.po_read_barrier_async, (call_opts(timeout, None),), nothing))
 
     @property
     def client(self) -> Client:
