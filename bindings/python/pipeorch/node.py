@@ -41,7 +41,8 @@ class Node(Handle):
     this node among them; None: this node alone. listen: peer address to bind; advertise: the one that others use.
     worker_listen, worker_advertise: likewise for workers and clients; port 0 picks one. join: worker addresses of a
     running cluster that an empty directory joins. insecure: allow addresses that are not loopback, without TLS.
-    state_machine: the application's own replicated state. election, heartbeat: seconds. zone, cluster, prefer_zone, join_standby: as po_node_opts in node.h says.
+    election, heartbeat: seconds. state_machine: the application's
+    own replicated state. zone, cluster, prefer_zone, join_standby: as po_node_opts in node.h says.
 
     Opening blocks while the log is recovered. Raises InvalidArgument, InputOutputError, Corrupt, Locked, WrongIdentity,
     NotBootstrapped, BadAddress, Refused, VersionMismatch.
