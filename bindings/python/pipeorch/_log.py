@@ -14,7 +14,7 @@ import threading
 from typing import Any, Optional
 
 from . import _ffi
-from ._wait import Queue
+from ._wait import Queue, at_end
 
 logger = logging.getLogger("pipeorch")
 _LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEBUG}
@@ -23,11 +23,12 @@ _queue: Optional[Queue] = None
 _pid = 0
 
 
-def _serve(queue: Queue) -> None:
+def _serve(queue: Queue, stop: int) -> None:
     poll = select.poll()
     poll.register(queue.fd, select.POLLIN)
+    poll.register(stop, select.POLLIN)
     while True:
-        poll.poll()
+        ended = any(fd == stop for fd, _ in poll.poll())
         for line in queue.take():
             lost = f" ({line.lost} lines before this one were dropped)" if line.lost else ""
             logger.log(
@@ -38,6 +39,22 @@ def _serve(queue: Queue) -> None:
                 lost,
                 extra={"event_id": line.message},
             )
+        if ended:
+            return
+
+
+def _start(queue: Queue) -> None:
+    read, write = os.pipe2(os.O_CLOEXEC)
+    thread = threading.Thread(target=_serve, args=(queue, read), name="pipeorch-log", daemon=True)
+    thread.start()
+    pid = os.getpid()
+
+    def end() -> None:
+        if pid == os.getpid():
+            os.close(write)
+            thread.join()
+
+    at_end.append(end)
 
 
 class LogStream:
@@ -48,7 +65,7 @@ class LogStream:
         with _lock:
             if _queue is None or _pid != os.getpid():
                 _queue, _pid = Queue(), os.getpid()
-                threading.Thread(target=_serve, args=(_queue,), name="pipeorch-log", daemon=True).start()
+                _start(_queue)
         self._ticket = ctypes.c_void_p()
         _ffi.check(_ffi.quick.po_queue_log(_queue.pointer, 0, ctypes.byref(self._ticket)))
 

@@ -129,8 +129,11 @@ def _close_all() -> None:
     """At exit, while threads can still run Python: workers first, then clients, then nodes."""
     for handle in sorted(_live, key=lambda h: h._closed_at):
         handle._end()
+    for end in at_end:
+        end()
 
 
+at_end: List[Callable[[], None]] = []  # what is left to be done then: no thread of ours may run when the interpreter ends
 atexit.register(_close_all)
 
 
@@ -231,8 +234,10 @@ def in_thread(function: Callable[[], T]) -> T:
             result.extend((False, e))
         done.set()
 
-    threading.Thread(target=body, name="pipeorch-call", daemon=True).start()
+    thread = threading.Thread(target=body, name="pipeorch-call", daemon=True)
+    thread.start()
     done.wait()
+    thread.join()  # it has nothing more to do, and must not be met by the end of the interpreter
     if result[0]:
         return result[1]  # type: ignore[no-any-return]
     raise result[1]

@@ -202,8 +202,8 @@ class Worker(Handle):
             self._loop_thread = threading.Thread(target=_run_loop, args=(loop,), name="pipeorch-loop", daemon=True)
             self._loop_thread.start()
         self._loop = loop
-        runner = threading.Thread(target=self._run, name="pipeorch-worker", daemon=True)
-        runner.start()
+        self._runner = threading.Thread(target=self._run, name="pipeorch-worker", daemon=True)
+        self._runner.start()
         most = sum(f.max_concurrency for f in self._functions if not f.signature.kind.startswith("async"))
         for i in range(self._threads_wanted or max(1, min(most, _THREADS_MAX))):
             thread = threading.Thread(target=self._serve, name=f"pipeorch-task-{i}", daemon=True)
@@ -260,6 +260,7 @@ class Worker(Handle):
         self.stop()
         if self._started:
             self._ended.wait()
+            self._runner.join()
         for context in list(self._contexts.values()):
             context._give_up()
         self._cancel_coroutines(list(self._coroutines))
