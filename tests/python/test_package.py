@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -30,6 +31,10 @@ def test_every_public_name_is_there():
     for name in pipeorch.__all__:
         assert getattr(pipeorch, name) is not None
     assert set(pipeorch.__all__) <= set(dir(pipeorch))
+    assert set(pipeorch.__all__) == {"Error", "errors", "library_version", *pipeorch._WHERE}
+    text = (PACKAGE / "__init__.py").read_text()
+    typed = {(name, module) for module, names in re.findall(r"^    from \.(\w+) import (.*)$", text, re.MULTILINE) for name in names.split(", ")}
+    assert typed == set(pipeorch._WHERE.items())
 
 
 def test_another_library_is_refused_with_a_sentence():
@@ -43,6 +48,7 @@ def test_the_error_classes_are_those_of_the_library():
     kinds = pipeorch.errors._CODES
     assert {kind.name.startswith("PO_E") and kind.name != "PO_E?" for kind in kinds.values()} == {True}
     assert [kind.__name__ for kind in kinds.values() if kind.retryable][:2] == ["OutOfMemory", "Busy"]
+    assert set(pipeorch.errors.__all__) == {"Error", "Forked", *(kind.__name__ for kind in kinds.values())}
     header = (PACKAGE.parents[2] / "include" / "pipeorch" / "error.h").read_text()
     assert header.count("    X(") == len(kinds)
 
@@ -52,9 +58,53 @@ def test_the_awaited_client_is_what_is_made_of_the_blocking_one():
     assert made.returncode == 0, made.stderr
 
 
-def test_types():
-    pytest.importorskip("mypy")
+USER = """
+from __future__ import annotations
+
+import asyncio
+
+from pipeorch import AsyncClient, Client, Context, Node, StateMachine, TaskHandle, Worker, errors, task
+
+
+@task("add:numbers", version="1.2.0", retries=3)
+def add(a: int, b: int, ctx: Context) -> int:
+    return a + b + ctx.attempt
+
+
+class Counter(StateMachine):
+    def apply(self, index: int, command: bytes) -> bytes | None:
+        return None
+
+
+def use(client: Client) -> TaskHandle:
+    worker = Worker("w1")
+    worker.add(add)
+    try:
+        return client.submit(add, 1, 2, priority=3)
+    except errors.Busy:
+        raise
+
+
+async def use_async() -> None:
+    async with Node("data", state_machine=Counter()) as node, AsyncClient(node.worker_address or "") as client:
+        task = await client.submit("text:upper", input="hi")
+        print(await task.result())
+        async for event in await client.watch("tasks"):
+            print(event["event"])
+
+
+asyncio.run(use_async())
+"""
+
+
+@pytest.mark.parametrize("checker", ["mypy --strict --no-incremental --cache-dir /dev/null", "pyright --warnings"])
+def test_types(checker, tmp_path):
+    """Of the package, and of a program that uses it."""
+    pytest.importorskip(checker.split()[0])
+    program = tmp_path / "program.py"
+    program.write_text(USER)
+    (tmp_path / "pipeorch").symlink_to(PACKAGE)
     checked = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--no-incremental", "--cache-dir", os.devnull, str(PACKAGE)], capture_output=True, text=True, timeout=240
+        [sys.executable, "-m", *checker.split(), "pipeorch", "program.py"], capture_output=True, text=True, timeout=240, cwd=tmp_path
     )
     assert checked.returncode == 0, checked.stdout

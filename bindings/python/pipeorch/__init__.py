@@ -25,37 +25,57 @@ from .errors import Error
 if TYPE_CHECKING:
     from ._ops import Placement, TaskOptions, TaskResult
     from ._task import TaskFunction, task
-    from .aclient import AsyncClient
+    from .aclient import AsyncClient, AsyncRunHandle, AsyncTaskHandle
     from .client import Client, RunHandle, TaskFailed, TaskHandle
     from .context import Context, Final, Progress, current
-    from .node import Node
+    from .node import Node, NodeStatus
     from .statemachine import StateMachine
-    from .watch import Watch
+    from .watch import Event, Position, Watch
     from .worker import Worker
 
-_WHERE = {
-    "Placement": "_ops",
-    "TaskOptions": "_ops",
-    "TaskResult": "_ops",
-    "TaskFunction": "_task",
-    "task": "_task",
-    "AsyncClient": "aclient",
-    "Client": "client",
-    "RunHandle": "client",
-    "TaskFailed": "client",
-    "TaskHandle": "client",
-    "Context": "context",
-    "Final": "context",
-    "Progress": "context",
-    "current": "context",
-    "Node": "node",
-    "StateMachine": "statemachine",
-    "Watch": "watch",
-    "Worker": "worker",
+# Where a name comes from when it is used; tests hold this, the imports above and __all__ together.
+_MODULES = {
+    "_ops": "Placement TaskOptions TaskResult",
+    "_task": "TaskFunction task",
+    "aclient": "AsyncClient AsyncRunHandle AsyncTaskHandle",
+    "client": "Client RunHandle TaskFailed TaskHandle",
+    "context": "Context Final Progress current",
+    "node": "Node NodeStatus",
+    "statemachine": "StateMachine",
+    "watch": "Event Position Watch",
+    "worker": "Worker",
 }
+_WHERE = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __version__ = library_version
-__all__ = ["Error", "errors", "library_version", *_WHERE]
+__all__ = [
+    "Error",
+    "errors",
+    "library_version",
+    "Placement",
+    "TaskOptions",
+    "TaskResult",
+    "TaskFunction",
+    "task",
+    "AsyncClient",
+    "AsyncRunHandle",
+    "AsyncTaskHandle",
+    "Client",
+    "RunHandle",
+    "TaskFailed",
+    "TaskHandle",
+    "Context",
+    "Final",
+    "Progress",
+    "current",
+    "Node",
+    "NodeStatus",
+    "StateMachine",
+    "Event",
+    "Position",
+    "Watch",
+    "Worker",
+]
 
 
 def __getattr__(name: str) -> Any:

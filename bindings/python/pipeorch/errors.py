@@ -8,7 +8,41 @@ from __future__ import annotations
 
 from typing import Dict, Optional, Type
 
-__all__ = ["Error"]  # and the classes of _CODES
+__all__ = [
+    "Error",
+    "InvalidArgument",
+    "OutOfMemory",
+    "Busy",
+    "TooBig",
+    "Closed",
+    "TimedOut",
+    "OutcomeUnknown",
+    "NotLeader",
+    "NoLeader",
+    "NotFound",
+    "AlreadyExists",
+    "Stale",
+    "NotRegistered",
+    "NoCapability",
+    "WrongState",
+    "QuotaExceeded",
+    "ProtocolError",
+    "VersionMismatch",
+    "InputOutputError",
+    "NoSpace",
+    "Corrupt",
+    "Locked",
+    "WrongIdentity",
+    "NotBootstrapped",
+    "BadAddress",
+    "Unreachable",
+    "NodeFault",
+    "Cancelled",
+    "Refused",
+    "StaleRead",
+    "Removed",
+    "Forked",
+]
 
 
 class Error(Exception):
@@ -197,8 +231,6 @@ _CODES: Dict[int, Type[Error]] = {
 }
 for _code, _class in _CODES.items():
     _class.code = _code
-    __all__.append(_class.__name__)
-__all__.append("Forked")
 
 
 def _describe(code: int, name: str, retryable: bool) -> None:
