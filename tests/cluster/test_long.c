@@ -4,7 +4,6 @@
  *
  * Nothing here asserts how long something takes; what does not come within GUARD_MS never comes. */
 #include <arpa/inet.h>
-#include <ftw.h>
 #include <netinet/in.h>
 #include <pipeorch/pipeorch.h>
 #include <pthread.h>
@@ -15,21 +14,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define NODES    3
-#define STEPS    1000
-#define WIDTH    10000
 #define GUARD_MS 120000
+#include "check.h"
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not true: %s (%s)\n", __FILE__, __LINE__, #condition,          \
-                    po_client_error());                                                            \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+#define NODES 3
+#define STEPS 1000
+#define WIDTH 10000
 
-static const struct po_call_opts patient = {.size = sizeof patient, .timeout_ms = GUARD_MS};
 static char root[] = "/tmp/po-long.XXXXXX";
 
 struct member {
@@ -82,17 +73,11 @@ static void open_cluster(struct member members[NODES])
     CHECK(po_node_wait_leader(members[0].node, GUARD_MS) == 0);
 }
 
-static int drop(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
 static void close_cluster(struct member members[NODES])
 {
     for (int i = 0; i < NODES; i++)
         po_node_stop(members[i].node);
-    nftw(root, drop, 16, FTW_DEPTH | FTW_PHYS);
+    remove_tree(root);
 }
 
 /* ---- the worker ---- */

@@ -1,67 +1,15 @@
 /* One node, its client and a worker in one process, without a callback of our own: outcomes, events
  * and log lines come out of a completion queue, and tasks are pulled. Conditions are polled; one
  * that does not come within GUARD_MS never comes. */
-#include <ftw.h>
-#include <pipeorch/pipeorch.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define GUARD_MS 60000
-#define MANY     3000
+#include "place.h"
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not true: %s (%s)\n", __FILE__, __LINE__, #condition,          \
-                    po_client_error());                                                            \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+#define MANY 3000
 
-static const struct po_call_opts patient = {.size = sizeof patient, .timeout_ms = GUARD_MS};
-
-struct place {
-    char dir[64], address[64];
-    po_node *node;
-    po_client *client;
-    po_queue *queue;
-    po_worker *worker;
-    pthread_t thread;
-};
-
-static int drop(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
-static void open_place(struct place *p)
-{
-    char error[512];
-    snprintf(p->dir, sizeof p->dir, "/tmp/po-queue-XXXXXX");
-    CHECK(mkdtemp(p->dir));
-    struct po_node_opts opts = {.size = sizeof opts,
-                                .name = "solo",
-                                .bootstrap = 1,
-                                .data_dir = p->dir,
-                                .worker_listen = "127.0.0.1:0"};
-    CHECK(po_node_start(&p->node, &opts, error, sizeof error) == 0);
-    CHECK(po_node_wait_leader(p->node, GUARD_MS) == 0);
-    CHECK(po_node_worker_address(p->node, p->address, sizeof p->address) == 0);
-    p->client = po_node_client(p->node);
-    CHECK(po_queue_open(&p->queue, NULL) == 0);
-}
-
-static void close_place(struct place *p)
-{
-    po_node_stop(p->node);
-    po_queue_close(p->queue);
-    nftw(p->dir, drop, 16, FTW_DEPTH | FTW_PHYS);
-}
+static po_queue *queue;
 
 static bool readable(int fd, int timeout_ms)
 {
@@ -97,25 +45,25 @@ static void test_results(struct place *p)
                     bad = {.size = sizeof bad, .what = PO_QUERY_TASK, .id = 999};
     po_ticket *ticket;
     struct po_queue_item item;
-    CHECK(!readable(po_queue_fd(p->queue), 0));
-    CHECK(po_queue_ticket(p->queue, 7, &ticket) == 0);
+    CHECK(!readable(po_queue_fd(queue), 0));
+    CHECK(po_queue_ticket(queue, 7, &ticket) == 0);
     CHECK(po_query_async(p->client, &good, NULL, po_queue_on_result, ticket) == 0);
-    item = take_one(p->queue);
+    item = take_one(queue);
     CHECK(item.what == PO_ITEM_RESULT && item.code == 0 && item.tag == 7 && item.index > 0);
     CHECK(item.len == strlen(item.data) && strstr(item.data, "\"leader"));
-    CHECK(po_queue_ticket(p->queue, 8, &ticket) == 0);
+    CHECK(po_queue_ticket(queue, 8, &ticket) == 0);
     CHECK(po_query_async(p->client, &bad, NULL, po_queue_on_result, ticket) == 0);
-    item = take_one(p->queue);
+    item = take_one(queue);
     CHECK(item.code == PO_ENOTFOUND && item.tag == 8 && *item.message && !item.data);
-    CHECK(!readable(po_queue_fd(p->queue), 0));
+    CHECK(!readable(po_queue_fd(queue), 0));
     /* What was not accepted never comes. */
     bad.what = 1000;
-    CHECK(po_queue_ticket(p->queue, 9, &ticket) == 0);
+    CHECK(po_queue_ticket(queue, 9, &ticket) == 0);
     CHECK(po_query_async(p->client, &bad, NULL, po_queue_on_result, ticket) == PO_EINVAL);
     po_ticket_drop(ticket);
     size_t count = 1;
     item.size = sizeof item;
-    CHECK(po_queue_take(p->queue, &item, 1, 1, &count) == PO_ETIMEDOUT && count == 0);
+    CHECK(po_queue_take(queue, &item, 1, 1, &count) == PO_ETIMEDOUT && count == 0);
 }
 
 static void test_bound(struct place *p)
@@ -157,14 +105,14 @@ static void test_watch(struct place *p)
     uint32_t position = 0;
     size_t count, seen = 0;
     CHECK(tasks && po_watch_open(&watch, p->client, &opts, &patient) == 0);
-    CHECK(po_queue_watch(p->queue, 21, watch, &ticket) == 0);
+    CHECK(po_queue_watch(queue, 21, watch, &ticket) == 0);
     for (size_t i = 0; i < MANY; i++)
         tasks[i] = (struct po_task_opts){.size = sizeof *tasks, .capability = "nobody:does"};
     CHECK(po_submit_tasks(p->client, tasks, MANY, &patient, NULL, NULL) == 0);
     free(tasks);
     items[0].size = sizeof items[0];
     while (seen < MANY) { /* more than wait at a time: the watch stands still, and goes on */
-        CHECK(po_queue_take(p->queue, items, 64, GUARD_MS, &count) == 0);
+        CHECK(po_queue_take(queue, items, 64, GUARD_MS, &count) == 0);
         for (size_t i = 0; i < count; i++, seen++) {
             CHECK(items[i].what == PO_ITEM_EVENT && items[i].tag == 21 && items[i].code == 0);
             CHECK(strstr(items[i].data, "\"event\": \"task_submitted\""));
@@ -176,7 +124,7 @@ static void test_watch(struct place *p)
     }
     po_ticket_drop(ticket);
     submit(p, "nobody:does", "1");
-    CHECK(po_queue_take(p->queue, items, 1, 1, &count) == PO_ETIMEDOUT);
+    CHECK(po_queue_take(queue, items, 1, 1, &count) == PO_ETIMEDOUT);
 }
 
 /* A watch whose source ends tells so, and where it came to. */
@@ -188,15 +136,15 @@ static void test_watch_ends(struct place *p)
     po_ticket *ticket;
     CHECK(po_client_open(&client, p->address, NULL) == 0);
     CHECK(po_watch_open(&watch, client, NULL, &patient) == 0);
-    CHECK(po_queue_watch(p->queue, 22, watch, &ticket) == 0);
+    CHECK(po_queue_watch(queue, 22, watch, &ticket) == 0);
     po_client_close(client);
-    item = take_one(p->queue);
+    item = take_one(queue);
     CHECK(item.what == PO_ITEM_EVENT && item.tag == 22 && item.code == PO_ECLOSED &&
           item.index > 0);
     po_ticket_drop(ticket);
 }
 
-static void test_log(struct place *p)
+static void test_log(void)
 {
     static struct po_queue_item items[PO_QUEUE_STREAM_MAX + 8];
     const struct po_log_event e = {.size = sizeof e,
@@ -207,32 +155,23 @@ static void test_log(struct place *p)
                                    .message = "text"};
     po_ticket *ticket;
     size_t count;
-    CHECK(po_queue_log(p->queue, 31, &ticket) == 0);
+    CHECK(po_queue_log(queue, 31, &ticket) == 0);
     for (size_t i = 0; i < PO_QUEUE_STREAM_MAX + 3; i++)
         po_queue_on_log(ticket, &e);
     items[0].size = sizeof items[0];
-    CHECK(po_queue_take(p->queue, items, PO_QUEUE_STREAM_MAX + 8, 0, &count) == 0);
+    CHECK(po_queue_take(queue, items, PO_QUEUE_STREAM_MAX + 8, 0, &count) == 0);
     CHECK(count == PO_QUEUE_STREAM_MAX && items[0].lost == 0 && items[0].code == PO_LOG_WARN);
     CHECK(strcmp(items[1].data, "text") == 0 && strcmp(items[1].message, "a.b") == 0 &&
           strcmp(items[1].name, "n") == 0 && items[1].tag == 31);
     po_queue_on_log(ticket, &e);
-    CHECK(po_queue_take(p->queue, items, 8, 0, &count) == 0 && count == 1 && items[0].lost == 3);
+    CHECK(po_queue_take(queue, items, 8, 0, &count) == 0 && count == 1 && items[0].lost == 3);
     po_ticket_drop(ticket);
 }
 
 /* ---- pulling ---- */
 
-static void *run(void *arg)
-{
-    CHECK(po_worker_run(arg) == 0);
-    return NULL;
-}
-
 static void start_worker(struct place *p)
 {
-    char error[512];
-    struct po_worker_opts opts = {
-        .size = sizeof opts, .id = "w1", .addresses = p->address, .heartbeat_ms = 200};
     struct po_capability plain = {.size = sizeof plain, .name = "pull:plain", .max_concurrency = 3},
                          strict = {.size = sizeof strict,
                                    .name = "pull:strict",
@@ -240,11 +179,11 @@ static void start_worker(struct place *p)
                                    .output_schema = "{\"type\": \"integer\"}"};
     struct po_grant grant = {.size = sizeof grant};
     size_t count;
-    CHECK(po_worker_open(&p->worker, &opts, error, sizeof error) == 0);
+    open_worker(p, (struct po_worker_opts){0});
     CHECK(po_worker_handle(p->worker, &plain, NULL, NULL) == 0);
     CHECK(po_worker_handle(p->worker, &strict, NULL, NULL) == 0);
     CHECK(po_worker_take(p->worker, &grant, 1, 0, &count) == PO_ETIMEDOUT);
-    CHECK(pthread_create(&p->thread, NULL, run, p->worker) == 0);
+    run_worker(p);
     CHECK(po_worker_wait_ready(p->worker, GUARD_MS) == 0);
 }
 
@@ -376,16 +315,18 @@ int main(void)
     struct place p = {0};
     test_sizes();
     open_place(&p);
+    CHECK(po_queue_open(&queue, NULL) == 0);
     test_results(&p);
     test_bound(&p);
     test_watch(&p);
     test_watch_ends(&p);
-    test_log(&p);
+    test_log();
     start_worker(&p);
     test_pull(&p);
     test_pull_schema(&p);
     test_lost(&p);
     test_end(&p);
     close_place(&p);
+    po_queue_close(queue);
     return 0;
 }

@@ -1,27 +1,11 @@
 /* One node and a worker in one process, through the public interface alone: a graph is defined, its
  * runs start with a priority, fail, and go on; blocking and asynchronous. Conditions are waited
  * for; one that does not come within GUARD_MS never comes. */
-#include <ftw.h>
-#include <pipeorch/pipeorch.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define GUARD_MS 60000
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not true: %s (%s)\n", __FILE__, __LINE__, #condition,          \
-                    po_client_error());                                                            \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
-static const struct po_call_opts patient = {.size = sizeof patient, .timeout_ms = GUARD_MS};
+#include "place.h"
 
 static const char document[] =
     "{\"name\": \"p\", \"params\": {\"n\": {\"type\": \"integer\"}}, \"steps\": ["
@@ -132,45 +116,17 @@ static void test_runs(po_client *client, struct work *w)
     ends(client, id_of(&start), PO_RUN_SUCCEEDED, "\"result\":[\"b\",7]");
 }
 
-static int drop(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
-static void *work(void *worker)
-{
-    CHECK(po_worker_run(worker) == 0);
-    return NULL;
-}
-
 int main(void)
 {
-    char dir[] = "/tmp/po-run-api-XXXXXX", address[64], error[512] = "";
     struct work w = {false, 0};
-    po_node *node;
-    po_worker *worker;
-    pthread_t thread;
-    CHECK(mkdtemp(dir));
-    struct po_node_opts opts = {.size = sizeof opts,
-                                .name = "solo",
-                                .bootstrap = 1,
-                                .data_dir = dir,
-                                .worker_listen = "127.0.0.1:0"};
-    CHECK(po_node_start(&node, &opts, error, sizeof error) == 0);
-    CHECK(po_node_wait_leader(node, GUARD_MS) == 0);
-    CHECK(po_node_worker_address(node, address, sizeof address) == 0);
-    struct po_worker_opts wo = {
-        .size = sizeof wo, .id = "w1", .addresses = address, .heartbeat_ms = 200};
+    struct place p;
     struct po_capability c = {.size = sizeof c, .name = "do:it"};
-    CHECK(po_worker_open(&worker, &wo, error, sizeof error) == 0);
-    CHECK(po_worker_handle(worker, &c, handle, &w) == 0);
-    CHECK(pthread_create(&thread, NULL, work, worker) == 0);
-    test_runs(po_node_client(node), &w);
-    po_worker_stop(worker);
-    pthread_join(thread, NULL);
-    po_worker_close(worker);
-    po_node_stop(node);
-    nftw(dir, drop, 16, FTW_DEPTH | FTW_PHYS);
+    open_place(&p);
+    open_worker(&p, (struct po_worker_opts){0});
+    CHECK(po_worker_handle(p.worker, &c, handle, &w) == 0);
+    run_worker(&p);
+    test_runs(p.client, &w);
+    stop_worker(&p);
+    close_place(&p);
     return 0;
 }

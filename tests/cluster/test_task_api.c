@@ -1,98 +1,24 @@
 /* One node and workers in one process, through the public interface alone: what a task may ask for,
  * ten thousand tasks in one call, checkpoints that pass from attempt to attempt, fencing.
  * Conditions are polled; one that does not come within GUARD_MS never comes. */
-#include <ftw.h>
-#include <pipeorch/pipeorch.h>
-#include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define GUARD_MS 60000
-#define MANY     10000
+#include "place.h"
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not true: %s (%s)\n", __FILE__, __LINE__, #condition,          \
-                    po_client_error());                                                            \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
-static const struct po_call_opts patient = {.size = sizeof patient, .timeout_ms = GUARD_MS};
-
-struct place { /* a node, its client, a worker on a thread */
-    char dir[64], address[64];
-    po_node *node;
-    po_client *client;
-    po_worker *worker;
-    pthread_t thread;
-};
-
-static int drop(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st, (void)type, (void)ftw;
-    return remove(path);
-}
-
-static void open_place(struct place *p)
-{
-    char error[512];
-    snprintf(p->dir, sizeof p->dir, "/tmp/po-task-api-XXXXXX");
-    CHECK(mkdtemp(p->dir));
-    struct po_node_opts opts = {.size = sizeof opts,
-                                .name = "solo",
-                                .bootstrap = 1,
-                                .data_dir = p->dir,
-                                .worker_listen = "127.0.0.1:0"};
-    if (po_node_start(&p->node, &opts, error, sizeof error)) {
-        fprintf(stderr, "%s\n", error);
-        abort();
-    }
-    CHECK(po_node_wait_leader(p->node, GUARD_MS) == 0);
-    CHECK(po_node_worker_address(p->node, p->address, sizeof p->address) == 0);
-    p->client = po_node_client(p->node);
-}
-
-static void close_place(struct place *p)
-{
-    po_node_stop(p->node);
-    nftw(p->dir, drop, 16, FTW_DEPTH | FTW_PHYS);
-}
-
-static void *run(void *arg)
-{
-    CHECK(po_worker_run(arg) == 0);
-    return NULL;
-}
+#define MANY 10000
 
 static void start_worker(struct place *p, const char *capability, const char *version,
                          po_task_handler handler, void *arg)
 {
-    char error[512];
     const struct po_resource resources[] = {{"cpu_milli", 1000}, {"licences", 1}};
-    struct po_worker_opts opts = {.size = sizeof opts,
-                                  .id = "w1",
-                                  .addresses = p->address,
-                                  .heartbeat_ms = 200,
-                                  .resources = resources,
-                                  .resources_count = 2,
-                                  .slots = 8};
     struct po_capability c = {
         .size = sizeof c, .name = capability, .version = version, .max_concurrency = 8};
-    CHECK(po_worker_open(&p->worker, &opts, error, sizeof error) == 0);
+    open_worker(p,
+                (struct po_worker_opts){.resources = resources, .resources_count = 2, .slots = 8});
     CHECK(po_worker_handle(p->worker, &c, handler, arg) == 0);
-    CHECK(pthread_create(&p->thread, NULL, run, p->worker) == 0);
-}
-
-static void stop_worker(struct place *p)
-{
-    po_worker_stop(p->worker);
-    pthread_join(p->thread, NULL);
-    po_worker_close(p->worker);
+    run_worker(p);
 }
 
 /* ---- many tasks ---- */
