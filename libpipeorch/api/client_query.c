@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../base/alloc.h"
+#include "out.h"
 #include "placement.h"
 
 #define QUERY_LIMIT_MAX 1000
@@ -168,33 +169,11 @@ static int state_of(struct po__slice word, const char *const *words, int count)
     return 0;
 }
 
-/* Copies a result struct to a caller who may know an older, shorter version of it. */
-static void give(void *to, const void *from, size_t from_size)
-{
-    size_t size;
-    memcpy(&size, to, sizeof size);
-    memcpy((char *)to + sizeof size, (const char *)from + sizeof size,
-           (size < from_size ? size : from_size) - sizeof size);
-}
-
 static bool knows(const void *to, size_t field_end)
 {
     size_t size;
     memcpy(&size, to, sizeof size);
     return size >= field_end;
-}
-
-static int check_size(const void *to, const char *what)
-{
-    size_t size = 0;
-    if (to)
-        memcpy(&size, to, sizeof size);
-    if (!to || size < sizeof size)
-        return po__client_fail(PO_EINVAL,
-                               "%s is NULL or its size is not set; set it to "
-                               "sizeof(struct %s)",
-                               what, what);
-    return 0;
 }
 
 /* ---- routes ---- */
@@ -229,7 +208,7 @@ int po_route_with(po_client *client, const struct po_route_opts *what,
     struct po__call call;
     struct answer a;
     struct po__slice key;
-    int rv = check_size(route, "po_route_info");
+    int rv = po__out_check(route, "po_route_info");
     rv = rv ? rv : prepare_route(&call, what, opts);
     rv = rv ? rv : open_answer(&a, client, &call);
     if (rv)
@@ -257,7 +236,7 @@ int po_route_with(po_client *client, const struct po_route_opts *what,
     }
     rv = close_answer(&a);
     if (!rv)
-        give(route, &r, sizeof r);
+        po__out_write(route, &r, sizeof r);
     return rv;
 }
 
@@ -322,7 +301,7 @@ int po_task_wait(po_client *client, uint64_t task_id, const struct po_call_opts 
 {
     struct po__call call;
     struct answer a;
-    int rv = info ? check_size(info, "po_task_info") : 0;
+    int rv = info ? po__out_check(info, "po_task_info") : 0;
     rv = rv ? rv : po__call_wait_for(&call, WAIT_TASK, task_id, opts);
     rv = rv ? rv : open_answer(&a, client, &call);
     if (rv)
@@ -333,7 +312,7 @@ int po_task_wait(po_client *client, uint64_t task_id, const struct po_call_opts 
     rv = rv ? rv : malformed;
     bool given = !rv && info;
     if (given)
-        give(info, &t, sizeof t);
+        po__out_write(info, &t, sizeof t);
 #define FIELD_END(field) (offsetof(struct po_task_info, field) + sizeof t.field)
     if (!given || !knows(info, FIELD_END(error)))
         po__free(t.error);

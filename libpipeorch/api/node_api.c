@@ -15,6 +15,7 @@
 #include "identity.h"
 #include "node_internal.h"
 #include "node_opts.h"
+#include "out.h"
 
 #define CALL_TIMEOUT_DEFAULT_MS 10000
 
@@ -568,8 +569,6 @@ PO_API int po_read_stale(po_node *n, uint32_t stale_ms, const struct po_call_opt
     int rv = wait_blocked(&b, po_read_stale_async(n, stale_ms, opts, wake_blocked, &b));
     if (rv || !info)
         return rv;
-    size_t size = info->size < sizeof *info ? info->size : sizeof *info;
-    b.read.size = info->size;
-    memcpy(info, &b.read, size);
+    po__out_write(info, &b.read, sizeof b.read);
     return 0;
 }

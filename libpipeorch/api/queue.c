@@ -23,6 +23,7 @@
 #include "../base/assert.h"
 #include "../base/list.h"
 #include "call.h"
+#include "out.h"
 #include "watch_internal.h"
 
 #define ITEMS_DEFAULT 65536
@@ -414,7 +415,7 @@ static bool wait_for_items(const struct po_queue *q, uint32_t timeout_ms)
     return poll(&p, 1, (int)timeout_ms) > 0;
 }
 
-static void hand_out(struct po_queue *q, char *items, size_t stride, size_t max, size_t *count)
+static void hand_out(struct po_queue *q, struct po__rows *rows)
 {
     struct po_ticket *held[WATCHES_AT_ONCE];
     size_t held_count = 0;
@@ -422,18 +423,15 @@ static void hand_out(struct po_queue *q, char *items, size_t stride, size_t max,
     uint64_t counter;
     pthread_mutex_lock(&q->lock);
     free_items(&q->taken);
-    while (*count < max && held_count < WATCHES_AT_ONCE && (l = po__list_pop(&q->items))) {
+    while (!po__rows_full(rows) && held_count < WATCHES_AT_ONCE && (l = po__list_pop(&q->items))) {
         struct item *i = po__container_of(l, struct item, link);
         struct po_ticket *t = let_go(q, i);
         if (t)
             held[held_count++] = t;
         po__list_push(&q->taken, &i->link);
-        memcpy(items + *count * stride + sizeof(size_t), (const char *)&i->public + sizeof(size_t),
-               (stride < sizeof i->public ? stride : sizeof i->public) - sizeof(size_t));
-        memcpy(items + *count * stride, &stride, sizeof stride);
-        ++*count;
+        po__rows_add(rows, &i->public, sizeof i->public);
     }
-    if (*count && po__list_empty(&q->items) && read(q->fd, &counter, sizeof counter) < 0)
+    if (*rows->count && po__list_empty(&q->items) && read(q->fd, &counter, sizeof counter) < 0)
         PO_INVARIANT(!"an eventfd that was written can be read");
     pthread_mutex_unlock(&q->lock);
     for (size_t i = 0; i < held_count; i++)
@@ -443,19 +441,15 @@ static void hand_out(struct po_queue *q, char *items, size_t stride, size_t max,
 int po_queue_take(po_queue *q, struct po_queue_item *items, size_t max, uint32_t timeout_ms,
                   size_t *count)
 {
-    size_t stride = 0;
-    if (items)
-        memcpy(&stride, items, sizeof stride);
-    if (!q || !count || max < 1 || stride < sizeof stride || timeout_ms > PO_TIMEOUT_MAX_MS)
-        return po__client_fail(
-            PO_EINVAL,
-            "the queue, the items or the place for their number are NULL, max is "
-            "0, the first item's size is not set to sizeof(struct po_queue_item), "
-            "or timeout_ms is beyond %d",
-            PO_TIMEOUT_MAX_MS);
-    *count = 0;
-    hand_out(q, (char *)items, stride, max, count);
+    struct po__rows rows;
+    if (!q || timeout_ms > PO_TIMEOUT_MAX_MS)
+        return po__client_fail(PO_EINVAL, "the queue is NULL, or timeout_ms is %u; expected 0..%d",
+                               timeout_ms, PO_TIMEOUT_MAX_MS);
+    int rv = po__rows_begin(&rows, items, max, count, "po_queue_item");
+    if (rv)
+        return rv;
+    hand_out(q, &rows);
     if (*count == 0 && timeout_ms && wait_for_items(q, timeout_ms))
-        hand_out(q, (char *)items, stride, max, count);
+        hand_out(q, &rows);
     return *count ? 0 : po__client_fail(PO_ETIMEDOUT, "nothing came");
 }

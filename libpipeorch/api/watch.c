@@ -17,6 +17,7 @@
 #include "../base/assert.h"
 #include "../base/deadline.h"
 #include "call.h"
+#include "out.h"
 #include "watch_event.h"
 #include "watch_internal.h"
 
@@ -367,16 +368,14 @@ int po_watch_open(po_watch **out, po_client *client, const struct po_watch_opts 
 int po_watch_next(po_watch *w, uint32_t timeout_ms, struct po_watch_event *event)
 {
     struct po_watch_event e;
-    size_t size = 0;
-    if (event)
-        memcpy(&size, event, sizeof size);
-    if (!w || !event || size < sizeof size)
-        return po__client_fail(PO_EINVAL, "the watch or the event is NULL, or the event's size is "
-                                          "not set; set it to sizeof(struct po_watch_event)");
+    int rv = w ? po__out_check(event, "po_watch_event")
+               : po__client_fail(PO_EINVAL, "the watch is NULL");
+    if (rv)
+        return rv;
     if (timeout_ms > PO_TIMEOUT_MAX_MS)
         return po__client_fail(PO_EINVAL, "timeout_ms is %u; expected 0..%d", timeout_ms,
                                PO_TIMEOUT_MAX_MS);
-    int rv = refuse_in_callback(w->channel, "use po_watch_start there");
+    rv = refuse_in_callback(w->channel, "use po_watch_start there");
     if (rv)
         return rv;
     pthread_mutex_lock(&w->lock);
@@ -384,8 +383,7 @@ int po_watch_next(po_watch *w, uint32_t timeout_ms, struct po_watch_event *event
                : wait_for(w, timeout_ms, got_event, &e);
     pthread_mutex_unlock(&w->lock);
     if (rv == 0)
-        memcpy((char *)event + sizeof size, (const char *)&e + sizeof size,
-               (size < sizeof e ? size : sizeof e) - sizeof size);
+        po__out_write(event, &e, sizeof e);
     return rv;
 }
 

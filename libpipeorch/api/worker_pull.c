@@ -14,6 +14,7 @@
 #include "../base/assert.h"
 #include "../base/deadline.h"
 #include "call.h"
+#include "out.h"
 #include "worker_internal.h"
 
 int po__worker_pull_init(struct po_worker *w)
@@ -84,25 +85,17 @@ static struct po_grant grant_of(const struct po_worker *w, struct po_task *t, in
     return g;
 }
 
-static void put(char *grants, size_t stride, size_t at, const struct po_grant *g)
-{
-    char *to = grants + at * stride;
-    memcpy(to, &stride, sizeof stride);
-    memcpy(to + sizeof stride, (const char *)g + sizeof stride,
-           (stride < sizeof *g ? stride : sizeof *g) - sizeof stride);
-}
-
 /* With the lock, given up while an input is compared with its schema. */
-static void take(struct po_worker *w, char *grants, size_t stride, size_t max, size_t *count)
+static void take(struct po_worker *w, struct po__rows *rows)
 {
     struct po__list *l;
     struct po_task *t = NULL;
-    while (*count < max && (l = po__list_pop(&w->lost))) {
+    while (!po__rows_full(rows) && (l = po__list_pop(&w->lost))) {
         const struct po_grant g =
             grant_of(w, po__container_of(l, struct po_task, lost), PO_GRANT_LOST);
-        put(grants, stride, (*count)++, &g);
+        po__rows_add(rows, &g, sizeof g);
     }
-    while (*count < max && (t = po__worker_next_task(w, true))) {
+    while (!po__rows_full(rows) && (t = po__worker_next_task(w, true))) {
         po__worker_give_slot(t);
         if (t->offered->capability.input_schema) {
             pthread_mutex_unlock(&w->lock);
@@ -112,7 +105,7 @@ static void take(struct po_worker *w, char *grants, size_t stride, size_t max, s
                 continue;
         }
         const struct po_grant g = grant_of(w, t, PO_GRANT_TASK);
-        put(grants, stride, (*count)++, &g);
+        po__rows_add(rows, &g, sizeof g);
     }
     if (po__list_empty(&w->lost) && !po__worker_next_task(w, true))
         lower(w);
@@ -123,22 +116,18 @@ static void take(struct po_worker *w, char *grants, size_t stride, size_t max, s
 int po_worker_take(po_worker *w, struct po_grant *grants, size_t max, uint32_t timeout_ms,
                    size_t *count)
 {
-    size_t stride = 0;
-    if (grants)
-        memcpy(&stride, grants, sizeof stride);
-    if (!w || !count || max < 1 || stride < sizeof stride || timeout_ms > PO_TIMEOUT_MAX_MS)
-        return po__client_fail(
-            PO_EINVAL,
-            "the worker, the grants or the place for their number are NULL, max "
-            "is 0, the first grant's size is not set to sizeof(struct po_grant), "
-            "or timeout_ms is beyond %d",
-            PO_TIMEOUT_MAX_MS);
+    struct po__rows rows;
+    if (!w || timeout_ms > PO_TIMEOUT_MAX_MS)
+        return po__client_fail(PO_EINVAL, "the worker is NULL, or timeout_ms is %u; expected 0..%d",
+                               timeout_ms, PO_TIMEOUT_MAX_MS);
+    int rv = po__rows_begin(&rows, grants, max, count, "po_grant");
+    if (rv)
+        return rv;
     struct timespec until = po__time_after(timeout_ms);
     int waited = 0;
-    *count = 0;
     pthread_mutex_lock(&w->lock);
     for (;;) {
-        take(w, (char *)grants, stride, max, count);
+        take(w, &rows);
         if (*count || waited == ETIMEDOUT || timeout_ms == 0 || w->phase == PO__WORKER_STOPPED)
             break;
         waited = pthread_cond_timedwait(&w->pull, &w->lock, &until);
