@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypedDict, TypeVar
 
 from .errors import InvalidArgument
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .schema import Signature
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Traits(TypedDict, total=False):
+    """What can be said of a task: see `task`."""
+
+    version: str
+    requires_gpu: bool
+    max_concurrency: int
+    retries: Optional[int]
+    timeout: Optional[float]
 
 
 class TaskFunction(Generic[F]):
@@ -59,34 +71,18 @@ class TaskFunction(Generic[F]):
         return f"<task {self.capability} {self.version}: {getattr(self.fn, '__qualname__', self.fn)}>"
 
 
-def task(
-    capability: str,
-    *,
-    version: str = "1.0.0",
-    requires_gpu: bool = False,
-    max_concurrency: int = 1,
-    retries: Optional[int] = None,
-    timeout: Optional[float] = None,
-) -> Callable[[F], TaskFunction[F]]:
+def task(capability: str, **traits: Unpack[Traits]) -> Callable[[F], TaskFunction[F]]:
     """Make a function a task: `worker.add` serves it, `client.submit` sends it work.
 
-    capability: "verb:name", each part of a-z 0-9 . _ -. version: semantic. requires_gpu: told to the cluster, which
-    lets tasks choose by it. max_concurrency: calls of it at a time in one worker, 1 to 1024. retries: attempts after a
-    first one that failed, 0 to 99; timeout: seconds that one attempt may take, 0.1 to 86400: both are the defaults of
-    `client.submit(function)`, None leaves them to the cluster (2 retries, 600 s).
+    capability: "verb:name", each part of a-z 0-9 . _ -. version: semantic; "1.0.0". requires_gpu: told to the cluster, which
+    lets tasks choose by it; False. max_concurrency: calls of it at a time in one worker, 1 to 1024; 1. retries: attempts
+    after a first one that failed, 0 to 99; timeout: seconds that one attempt may take, 0.1 to 86400: both are the
+    defaults of `client.submit(function)`, None leaves them to the cluster (2 retries, 600 s).
 
     Raises InvalidArgument.
     """
 
     def decorate(fn: F) -> TaskFunction[F]:
-        return TaskFunction(
-            fn,
-            capability,
-            version=version,
-            requires_gpu=requires_gpu,
-            max_concurrency=max_concurrency,
-            retries=retries,
-            timeout=timeout,
-        )
+        return TaskFunction(fn, capability, **traits)
 
     return decorate

@@ -18,16 +18,19 @@ import signal
 import socket
 import threading
 import traceback
-from typing import Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, TypeVar, Union
 
 from . import _ffi, _ops
 from ._log import LogStream, logger
-from ._task import TaskFunction
+from ._task import TaskFunction, Traits
 from ._task import task as make_task
 from ._wait import Handle, in_thread, in_thread_async, milliseconds
 from .client import Client, InProcessClient
 from .context import Context, Final, current_context
 from .errors import Cancelled, Closed, Error, InvalidArgument, TimedOut, error_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -122,25 +125,14 @@ class Worker(Handle):
 
     # ---- what it offers ----
 
-    def task(
-        self,
-        capability: str,
-        *,
-        version: str = "1.0.0",
-        requires_gpu: bool = False,
-        max_concurrency: int = 1,
-        retries: Optional[int] = None,
-        timeout: Optional[float] = None,
-    ) -> Callable[[F], TaskFunction[F]]:
+    def task(self, capability: str, **traits: Unpack[Traits]) -> Callable[[F], TaskFunction[F]]:
         """Decorate a function to be served by this worker: see `pipeorch.task` for the parameters.
 
         Plain and generator functions run on threads; coroutine functions and asynchronous generators on an event loop.
         What a generator yields is its progress, 0 to 1, or a Progress; what it returns is the result. A parameter
         annotated Context, or called ctx, gets the Context.
         """
-        decorate = make_task(
-            capability, version=version, requires_gpu=requires_gpu, max_concurrency=max_concurrency, retries=retries, timeout=timeout
-        )
+        decorate = make_task(capability, **traits)
 
         def add(fn: F) -> TaskFunction[F]:
             return self.add(decorate(fn))
