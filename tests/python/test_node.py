@@ -1,7 +1,10 @@
 """Control nodes inside of a Python process."""
 
 import asyncio
+import gc
+import os
 import socket
+import weakref
 
 import pytest
 
@@ -85,3 +88,31 @@ def test_async_with(tmp_path):
                 assert (await client.status())["leader_id"] == 1
 
     asyncio.run(main())
+
+
+def test_what_c_holds_lives_until_it_is_closed(tmp_path):
+    node = pipeorch.Node(tmp_path / "n", state_machine=pipeorch.StateMachine())
+    watched = weakref.ref(node)
+    del node
+    gc.collect()
+    assert watched() is not None  # its thread may call the state machine at any time
+    watched().close()
+    gc.collect()
+    assert watched() is None
+
+
+def test_a_client_that_nobody_has_is_closed(node):
+    def threads():
+        return len(os.listdir("/proc/self/task"))
+
+    before = threads()
+    client = pipeorch.Client(node.worker_address)
+    watch = client.watch()
+    assert client.status() and threads() > before
+    kept = weakref.ref(client)
+    del client
+    gc.collect()
+    assert kept() is not None and node.client.submit("a:b") and watch.next(GUARD)["event"] == "task_submitted"
+    del watch
+    gc.collect()
+    assert kept() is None and threads() == before

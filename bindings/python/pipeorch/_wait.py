@@ -13,7 +13,7 @@ import os
 import select
 import threading
 import weakref
-from typing import Any, Callable, Dict, Generic, List, NamedTuple, Optional, Tuple, TypeVar
+from typing import Any, Callable, Dict, Generic, List, NamedTuple, Optional, Set, Tuple, TypeVar
 
 from . import _ffi
 from .errors import Closed, Forked, InvalidArgument, error_of
@@ -65,6 +65,7 @@ class Handle:
     """
 
     _closed_at = 1  # at exit, lower ones first
+    _kept = False  # until it is closed, although nobody has a reference any more: C calls into it
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -77,6 +78,8 @@ class Handle:
     def _open(self, pointer: Optional[int]) -> None:
         self._pointer = pointer
         _live.add(self)
+        if self._kept:
+            _kept.add(self)
 
     def _check_process(self) -> None:
         """Before the lock is touched, which another thread may have held when this process was forked."""
@@ -115,6 +118,7 @@ class Handle:
             while self._users:
                 self._idle.wait()
         _live.discard(self)
+        _kept.discard(self)
         return pointer
 
     def _end(self) -> None:
@@ -123,6 +127,7 @@ class Handle:
 
 
 _live: "weakref.WeakSet[Handle]" = weakref.WeakSet()
+_kept: Set[Handle] = set()
 
 
 def _close_all() -> None:
@@ -292,10 +297,11 @@ async def in_thread_async(function: Callable[[], T]) -> T:
 
 def _after_fork() -> None:
     """A child has none of the library's threads: what it inherits is left alone, and is refused if used."""
-    global _of_thread, _of_loops, _live
+    global _of_thread, _of_loops, _live, _kept
     _of_thread = _OfThread()
     _of_loops = weakref.WeakKeyDictionary()
     _live = weakref.WeakSet()
+    _kept = set()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -117,6 +117,10 @@ class AsyncClient(Handle):
     def _end(self) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        if getattr(self, "_pointer", None):
+            self.close()
+
     async def _do(self, op: Op[T]) -> T:
         return await run_async(self, op)
 

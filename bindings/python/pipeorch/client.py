@@ -130,6 +130,10 @@ class Client(Handle):
     def _end(self) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        if getattr(self, "_pointer", None):
+            self.close()
+
     def _do(self, op: Op[T]) -> T:
         return run(self, op)
 

@@ -49,6 +49,7 @@ class Node(Handle):
     """
 
     _closed_at = 2
+    _kept = True
 
     def __init__(
         self,

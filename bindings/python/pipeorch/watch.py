@@ -82,6 +82,7 @@ class Watch:
         watch = ctypes.c_void_p()
         call = _ffi.sized(_ffi.po_call_opts, timeout_ms=milliseconds(timeout, "timeout"))
         _ffi.check(client._blocking(_open, watch, opts, call))
+        self._client = client  # lives as long as its watch
         self._queue = Queue()
         self._lock = threading.Lock()
         self._pid = os.getpid()
