@@ -91,9 +91,10 @@ PO_API int po_worker_wait_ready(po_worker *worker, uint32_t timeout_ms);
 
 /* A client of the worker's own control node, for calls within the process (see client.h). NULL
  * while there is no such node: not standalone, not yet, or not any more. Once it was handed out,
- * the node and the client live until po_worker_run returns, also when the cluster has answered; no
- * call of the client may be under way then. Owned by the worker; do not close. Any thread. Since
- * 0.2. */
+ * the node lives until po_worker_run returns, also when the cluster has answered. The client may be
+ * called until po_worker_close: once the node has ended its calls return PO_ECLOSED. (Of a library
+ * older than 0.3 no call may be under way when po_worker_run returns.) Owned by the worker; do not
+ * close. Any thread. Since 0.2. */
 PO_API po_client *po_worker_client(po_worker *worker);
 
 /* The address of the standalone endpoint, with the port that was picked. Returns 0, PO_ENOTFOUND

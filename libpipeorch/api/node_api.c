@@ -395,6 +395,11 @@ PO_API void po_node_stop(po_node *n)
     po__free(n);
 }
 
+void po__api_node_end(po_node *node)
+{
+    po__node_end(node->core);
+}
+
 int po__api_node_finish_only(po_node *node, const char *why)
 {
     return po__node_finish_only(node->core, why);

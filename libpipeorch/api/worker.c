@@ -335,6 +335,7 @@ void po_worker_close(po_worker *w)
     po__worker_end_threads(w);
     po__worker_forget_all(&w->cluster);
     po__worker_forget_all(&w->local);
+    po_node_stop(w->standalone.ended);
     worker_free(w);
 }
 

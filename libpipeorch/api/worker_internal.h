@@ -175,10 +175,12 @@ struct po__standalone {
     bool insecure, dir_looked_at;
     char *temporary; /* the folder made, to be removed */
     po_node *node;   /* NULL: none */
+    po_node *ended;  /* one that has, and whose client the host may still call; NULL: none */
     char address[PO_ADDRESS_MAX_BYTES + 1];
     bool over;         /* it was, and will not be again */
     bool finishing;    /* takes no new work */
-    bool client_taken; /* the host has its client: the node lives until the run ends */
+    bool client_taken; /* the host has its client: the node runs until the run ends, and what is
+                          called then is refused until the worker is closed */
     bool look_under_way, said_left;
     unsigned looks_empty; /* in a row, that found nothing unfinished */
     uint64_t left_count;  /* tasks and runs unfinished, as of the last look */

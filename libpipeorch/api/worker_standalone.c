@@ -314,8 +314,12 @@ void po__standalone_end(struct po_worker *w)
     s->node = NULL; /* first: nobody is handed a client of it while the lock is given up */
     s->over = true;
     say_lost(w);
+    if (s->client_taken)
+        s->ended = node;
     pthread_mutex_unlock(&w->lock);
-    po_node_stop(node); /* its callbacks take the lock */
+    po__api_node_end(node); /* its callbacks take the lock */
+    if (!s->client_taken)
+        po_node_stop(node);
     remove_temporary(w);
     pthread_mutex_lock(&w->lock);
     w->local.channel = NULL;

@@ -71,7 +71,10 @@ int po__node_start(struct po__node *n, const struct po__node_opts *opts, char *e
 /* From now on the node takes no new tasks, runs or definitions: PO_EREFUSED, with this sentence. It
  * finishes what it has. 0, PO_ENOMEM, PO_ECLOSED. Any thread. */
 int po__node_finish_only(struct po__node *n, const char *why);
-/* Stop the thread if started and free everything. */
+/* Stop the thread if started. Whoever calls the node from now on, or at this moment, gets
+ * PO_ECLOSED. Again: nothing. One thread at a time, not the node's. */
+void po__node_end(struct po__node *n);
+/* End it and free everything; nobody calls it any more. */
 void po__node_destroy(struct po__node *n);
 const struct po__identity *po__node_identity(const struct po__node *n);
 bool po__node_on_thread(const struct po__node *n);

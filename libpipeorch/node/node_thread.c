@@ -27,7 +27,7 @@ struct thread {
     uv_prepare_t prepare;
     uv_timer_t timer;
     uv_thread_t thread;
-    bool started;
+    bool started, ended;
     pthread_t id; /* written by the thread before `running` */
     _Atomic(bool) running;
     _Atomic(bool) stop_asked;
@@ -147,6 +147,7 @@ static void thread_main(void *arg)
     t->id = pthread_self();
     atomic_store(&t->running, true);
     uv_run(&t->loop, UV_RUN_DEFAULT);
+    atomic_store(&t->running, false);
 }
 
 /* ---- beginning and end ---- */
@@ -212,16 +213,24 @@ int po__node_start(struct po__node *n, const struct po__node_opts *opts, char *e
     return rv;
 }
 
+void po__node_end(struct po__node *n)
+{
+    struct thread *t = thread_of(n);
+    if (!t->started || t->ended)
+        return;
+    atomic_store(&t->stop_asked, true);
+    uv_async_send(&t->mail_async);
+    uv_thread_join(&t->thread);
+    t->ended = true;
+}
+
 void po__node_destroy(struct po__node *n)
 {
     if (!n)
         return;
     struct thread *t = thread_of(n);
-    if (t->started) {
-        atomic_store(&t->stop_asked, true);
-        uv_async_send(&t->mail_async);
-        uv_thread_join(&t->thread);
-    } else { /* it never ran: close what is open on the caller's thread */
+    po__node_end(n);
+    if (!t->started) { /* it never ran: close what is open on the caller's thread */
         stop(t);
         uv_run(&t->loop, UV_RUN_DEFAULT);
     }

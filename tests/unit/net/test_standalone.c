@@ -27,7 +27,7 @@ struct fixture {
     bool running;
     int run_code;
     struct po_worker_opts opts;
-    atomic_uint in_handlers, most_in_handlers, handled;
+    atomic_uint in_handlers, most_in_handlers, handled, submitted;
     atomic_int hold;
 };
 
@@ -255,6 +255,38 @@ static void without_a_cluster_tasks_are_served_all_the_same(void **state)
     assert_int_equal(entries(f->temporary), 0); /* nothing is left behind */
 }
 
+static void *submit_to_the_end(void *arg)
+{
+    struct fixture *f = arg;
+    po_client *inside = po_worker_client(f->worker);
+    uint64_t id;
+    int rv;
+    while ((rv = submit_key(inside, "do:it", 0, NULL, &id)) != PO_ECLOSED) {
+        assert_true(rv == 0 || rv == PO_EUNKNOWN);
+        atomic_fetch_add(&f->submitted, 1);
+    }
+    return inside;
+}
+
+/* The run ends when it must, not when the host's threads are ready for it. */
+static void the_client_may_be_called_while_the_worker_ends_and_after(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t threads[3];
+    void *inside;
+    uint64_t id;
+    start_ready(f);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, submit_to_the_end, f), 0);
+    wait_until(atomic_load(&f->submitted) > 20);
+    stop(f);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], &inside);
+    assert_int_equal(submit_key(inside, "do:it", 0, NULL, &id), PO_ECLOSED);
+    assert_int_equal(po_task_wait(inside, 1, NULL, NULL), PO_ECLOSED);
+    assert_null(po_worker_client(f->worker));
+}
+
 static void no_endpoint_is_opened_that_was_not_asked_for(void **state)
 {
     struct fixture *f = *state;
@@ -453,6 +485,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(without_a_cluster_tasks_are_served_all_the_same),
+        T(the_client_may_be_called_while_the_worker_ends_and_after),
         T(no_endpoint_is_opened_that_was_not_asked_for),
         T(work_in_a_data_directory_survives_the_worker),
         T(a_cluster_that_appears_takes_over),
