@@ -11,7 +11,6 @@ import sys
 PACKAGE = pathlib.Path(__file__).resolve().parent / "pipeorch"
 RENAMED = {"Client": "AsyncClient", "TaskHandle": "AsyncTaskHandle", "RunHandle": "AsyncRunHandle", "in_thread": "in_thread_async",
            "__enter__": "__aenter__", "__exit__": "__aexit__"}
-SYNC = {"close"}  # public methods that do not wait
 
 
 def converted(text: str) -> str:
@@ -21,12 +20,11 @@ def converted(text: str) -> str:
     body = re.sub(r"\bHandle, Op, T, in_thread_async, run\b", "Handle, Op, T, in_thread_async, run_async", body)
     body = re.sub(r"^class TaskFailed\(.*?(?=^class )", "", body, flags=re.MULTILINE | re.DOTALL)
     body = re.sub(r"^class InProcessClient\(.*\Z", "", body, flags=re.MULTILINE | re.DOTALL)
-    imports = "from .errors import InvalidArgument, TimedOut\n"
-    body = body.replace(imports, "from .client import TaskFailed, _prepared\n" + imports)
-    body = re.sub(r"^    def (\w+)\(", lambda m: m[0] if m[1] in SYNC or (m[1].startswith("_") and m[1] not in ("__aenter__", "__aexit__", "_do"))
+    body = re.sub(r"^from \.errors import", "from .client import TaskFailed, _prepared\nfrom .errors import", body, count=1, flags=re.MULTILINE)
+    body = re.sub(r"^    def (\w+)\(", lambda m: m[0] if m[1].startswith("_") and m[1] not in ("__aenter__", "__aexit__", "_do", "_finish")
                   else f"    async def {m[1]}(", body, flags=re.MULTILINE)
     body = body.replace("return run(self, op)", "return await run_async(self, op)")
-    body = re.sub(r"\b(self\._do\(|self\._client\.\w+\(|in_thread_async\((?=send|lambda))", r"await \1", body)
+    body = re.sub(r"\b(self\._do\(|self\._finish\(|self\.close\(|self\._client\.\w+\(|in_thread_async\((?=send|lambda|self))", r"await \1", body)
     body = re.sub(r'"""A client of a cluster, over the network\.', '"""A client of a cluster, over the network, for asyncio.', body)
     head = '"""Calls on the control plane, awaited: made by make_async.py from client.py, where they are documented in common. Change that."""\n\n'
     return (head + "from __future__" + body).rstrip() + "\n"

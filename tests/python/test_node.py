@@ -107,7 +107,7 @@ def test_a_client_that_nobody_has_is_closed(node):
 
     before = threads()
     client = pipeorch.Client(node.worker_address)
-    watch = client.watch()
+    watch = client.watch("tasks")
     assert client.status() and threads() > before
     kept = weakref.ref(client)
     del client

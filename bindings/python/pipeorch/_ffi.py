@@ -461,7 +461,6 @@ for _name, _arguments, _returns in (
     ("po_worker_stop", (_V,), None),
     ("po_worker_close", (_V,), None),
     ("po_worker_take", (_V, POINTER(po_grant), _SIZE, _U32, POINTER(_SIZE)), c_int),
-    ("po_worker_fd", (_V,), c_int),
     ("po_task_cancelled", (_V,), c_int),
     ("po_task_complete", (_V, _S, _SIZE), c_int),
     ("po_task_fail", (_V, _S, c_int), c_int),

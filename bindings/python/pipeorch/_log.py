@@ -14,13 +14,25 @@ import threading
 from typing import Any, Optional
 
 from . import _ffi
-from ._wait import Queue, at_end
+from ._wait import Outcome, Queue, at_end
 
 logger = logging.getLogger("pipeorch")
 _LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEBUG}
 _lock = threading.Lock()
 _queue: Optional[Queue] = None
 _pid = 0
+
+
+def _tell(line: Outcome) -> None:
+    lost = f" ({line.lost} lines before this one were dropped)" if line.lost else ""
+    logger.log(
+        _LEVELS.get(line.code, logging.INFO),
+        "%s: %s%s",
+        line.name or "pipeorch",
+        line.data.decode("utf-8", "replace"),
+        lost,
+        extra={"event_id": line.message},
+    )
 
 
 def _serve(queue: Queue, stop: int) -> None:
@@ -30,15 +42,10 @@ def _serve(queue: Queue, stop: int) -> None:
     while True:
         ended = any(fd == stop for fd, _ in poll.poll())
         for line in queue.take():
-            lost = f" ({line.lost} lines before this one were dropped)" if line.lost else ""
-            logger.log(
-                _LEVELS.get(line.code, logging.INFO),
-                "%s: %s%s",
-                line.name or "pipeorch",
-                line.data.decode("utf-8", "replace"),
-                lost,
-                extra={"event_id": line.message},
-            )
+            try:
+                _tell(line)
+            except Exception as e:  # of a filter or handler of the host; later lines are told all the same
+                threading.excepthook(threading.ExceptHookArgs((type(e), e, e.__traceback__, threading.current_thread())))
         if ended:
             return
 
@@ -74,5 +81,6 @@ class LogStream:
         return _ffi.po_log_opts(cb=_ffi.ON_LOG, arg=self._ticket, level=level)
 
     def close(self) -> None:
-        ticket, self._ticket = self._ticket, ctypes.c_void_p()
+        with _lock:
+            ticket, self._ticket = self._ticket, ctypes.c_void_p()
         _ffi.quick.po_ticket_drop(ticket)

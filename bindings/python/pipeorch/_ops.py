@@ -9,11 +9,12 @@ import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _ffi
-from ._wait import Op, Outcome, milliseconds
-from .errors import InvalidArgument
+from ._wait import Handle, Op, Outcome, milliseconds
+from .errors import InvalidArgument, NoLeader, OutcomeUnknown, TimedOut, Unreachable
 
 ATTEMPT_MAX = 86400.0  # seconds, of one attempt and of a wait between two
 TASKS_AT_ONCE = 100000
+BATCH_SLICE = 5.0  # seconds that each message of a batch may take before the batch is sent again
 
 # PO_QUERY_* of client.h
 STATUS, WORKERS, CAPABILITIES, ROUTE, TASK, TASKS, PIPELINES, PIPELINE, RUN, RUNS, MEMBERS, EXPLAIN = range(1, 13)
@@ -231,12 +232,12 @@ def submit(capability: str, input: bytes, o: TaskOptions, opts: Any) -> Op[int]:
     return Op(_ffi.quick.po_submit_task_async, (t, opts), id_of)
 
 
-def batch(capability: str, inputs: Sequence[bytes], o: TaskOptions) -> Tuple[Any, Any]:
-    """The array of all tasks, and what keeps it alive."""
+def batch(capability: str, inputs: Sequence[bytes], o: TaskOptions) -> Any:
+    """The array of all tasks, with what it points to."""
     if not 1 <= len(inputs) <= TASKS_AT_ONCE:
         raise InvalidArgument(f"{len(inputs)} inputs are given; expected 1 to {TASKS_AT_ONCE} in one call")
     name = capability.encode()
-    tasks = (_ffi.po_task_opts * len(inputs))()
+    tasks: Any = (_ffi.po_task_opts * len(inputs))()
     kept = fill_task(tasks[0], name, inputs[0], o)
     size = ctypes.sizeof(_ffi.po_task_opts)
     first = bytes(tasks[0])
@@ -249,7 +250,21 @@ def batch(capability: str, inputs: Sequence[bytes], o: TaskOptions) -> Tuple[Any
         t.input = at
         t.input_len = len(raw)
         at += len(raw) + 1
-    return tasks, (kept, buffer, name, first)
+    tasks.kept = (kept, buffer, name)
+    return tasks
+
+
+def send_batch(client: Handle, tasks: Any, key: Union[str, bytes], until: float) -> List[int]:
+    """Submit in slices of time, so that closing the client waits for one of them only; the key makes repeating safe."""
+    ids = (ctypes.c_uint64 * len(tasks))()
+    while True:
+        left = min(max(until - time.monotonic(), 0.001), BATCH_SLICE)
+        code = client._blocking(_ffi.lib.po_submit_tasks, tasks, len(tasks), call_opts(left, key), ids, None)
+        if code == 0:
+            return list(ids)
+        failed = _ffi.last_error(code)
+        if not isinstance(failed, (TimedOut, NoLeader, Unreachable, OutcomeUnknown)) or time.monotonic() >= until:
+            raise failed
 
 
 def on_id(function: Any, id: int, opts: Any, read: Any = nothing) -> Op[Any]:

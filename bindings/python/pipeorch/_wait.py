@@ -11,7 +11,9 @@ import atexit
 import ctypes
 import os
 import select
+import sys
 import threading
+import time
 import weakref
 from typing import Any, Callable, Dict, Generic, List, NamedTuple, Optional, Set, Tuple, TypeVar
 
@@ -22,6 +24,8 @@ T = TypeVar("T")
 
 ITEMS_AT_ONCE = 256  # taken out of a queue by one call
 TIMEOUT_MAX = 3600.0  # seconds, of any call
+SLICE = 0.5  # seconds of a blocking call at a time, so that closing need not wait longer
+TIMED_OUT = -6
 
 
 class Outcome(NamedTuple):
@@ -61,7 +65,7 @@ class Handle:
     """A pointer of the library's with its life: not used after it was closed, nor in a forked child.
 
     Calls that the library bounds to microseconds are made under `_lock`; those that block are counted, and closing waits
-    for them.
+    for them. The lock is one that its thread may take again: in a signal handler it does.
     """
 
     _closed_at = 1  # at exit, lower ones first
@@ -71,9 +75,10 @@ class Handle:
         self._what = what
         self._pointer: Optional[int] = None
         self._pid = os.getpid()
-        self._lock = threading.Lock()
-        self._users = 0
+        self._lock = threading.RLock()
         self._idle = threading.Condition(self._lock)
+        self._users = 0
+        self._closing = threading.RLock()
 
     def _open(self, pointer: Optional[int]) -> None:
         self._pointer = pointer
@@ -82,7 +87,7 @@ class Handle:
             _kept.add(self)
 
     def _check_process(self) -> None:
-        """Before the lock is touched, which another thread may have held when this process was forked."""
+        """Before a lock is touched, which another thread may have held when this process was forked."""
         if self._pid != os.getpid():
             raise Forked(f"{self._what} was opened by process {self._pid}, of which this one is a fork; a forked child opens its own")
 
@@ -96,7 +101,7 @@ class Handle:
         with self._lock:
             return int(function(self._get(), *arguments))
 
-    def _blocking(self, function: Any, *arguments: Any) -> int:
+    def _blocking(self, function: Callable[..., int], *arguments: Any) -> int:
         """To be called on a thread that may be left behind: see in_thread."""
         self._check_process()
         with self._lock:
@@ -109,20 +114,30 @@ class Handle:
                 self._users -= 1
                 self._idle.notify_all()
 
-    def _take_pointer(self) -> Optional[int]:
-        """The pointer, once nobody uses it any more; None if it is closed already or another process's."""
-        if self._pid != os.getpid():
-            return None
-        with self._lock:
-            pointer, self._pointer = self._pointer, None
-            while self._users:
-                self._idle.wait()
-        _live.discard(self)
-        _kept.discard(self)
-        return pointer
+    def _sliced(self, function: Callable[..., int], timeout: float, most: float = SLICE) -> int:
+        """A blocking call that takes a timeout in ms, in slices, so that closing does not wait for all of it."""
+        until = time.monotonic() + timeout
+        while True:
+            left = min(max(until - time.monotonic(), 0.001), most)
+            code = self._blocking(function, milliseconds(left, "timeout"))
+            if code != TIMED_OUT or time.monotonic() >= until:
+                return code
 
-    def _end(self) -> None:
-        """Close, without starting a thread: at exit none can be started."""
+    def _close(self) -> None:
+        """Once nobody uses it any more. Of several threads one closes it, and the others wait for that."""
+        if self._pid != os.getpid():
+            return
+        with self._closing:
+            with self._lock:
+                pointer, self._pointer = self._pointer, None
+                while self._users:
+                    self._idle.wait()
+            if pointer is not None:
+                self._release(pointer)
+            _live.discard(self)
+            _kept.discard(self)
+
+    def _release(self, pointer: int) -> None:
         raise NotImplementedError
 
 
@@ -133,7 +148,12 @@ _kept: Set[Handle] = set()
 def _close_all() -> None:
     """At exit, while threads can still run Python: workers first, then clients, then nodes."""
     for handle in sorted(_live, key=lambda h: h._closed_at):
-        handle._end()
+        try:
+            handle._close()
+        except Exception as e:  # the others have to be closed all the same
+            sys.excepthook(type(e), e, e.__traceback__)
+    for thread in list(_helpers):
+        thread.join()
     for end in at_end:
         end()
 
@@ -161,15 +181,32 @@ class Queue:
             _ffi.quick.po_queue_close(self.pointer)
 
     def start(self, handle: Handle, op: Op[Any]) -> int:
-        """Start a call; its outcome will have the tag that is returned."""
+        """Start a call; its outcome will have the tag that is returned.
+
+        A signal handler may raise at any point in here. From the call on the ticket may be the library's; whoever is in
+        doubt leaves it alone: if it was not taken, a few bytes are lost, while dropping one that was would end in its use.
+        """
+        handle._check_process()
         self._tag += 1
         ticket = ctypes.c_void_p()
         _ffi.check(_ffi.quick.po_queue_ticket(self.pointer, self._tag, ctypes.byref(ticket)))
+        called = False
         try:
-            _ffi.check(handle._quick(op.function, *op.arguments, _ffi.ON_RESULT, ticket))
-        except BaseException:
+            with handle._lock:
+                pointer = handle._get()
+                called = True
+                code = op.function(pointer, *op.arguments, _ffi.ON_RESULT, ticket)
+        except ctypes.ArgumentError:  # of ctypes: it was not called
             _ffi.quick.po_ticket_drop(ticket)
             raise
+        except BaseException:
+            if not called:
+                _ffi.quick.po_ticket_drop(ticket)
+            raise
+        if code:
+            refused = _ffi.last_error(code)
+            _ffi.quick.po_ticket_drop(ticket)
+            raise refused
         return self._tag
 
     def take(self) -> List[Outcome]:
@@ -221,31 +258,63 @@ def run(handle: Handle, op: Op[T]) -> T:
     poll = select.poll()
     poll.register(queue.fd, select.POLLIN)
     while True:
-        poll.poll()
+        poll.poll(pause_ms())
         for outcome in queue.take():
             if outcome.tag == tag:  # others are those of calls that a signal ended
                 return value_of(op, outcome)
 
 
-def in_thread(function: Callable[[], T]) -> T:
-    """Run something that blocks in C, where no signal reaches it, on a thread of its own, and wait interruptibly."""
-    result: List[Any] = []
-    done = threading.Event()
+def pause_ms() -> Optional[int]:
+    """How long to sleep at most. A signal that comes between Python's last look for signals and the system call is noticed when
+    that returns, so the thread that handles signals does not sleep for ever; others may."""
+    return 500 if threading.current_thread() is threading.main_thread() else None
+
+
+_helpers: Set[threading.Thread] = set()  # of in_thread: joined when they are waited for, or at exit
+
+
+def in_thread(function: Callable[[], T], undo: Optional[Callable[[T], None]] = None) -> T:
+    """Run something that blocks in C, where no signal reaches it, on a thread of its own, and wait interruptibly.
+
+    undo: what to do with the result if a signal ended the wait.
+    """
+    lock = threading.Lock()
+    results: List[Tuple[Any, Optional[BaseException]]] = []
+    abandoned: List[bool] = []
 
     def body() -> None:
+        result: Any = None
+        failed: Optional[BaseException] = None
         try:
-            result.extend((True, function()))
+            result = function()
         except BaseException as e:
-            result.extend((False, e))
-        done.set()
+            failed = e
+        with lock:
+            results.append((result, failed))
+            if not abandoned:
+                return
+        if failed is None and undo is not None:
+            undo(result)
 
     thread = threading.Thread(target=body, name="pipeorch-call", daemon=True)
-    thread.start()
-    done.wait()
-    thread.join()  # it has nothing more to do, and must not be met by the end of the interpreter
-    if result[0]:
-        return result[1]  # type: ignore[no-any-return]
-    raise result[1]
+    _helpers.difference_update([t for t in _helpers if not t.is_alive() and t.ident is not None])
+    _helpers.add(thread)
+    try:
+        thread.start()
+        while thread.is_alive():
+            thread.join((pause_ms() or 3600000) / 1000)
+    except BaseException:
+        with lock:
+            abandoned.append(True)
+            ended = list(results)
+        if ended and ended[0][1] is None and undo is not None:
+            undo(ended[0][0])
+        raise
+    _helpers.discard(thread)
+    value, error = results[0]
+    if error is not None:
+        raise error
+    return value  # type: ignore[no-any-return]
 
 
 # ---- asyncio ----
@@ -258,8 +327,8 @@ class _OfLoop(Queue):
 
     def ready(self) -> None:
         for outcome in self.take():
-            future, op = self._waiting.pop(outcome.tag)
-            if future.done():
+            future, op = self._waiting.pop(outcome.tag, (None, None))
+            if future is None or op is None or future.done():
                 continue  # cancelled: nobody waits any more
             try:
                 future.set_result(value_of(op, outcome))
@@ -267,9 +336,14 @@ class _OfLoop(Queue):
                 future.set_exception(e)
 
     def call(self, loop: Any, handle: Handle, op: Op[Any]) -> Any:
-        tag = self.start(handle, op)
         future = loop.create_future()
+        tag = self._tag + 1
         self._waiting[tag] = (future, op)
+        try:
+            self.start(handle, op)
+        except BaseException:
+            del self._waiting[tag]
+            raise
         return future
 
 
@@ -289,19 +363,30 @@ async def run_async(handle: Handle, op: Op[T]) -> T:
     return result
 
 
-async def in_thread_async(function: Callable[[], T]) -> T:
+async def in_thread_async(function: Callable[[], T], undo: Optional[Callable[[T], None]] = None) -> T:
+    """As in_thread, awaited; undo: what to do with the result if the wait was cancelled."""
     import asyncio
 
-    return await asyncio.get_running_loop().run_in_executor(None, function)
+    def over(done: "asyncio.Future[T]") -> None:
+        if undo is not None and not done.cancelled() and done.exception() is None:
+            undo(done.result())
+
+    future = asyncio.get_running_loop().run_in_executor(None, function)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        future.add_done_callback(over)
+        raise
 
 
 def _after_fork() -> None:
     """A child has none of the library's threads: what it inherits is left alone, and is refused if used."""
-    global _of_thread, _of_loops, _live, _kept
+    global _of_thread, _of_loops, _live, _kept, _helpers
     _of_thread = _OfThread()
     _of_loops = weakref.WeakKeyDictionary()
     _live = weakref.WeakSet()
     _kept = set()
+    _helpers = set()
 
 
 os.register_at_fork(after_in_child=_after_fork)

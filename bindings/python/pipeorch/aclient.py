@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 import weakref
 from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
@@ -12,7 +13,7 @@ from ._ops import Placement, TaskOptions, TaskResult
 from ._task import TaskFunction
 from ._wait import TIMEOUT_MAX, Handle, Op, T, in_thread_async, run_async
 from .client import TaskFailed, _prepared
-from .errors import InvalidArgument, TimedOut
+from .errors import Error, InvalidArgument, TimedOut
 
 if TYPE_CHECKING:
     from .watch import Position, Watch
@@ -105,21 +106,20 @@ class AsyncClient(Handle):
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        self.close()
+        await self.close()
 
-    def close(self) -> None:
-        """Close; calls under way on other threads end with Closed or OutcomeUnknown. May be called again."""
+    async def close(self) -> None:
+        """Close; calls under way elsewhere end with Closed or OutcomeUnknown, but for submit_many and watch, which are waited for: a
+        few seconds at most. May be called again."""
+        await in_thread_async(self._close)
+
+    def _release(self, pointer: int) -> None:
         self._close_watches()
-        pointer = self._take_pointer()
-        if pointer:
-            _ffi.lib.po_client_close(pointer)
-
-    def _end(self) -> None:
-        self.close()
+        _ffi.lib.po_client_close(pointer)
 
     def __del__(self) -> None:
         if getattr(self, "_pointer", None):
-            self.close()
+            self._close()
 
     async def _do(self, op: Op[T]) -> T:
         return await run_async(self, op)
@@ -223,28 +223,33 @@ class AsyncClient(Handle):
         raw = [dumps(value) for value in inputs]
         if not raw:
             return []
-        tasks, kept = _ops.batch(capability, raw, options._replace(retries=retries, attempt_timeout=attempt_timeout))
-        ids = (ctypes.c_uint64 * len(raw))()
-        opts = self._opts(timeout, key)
+        tasks = _ops.batch(capability, raw, options._replace(retries=retries, attempt_timeout=attempt_timeout))
+        until = time.monotonic() + (self._timeout if timeout is None else timeout)
+        drawn = os.urandom(16) if key is None else key
 
-        def send() -> None:
-            _ffi.check(self._blocking(_ffi.lib.po_submit_tasks, tasks, len(raw), opts, ids, None))
+        def send() -> List[int]:
+            return _ops.send_batch(self, tasks, drawn, until)
 
-        await in_thread_async(send)
-        del kept
-        return [AsyncTaskHandle(self, id) for id in ids]
+        return [AsyncTaskHandle(self, id) for id in await in_thread_async(send)]
 
     async def wait(self, task_id: int, timeout: float = 60.0) -> TaskResult:
         """Wait until a task is finished, at most `timeout` seconds (of any length). Raises TimedOut, NotFound."""
+        finished: TaskResult = await self._finish(_ffi.quick.po_task_wait_async, task_id, _ops.result_of, timeout)
+        return finished
+
+    async def _finish(self, function: Any, id: int, read: Any, timeout: float) -> Any:
+        """Wait for an end in slices that one call may last."""
         until = time.monotonic() + timeout
         while True:
             left = min(max(until - time.monotonic(), 0.001), TIMEOUT_MAX)
-            op: Op[TaskResult] = _ops.on_id(_ffi.quick.po_task_wait_async, task_id, self._opts(left), _ops.result_of)
             try:
-                return await self._do(op)
-            except TimedOut:
-                if time.monotonic() >= until:
-                    raise
+                return await self._do(_ops.on_id(function, id, self._opts(left), read))
+            except Error as e:
+                if time.monotonic() < until and isinstance(e, TimedOut):
+                    continue
+                if e.retryable and time.monotonic() >= until:  # a last short slice may find nobody, which says nothing
+                    raise TimedOut(f"{id} was not finished within {timeout:g} s: {e.message}") from e
+                raise
 
     async def task(self, task_id: int, *, stale: float = 0) -> Dict[str, Any]:
         """A task's state, attempts, progress and more. stale: seconds that the answer may be old; 0: linearizable.
@@ -324,9 +329,7 @@ class AsyncClient(Handle):
         from .watch import Watch, options
 
         opts = options(kinds, after, task_id, run_id, worker_id, pipeline)
-        watch = await in_thread_async(lambda: Watch(self, opts, self._timeout))
-        self._watches.add(watch)
-        return watch
+        return await in_thread_async(lambda: Watch(self, opts, self._timeout), Watch.close)
 
     # ---- pipelines ----
 
@@ -354,15 +357,8 @@ class AsyncClient(Handle):
 
     async def wait_run(self, run_id: int, timeout: float = 60.0) -> Dict[str, Any]:
         """Wait until a run is finished, at most `timeout` seconds (of any length). Raises TimedOut, NotFound."""
-        until = time.monotonic() + timeout
-        while True:
-            left = min(max(until - time.monotonic(), 0.001), TIMEOUT_MAX)
-            op: Op[Dict[str, Any]] = _ops.on_id(_ffi.quick.po_run_wait_async, run_id, self._opts(left), _ops.json_of)
-            try:
-                return await self._do(op)
-            except TimedOut:
-                if time.monotonic() >= until:
-                    raise
+        finished: Dict[str, Any] = await self._finish(_ffi.quick.po_run_wait_async, run_id, _ops.json_of, timeout)
+        return finished
 
     async def run(self, run_id: int) -> Dict[str, Any]:
         """A run, with its steps. Raises NotFound."""

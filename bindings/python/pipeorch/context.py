@@ -6,11 +6,14 @@ import contextvars
 import json
 import threading
 import time
-from typing import Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from . import _ffi
 from ._wait import milliseconds
 from .errors import Cancelled, InvalidArgument
+
+if TYPE_CHECKING:
+    import asyncio
 
 _UNCHANGED = 1001  # PO_PROGRESS_UNCHANGED
 _EXTEND_MAX = 86400.0  # seconds
@@ -38,9 +41,10 @@ class Context:
     """
 
     def __init__(self, pointer: int, id: int, token: int, attempt: int, capability: str, timeout_ms: int, checkpoint: Optional[bytes]) -> None:
+        self._key = pointer
         self._pointer: Optional[int] = pointer  # None: answered, or given up
         self._lock = threading.Lock()
-        self._lost = False
+        self._coroutine: Optional[asyncio.Task[None]] = None
         self.id = id
         self.token = token
         self.attempt = attempt
@@ -59,7 +63,8 @@ class Context:
     def cancelled(self) -> bool:
         """Whether the lease is lost: the task was cancelled, timed out or given to another worker, or this worker ended. The
         answer will be refused: stop, and leave no side effects."""
-        return self._lost or self._pointer is None
+        with self._lock:
+            return self._pointer is None or bool(_ffi.quick.po_task_cancelled(self._pointer))
 
     def raise_if_cancelled(self) -> None:
         """Raises Cancelled if the lease is lost."""

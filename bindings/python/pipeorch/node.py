@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Callable, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Mapping, NamedTuple, Optional, Sequence, Union
 
 from . import _ffi
 from ._log import LogStream
@@ -78,7 +78,6 @@ class Node(Handle):
         self.name = name
         founders = _ffi.array(_ffi.po_member, ((k.encode(), v.encode()) for k, v in (members or {}).items()))
         self._machine = bound(state_machine) if state_machine is not None else None
-        self._log = LogStream()
         opts = _ffi.sized(
             _ffi.po_node_opts,
             name=_ffi.text(name),
@@ -100,13 +99,24 @@ class Node(Handle):
             join_standby=join_standby,
             prefer_zone=_ffi.text(prefer_zone),
             time_zone_dir=os.fsencode(time_zone_dir) if time_zone_dir is not None else None,
-            log=self._log.options(),
         )
         if self._machine is not None:
             opts.state_machine = ctypes.pointer(self._machine)
+        self._log = LogStream()
+        opts.log = self._log.options()
         pointer = ctypes.c_void_p()
         error = ctypes.create_string_buffer(_ERROR_BYTES)
-        code = in_thread(lambda: _ffi.lib.po_node_start(ctypes.byref(pointer), opts, error, len(error)))
+
+        def start() -> int:
+            code: int = _ffi.lib.po_node_start(ctypes.byref(pointer), opts, error, len(error))
+            return code
+
+        def undo(code: int) -> None:
+            if code == 0:
+                _ffi.lib.po_node_stop(pointer)
+            self._log.close()
+
+        code = in_thread(start, undo)
         if code:
             self._log.close()
             raise error_of(code, error.value.decode("utf-8", "replace"))
@@ -126,18 +136,14 @@ class Node(Handle):
         await in_thread_async(self._close)
 
     def close(self) -> None:
-        """Stop the node; its data stays. Calls under way end with Closed or OutcomeUnknown. May be called again."""
+        """Stop the node; its data stays. Calls under way end with Closed or OutcomeUnknown, but for hand_over and those of its
+        client that Client.close names: they are waited for. May be called again."""
         in_thread(self._close)
 
-    def _end(self) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        self._client.close()
-        pointer = self._take_pointer()
-        if pointer:
-            _ffi.lib.po_node_stop(pointer)
-            self._log.close()
+    def _release(self, pointer: int) -> None:
+        self._client._close()
+        _ffi.lib.po_node_stop(pointer)
+        self._log.close()
 
     def apply(self, command: bytes, *, key: Union[str, bytes, None] = None, timeout: float = 10.0) -> bytes:
         """Replicate a command of the application's state machine and return its result: on any node, durable when it returns.
@@ -195,18 +201,18 @@ class Node(Handle):
 
     def wait_leader(self, timeout: float = 10.0) -> None:
         """Wait until a leader is known. Raises TimedOut, NodeFault."""
-        self._wait(_ffi.lib.po_node_wait_leader, timeout, f"node {self.name} knows of no leader after {timeout:g} s")
+        milliseconds(timeout, "timeout")
+        code = in_thread(lambda: self._sliced(_ffi.lib.po_node_wait_leader, timeout))
+        if code:
+            raise error_of(code, f"node {self.name} knows of no leader after {timeout:g} s")
 
     def hand_over(self, timeout: float = 10.0) -> None:
         """Before a stop: if this node leads and another voter could, let that one lead. Raises Refused (no other voter is
         connected), Unreachable, TimedOut."""
-        self._wait(_ffi.lib.po_node_hand_over, timeout, f"node {self.name} could not hand over within {timeout:g} s")
-
-    def _wait(self, function: Callable[..., int], timeout: float, what: str) -> None:
         ms = milliseconds(timeout, "timeout")
-        code = in_thread(lambda: self._blocking(function, ms))
+        code = in_thread(lambda: self._blocking(_ffi.lib.po_node_hand_over, ms))
         if code:
-            raise error_of(code, what)
+            raise error_of(code, f"node {self.name} could not hand over within {timeout:g} s")
 
 
 class _NodeClient(InProcessClient):

@@ -17,11 +17,14 @@ import time
 from typing import TYPE_CHECKING, Any, Deque, Dict, Iterable, Optional, Tuple, Union
 
 from . import _ffi
-from ._wait import Handle, Queue, milliseconds
+from ._wait import Queue, pause_ms
 from .errors import Closed, Error, InvalidArgument, TimedOut, error_of
 
 if TYPE_CHECKING:
     import asyncio
+
+    from .aclient import AsyncClient
+    from .client import Client
 
 Event = Dict[str, Any]
 Position = Tuple[int, int]
@@ -34,6 +37,7 @@ KINDS: Dict[str, int] = {
     "members": sum(1 << kind for kind in range(16, 19)),
 }
 _OLDEST = (1 << 64) - 1
+_OPEN_SLICE = 5.0  # seconds
 
 
 def options(
@@ -77,11 +81,8 @@ class Watch:
     Made by `Client.watch`. Ends when it is closed, or with its client. One reader at a time.
     """
 
-    def __init__(self, client: Handle, opts: Any, timeout: float) -> None:
+    def __init__(self, client: Union[Client, AsyncClient], opts: Any, timeout: float) -> None:
         """Blocks, without heed of signals, until the position is settled with the leader."""
-        watch = ctypes.c_void_p()
-        call = _ffi.sized(_ffi.po_call_opts, timeout_ms=milliseconds(timeout, "timeout"))
-        _ffi.check(client._blocking(_open, watch, opts, call))
         self._client = client  # lives as long as its watch
         self._queue = Queue()
         self._lock = threading.Lock()
@@ -91,19 +92,35 @@ class Watch:
         self._closed = False
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC)
         self._ticket = ctypes.c_void_p()
-        code = _ffi.quick.po_queue_watch(self._queue.pointer, 1, watch, ctypes.byref(self._ticket))
-        if code:
-            failed = _ffi.last_error(code)
-            _ffi.quick.po_watch_close(watch)
-            raise failed
         self.position: Position = (0, 0)
+        try:
+            _ffi.check(client._sliced(lambda pointer, ms: self._open(pointer, opts, ms), timeout, _OPEN_SLICE))
+        except BaseException:
+            os.close(self._wake_write)
+            self._closed = True
+            raise
+
+    def _open(self, client: int, opts: Any, timeout_ms: int) -> int:
+        """As one use of the client: when it closes, the watch is not there yet, or among those that it closes before."""
+        watch = ctypes.c_void_p()
+        call = _ffi.sized(_ffi.po_call_opts, timeout_ms=timeout_ms)
+        code: int = _ffi.lib.po_watch_open(ctypes.byref(watch), client, opts, call)
+        if code == 0:
+            code = _ffi.quick.po_queue_watch(self._queue.pointer, 1, watch, ctypes.byref(self._ticket))
+            if code:
+                _ffi.quick.po_watch_close(watch)
+            else:
+                self._client._watches.add(self)
+        return code
 
     def close(self) -> None:
         """End it; whoever iterates comes to the end. May be called again, from any thread."""
+        if self._pid != os.getpid():  # a fork's is its parent's
+            return
         with self._lock:
             ticket, self._ticket = self._ticket, ctypes.c_void_p()
             first, self._closed = not self._closed, True
-        if first and self._pid == os.getpid():  # a fork's is its parent's
+        if first:
             _ffi.lib.po_ticket_drop(ticket)
             os.close(self._wake_write)
 
@@ -120,7 +137,7 @@ class Watch:
         self.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "position"):
+        if hasattr(self, "position"):  # else it has no descriptors yet
             self.close()
             os.close(self._wake_read)
 
@@ -157,8 +174,9 @@ class Watch:
             event = self._take()
             if event is not None or self._over:
                 return event
-            left = None if until is None else max(0.0, until - time.monotonic()) * 1000
-            if not poll.poll(left) and left is not None:
+            pause, left = pause_ms(), None if until is None else max(0.0, until - time.monotonic()) * 1000
+            sleeps = [ms for ms in (pause, left) if ms is not None]
+            if not poll.poll(min(sleeps) if sleeps else None) and left == 0:
                 raise TimedOut(f"nothing happened within {timeout:g} s")
 
     def __iter__(self) -> Watch:
@@ -196,8 +214,3 @@ class Watch:
 def _wake(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _open(client: int, watch: Any, opts: Any, call: Any) -> int:
-    code: int = _ffi.lib.po_watch_open(ctypes.byref(watch), client, opts, call)
-    return code

@@ -17,6 +17,7 @@ import os
 import signal
 import socket
 import threading
+import time
 import traceback
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, TypeVar, Union
 
@@ -37,6 +38,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 _AT_ONCE = 64  # tasks taken by one call
 _THREADS_MAX = 64  # unless the worker says otherwise
 _WAIT_MS = 3600000
+_READY = 10.0  # seconds that `with` waits for the registration
+_LEFT_TO_ITSELF = 0.5  # seconds that threads and coroutines get to end once nobody waits for their results
 _CLOSED = -5
 _TIMED_OUT = -6
 _LOST = 2
@@ -112,15 +115,20 @@ class Worker(Handle):
         self._functions: List[TaskFunction[Any]] = []
         self._ready: Deque[_Grant] = collections.deque()
         self._poll_lock = threading.Lock()
-        self._contexts: Dict[int, Context] = {}
-        self._coroutines: Dict[int, "asyncio.Task[None]"] = {}
+        self._slots = threading.Semaphore(0)  # of those threads that may execute
+        self._contexts: Dict[int, Context] = {}  # of the tasks in hand
+        self._contexts_lock = threading.Lock()
+        self._gone = False  # nothing is executed or answered any more; under _contexts_lock
+        self._stop_wanted = False
         self._threads: List[threading.Thread] = []
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._loop_thread: Optional[threading.Thread] = None
         self._ended = threading.Event()
         self._end_code: Optional[Error] = None
         self._started = False
+        self._runner: Optional[threading.Thread] = None
         self._client: Optional[Client] = None
+        self._client_lock = threading.Lock()
         self._log: Optional[LogStream] = None
 
     # ---- what it offers ----
@@ -196,8 +204,12 @@ class Worker(Handle):
         self._loop = loop
         self._runner = threading.Thread(target=self._run, name="pipeorch-worker", daemon=True)
         self._runner.start()
+        if self._stop_wanted:  # meanwhile, by a signal
+            self.stop()
         most = sum(f.max_concurrency for f in self._functions if not f.signature.kind.startswith("async"))
-        for i in range(self._threads_wanted or max(1, min(most, _THREADS_MAX))):
+        executing = self._threads_wanted or min(most, _THREADS_MAX)
+        self._slots = threading.Semaphore(executing)
+        for i in range(executing + 1):  # one is left to hear what is cancelled, and to take what is for the loop
             thread = threading.Thread(target=self._serve, name=f"pipeorch-task-{i}", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -220,10 +232,11 @@ class Worker(Handle):
 
     def wait_ready(self, timeout: float = 10.0) -> None:
         """Wait until the worker is registered with the cluster, or with its own node. Raises TimedOut, or why it ended."""
+        milliseconds(timeout, "timeout")
         in_thread(lambda: self._wait_ready(timeout))
 
     def _wait_ready(self, timeout: float) -> None:
-        code = self._blocking(_ffi.lib.po_worker_wait_ready, milliseconds(timeout, "timeout"))
+        code = self._sliced(_ffi.lib.po_worker_wait_ready, timeout)
         if code == _CLOSED:
             self._ended.wait(timeout)
             raise self._end_code or Closed(f"worker {self.id} has ended")
@@ -235,8 +248,11 @@ class Worker(Handle):
 
     def stop(self) -> None:
         """Ask the worker to finish what runs and to end; does not wait. May be called from any thread, and again."""
+        if self._pid != os.getpid():
+            return
+        self._stop_wanted = True
         with self._lock:
-            if self._pointer is not None and self._pid == os.getpid():
+            if self._pointer is not None:
                 _ffi.quick.po_worker_stop(self._pointer)
 
     def close(self) -> None:
@@ -244,50 +260,77 @@ class Worker(Handle):
 
         A plain function that still runs then is left to itself: its answer goes nowhere, and the cluster gives the task
         to another worker."""
-        if self._pid != os.getpid() or self._pointer is None:
+        self._refuse_within()
+        in_thread(self._close)
+
+    def _refuse_within(self) -> None:
+        here = threading.current_thread()
+        if here in self._threads or here is self._loop_thread or (self._loop is not None and asyncio._get_running_loop() is self._loop):
+            raise InvalidArgument(
+                f"worker {self.id} was asked to close by one of its own tasks, or on their event loop, for which it would wait; call stop()"
+            )
+
+    def _close(self) -> None:
+        if self._pid != os.getpid():
             return
-        client, self._client = self._client, None
+        with self._closing:
+            if self._runner is not None and self._runner.ident is not None:
+                self.stop()
+                self._ended.wait()
+                self._runner.join()
+            with self._contexts_lock:
+                self._gone = True
+                left = list(self._contexts.values())
+            for context in left:
+                context._give_up()
+            self._cancel(left)
+            super()._close()
+
+    def _release(self, pointer: int) -> None:
+        with self._client_lock:
+            client, self._client = self._client, None
         if client is not None:
-            client.close()
-        self.stop()
-        if self._started:
-            self._ended.wait()
-            self._runner.join()
-        for context in list(self._contexts.values()):
-            context._give_up()
-        self._cancel_coroutines(list(self._coroutines))
-        with self._poll_lock:  # nobody is in po_worker_take any more
-            pointer = self._take_pointer()
-        if pointer:
-            _ffi.lib.po_worker_close(pointer)
+            client._close()
+        _ffi.lib.po_worker_close(pointer)
         if self._log:
             self._log.close()
         if self._loop_thread and self._loop:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._loop_thread.join()
+            self._loop_thread.join(2 * _LEFT_TO_ITSELF)
+        until = time.monotonic() + _LEFT_TO_ITSELF
         for thread in self._threads:
-            thread.join(0.1)
-
-    def _end(self) -> None:
-        self.close()
+            thread.join(max(0.0, until - time.monotonic()))
 
     def __enter__(self) -> Worker:
-        self.start()
+        self._begin(None)
+        try:
+            in_thread(self._registered)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:
-        in_thread(self.close)
+        self.close()
+
+    def _registered(self) -> None:
+        """Wait for the registration, but not for ever: a worker without controllers that answer goes on trying."""
+        try:
+            self._wait_ready(_READY)
+        except TimedOut as e:
+            logger.warning("%s", e)
 
     async def __aenter__(self) -> Worker:
         self._begin(asyncio.get_running_loop())
         try:
-            await in_thread_async(lambda: self._wait_ready(10.0))
-        except TimedOut:
-            logger.warning("worker %s is not registered yet; it goes on trying", self.id)
+            await in_thread_async(self._registered)
+        except BaseException:
+            await in_thread_async(self._close)
+            raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        await in_thread_async(self.close)
+        await in_thread_async(self._close)
 
     def run(self) -> None:
         """Serve until Ctrl-C, SIGTERM or `stop()`; then finish what runs, deregister, and return.
@@ -301,9 +344,10 @@ class Worker(Handle):
                 before[number] = signal.signal(number, lambda *_: self.stop())
         try:
             self._begin(None)
-            self._ended.wait()
+            while not self._ended.wait(0.5):  # a signal between two looks at them is noticed then
+                pass
         finally:
-            in_thread(self.close)
+            in_thread(self._close)
             for handled, handler in before.items():
                 signal.signal(handled, handler)
         if self._end_code:
@@ -312,16 +356,20 @@ class Worker(Handle):
     @property
     def client(self) -> Client:
         """A client of the cluster that the worker serves: of its own node, if it is standalone. Closed with the worker."""
-        if self._client is None:
-            with self._lock:
-                own = _ffi.quick.po_worker_client(self._get())
-            if own:
-                self._client = InProcessClient(own, "the worker's client")
-            elif self.controllers:
-                self._client = Client(self.controllers, name=self.id)
-            else:
-                raise Closed(f"the control node of worker {self.id} does not run yet; see wait_ready")
-        return self._client
+        self._check_process()
+        with self._client_lock:
+            if self._client is None:
+                self._client = self._new_client()
+            return self._client
+
+    def _new_client(self) -> Client:
+        with self._lock:
+            own = _ffi.quick.po_worker_client(self._get())
+        if own:
+            return InProcessClient(own, "the worker's client")
+        if self.controllers:
+            return Client(self.controllers, name=self.id)
+        raise Closed(f"the control node of worker {self.id} does not run, or not yet; see wait_ready")
 
     @property
     def standalone_address(self) -> Optional[str]:
@@ -337,14 +385,27 @@ class Worker(Handle):
         grants = (_ffi.po_grant * _AT_ONCE)()
         grants[0].size = ctypes.sizeof(_ffi.po_grant)
         while True:
-            try:
-                grant = self._ready.popleft()
-            except IndexError:
+            grant = self._next()
+            if grant is None:
                 with self._poll_lock:
-                    if not self._ready and not self._pull(grants):
-                        return
-                continue
-            self._execute(grant)
+                    grant = self._next()
+                    if grant is None:
+                        if not self._pull(grants):
+                            return
+                        continue
+            try:
+                self._execute(grant)
+            finally:
+                self._slots.release()
+
+    def _next(self) -> Optional[_Grant]:
+        """A task that may begin, and a slot for it. Whoever gives a slot back looks again: nothing that may begin is left."""
+        while self._ready and self._slots.acquire(blocking=False):
+            try:
+                return self._ready.popleft()
+            except IndexError:  # another thread was faster
+                self._slots.release()
+        return None
 
     def _pull(self, grants: Any) -> bool:
         """Wait for tasks and spread them. False: the worker has ended."""
@@ -355,35 +416,54 @@ class Worker(Handle):
             return False
         if code and code != _TIMED_OUT:
             return False
-        lost: List[int] = []
+        lost: List[Context] = []
         asynchronous: List[_Grant] = []
         for i in range(count.value):
             g = grants[i]
             if g.what == _LOST:
-                self._lose(g, lost)
+                lost += self._in_hand(g)
                 continue
             grant = _grant(g)
             (asynchronous if self._functions[grant.function].signature.kind.startswith("async") else self._ready).append(grant)
-        if self._loop and (asynchronous or lost):
-            self._loop.call_soon_threadsafe(self._spread, asynchronous, lost)
+        self._cancel(lost)
+        if self._loop and asynchronous:
+            self._loop.call_soon_threadsafe(self._spread, asynchronous)
         return True
 
-    def _lose(self, g: Any, lost: List[int]) -> None:
-        context = self._contexts.get(g.task)
-        if context and context.id == g.id and context.token == g.token:  # else it was answered meanwhile
-            context._lost = True
-            lost.append(g.task)
+    def _in_hand(self, g: Any) -> List[Context]:
+        """The task whose lease is lost, unless it was answered meanwhile: its pointer may be another task's by now."""
+        with self._contexts_lock:
+            context = self._contexts.get(g.task)
+        return [context] if context and (context.id, context.token) == (g.id, g.token) else []
 
-    def _context(self, g: _Grant) -> Context:
+    def _cancel(self, contexts: List[Context]) -> None:
+        """Coroutines; plain functions ask."""
+        for context in contexts:
+            if context._coroutine is not None and self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(context._coroutine.cancel)
+
+    def _context(self, g: _Grant) -> Optional[Context]:
+        """Of a task that begins; None: the worker is gone, and the task with it."""
         context = Context(g.pointer, g.id, g.token, g.attempt, self._functions[g.function].capability, g.timeout_ms, g.checkpoint)
-        self._contexts[g.pointer] = context
+        with self._contexts_lock:
+            if self._gone:
+                return None
+            self._contexts[g.pointer] = context
         return context
+
+    def _forget(self, context: Context) -> None:
+        """After its answer, when the pointer may be another task's already."""
+        with self._contexts_lock:
+            if self._contexts.get(context._key) is context:
+                del self._contexts[context._key]
 
     # ---- executing ----
 
     def _execute(self, g: _Grant) -> None:
         f = self._functions[g.function]
         context = self._context(g)
+        if context is None:
+            return
         token = current_context.set(context)
         try:
             args, kwargs = f.signature.decode(json.loads(g.input), context)
@@ -395,18 +475,14 @@ class Worker(Handle):
             self._fail(context, e)
         finally:
             current_context.reset(token)
+            self._forget(context)
 
-    def _spread(self, grants: List[_Grant], lost: List[int]) -> None:
+    def _spread(self, grants: List[_Grant]) -> None:
         """On the loop."""
-        self._cancel_coroutines(lost)
         for g in grants:
-            self._coroutines[g.pointer] = asyncio.ensure_future(self._execute_async(g, self._context(g)))
-
-    def _cancel_coroutines(self, pointers: List[int]) -> None:
-        for pointer in pointers:
-            running = self._coroutines.get(pointer)
-            if running is not None and self._loop is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(running.cancel)
+            context = self._context(g)
+            if context is not None:
+                context._coroutine = asyncio.ensure_future(self._execute_async(g, context))
 
     async def _execute_async(self, g: _Grant, context: Context) -> None:
         f = self._functions[g.function]
@@ -425,19 +501,17 @@ class Worker(Handle):
             if not isinstance(e, (Exception, asyncio.CancelledError)):
                 raise
         finally:
-            self._coroutines.pop(g.pointer, None)
+            self._forget(context)
 
     def _complete(self, context: Context, result: Any) -> None:
         from .schema import dumps
 
         raw = dumps(result)
-        self._forget(context)
         context._answer(_ffi.quick.po_task_complete, raw, len(raw))
 
     def _fail(self, context: Context, e: BaseException) -> None:
         from .schema import EncodeError, InputError
 
-        self._forget(context)
         # An answer that was refused (InvalidArgument: it breaks the output schema) is the task's failure, as the handler's own.
         retryable = not isinstance(e, (Final, InputError, EncodeError, InvalidArgument))
         if isinstance(e, (asyncio.CancelledError, Cancelled)):
@@ -450,10 +524,6 @@ class Worker(Handle):
             context._answer(_ffi.quick.po_task_fail, text.replace("\0", "?").encode("utf-8", "replace"), int(retryable))
         except Error as refused:
             logger.error("worker %s: the failure of task %d could not be told: %s; its lease will expire", self.id, context.id, refused)
-
-    def _forget(self, context: Context) -> None:
-        if context._pointer is not None:
-            self._contexts.pop(context._pointer, None)
 
 
 def _place(e: BaseException) -> str:
@@ -509,5 +579,6 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     pending: Set["asyncio.Task[Any]"] = asyncio.all_tasks(loop)
     for running in pending:
         running.cancel()
-    loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+    if pending:  # one that will not be cancelled is left to itself, as plain functions are
+        loop.run_until_complete(asyncio.wait(pending, timeout=_LEFT_TO_ITSELF))
     loop.close()
