@@ -31,13 +31,13 @@ void po__out_write(void *to, const void *from, size_t from_size)
 int po__rows_begin(struct po__rows *rows, void *first, size_t max, size_t *count, const char *what)
 {
     int rv = po__out_check(first, what);
-    if (!rv && (!count || max < 1))
-        rv = po__client_fail(PO_EINVAL,
-                             "the place for the number of struct %s is NULL, or at most 0 are "
-                             "asked for",
-                             what);
     if (rv)
         return rv;
+    if (!count || max < 1)
+        return po__client_fail(PO_EINVAL,
+                               "the place for the number of struct %s is NULL, or at most 0 are "
+                               "asked for",
+                               what);
     *rows = (struct po__rows){.first = first, .size = size_of(first), .max = max, .count = count};
     *count = 0;
     return 0;

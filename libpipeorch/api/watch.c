@@ -368,8 +368,9 @@ int po_watch_open(po_watch **out, po_client *client, const struct po_watch_opts 
 int po_watch_next(po_watch *w, uint32_t timeout_ms, struct po_watch_event *event)
 {
     struct po_watch_event e;
-    int rv = w ? po__out_check(event, "po_watch_event")
-               : po__client_fail(PO_EINVAL, "the watch is NULL");
+    if (!w)
+        return po__client_fail(PO_EINVAL, "the watch is NULL");
+    int rv = po__out_check(event, "po_watch_event");
     if (rv)
         return rv;
     if (timeout_ms > PO_TIMEOUT_MAX_MS)

@@ -10,6 +10,8 @@ import pytest
 import pipeorch
 
 GUARD = 60.0
+# A shell that starts pytest in the background has its children ignore Ctrl-C.
+SIGNALS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def program():
 
     def start(text, *arguments):
         process = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", text, *arguments],
+            [sys.executable, "-X", "faulthandler", "-c", SIGNALS + text, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -3,12 +3,13 @@
 import asyncio
 import datetime
 import inspect
+import threading
 import time
 
 import pytest
 
 import pipeorch
-from pipeorch import errors
+from pipeorch import _ffi, _ops, errors
 
 GUARD = 60.0
 CHAIN = {
@@ -171,6 +172,70 @@ def test_addresses_of_the_environment(node, monkeypatch):
         assert client.status()["leader_id"] == 1
 
 
+def test_options_are_filled_in():
+    task = _ffi.po_task_opts()
+    o = pipeorch.TaskOptions(
+        retry_delay=2, retry_delay_max=8, concurrency_key="k", concurrency=3, rate=5, rate_period=60, keep=7, deadline=9, run_at=4
+    )
+    kept = _ops.fill_task(task, b"a:b", b"[1]", o)
+    assert (task.retry_ms, task.retry_max_ms, task.concurrency_max, task.rate_max, task.rate_period_ms) == (2000, 8000, 3, 5, 60000)
+    assert (task.keep_ms, task.deadline_ms, task.run_at_ms, task.attempts_max, task.timeout_ms) == (7000, 9000, 4000, 0, 0)
+    assert kept and (_ops.catch_up_ms(0), _ops.catch_up_ms(None), _ops.catch_up_ms(1.5)) == (0xFFFFFFFF, 0, 1500)
+
+
+def test_a_wait_may_be_longer_than_a_call(client, worker):
+    assert client.submit("text:upper", input="a").wait(timeout=100000).output == "A"
+
+
+def test_refused_calls_leave_nothing_behind(client):
+    for _ in range(70000):  # more than a queue has places
+        with pytest.raises(errors.InvalidArgument):
+            client._do(_ops.query(1000, client._opts(), _ops.json_of))
+
+
+def test_a_signal_within_a_call_does_no_harm(node):
+    """It may come when the library has accepted the call and Python does not know yet."""
+    for _ in range(200):
+        with pipeorch.Client(node.worker_address) as client:
+            op = _ops.query(_ops.STATUS, client._opts(), _ops.json_of)
+
+            def interrupted(*arguments, real=op.function):
+                assert real(*arguments) == 0
+                raise KeyboardInterrupt
+
+            op.function = interrupted
+            with pytest.raises(KeyboardInterrupt):
+                client._do(op)
+            assert client.status()["leader_id"] == 1
+
+
+def test_closing_waits_for_a_batch_under_way(monkeypatch):
+    monkeypatch.setattr(_ops, "BATCH_SLICE", 0.2)
+    client = pipeorch.Client("127.0.0.1:1")
+    said = []
+
+    def submit():
+        try:
+            client.submit_many("a:b", range(10), timeout=3000)
+        except errors.Error as e:
+            said.append(type(e))
+
+    thread = threading.Thread(target=submit)
+    thread.start()
+    while not client._users:
+        time.sleep(0.001)
+    client.close()
+    assert client._users == 0
+    thread.join(GUARD)
+    assert said == [errors.Closed]
+
+
+def test_errors_of_a_node_name_the_leader_that_it_knows(node):
+    with pytest.raises(errors.TimedOut) as e:
+        node.client.submit("nobody:does").result(0.02)
+    assert e.value.leader_hint == "node 1"
+
+
 # ---- asyncio ----
 
 
@@ -189,6 +254,14 @@ def test_the_same_calls_await(node, worker):
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
+            problems = []
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: problems.append(context))
+            late = asyncio.ensure_future(client.wait(task.id))
+            await asyncio.sleep(0)
+            late.cancel()  # its outcome comes all the same
+            await client.status()
+            await client.status()
+            assert problems == []
             assert (await client.status())["leader_id"] == 1
 
     asyncio.run(main())

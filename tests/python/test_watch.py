@@ -1,6 +1,9 @@
 """Watches: each event once, in order, from any position, until they are closed."""
 
 import asyncio
+import contextlib
+import gc
+import os
 import signal
 import threading
 
@@ -68,6 +71,23 @@ def test_a_watch_ends_with_its_client(node):
     with node.client.watch() as inside:
         node.client.submit("a:b")
         assert inside.next(GUARD)["event"] == "task_submitted"
+
+
+def test_one_that_nobody_has_is_closed(client):
+    def mine():  # the node in this process opens files of its own meanwhile
+        fds = []
+        for fd in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):  # closed meanwhile, as that of listdir is
+                fds.append(os.readlink(f"/proc/self/fd/{fd}"))
+        return sorted(f for f in fds if f.startswith(("anon_inode:", "pipe:")))
+
+    client.status()  # it is connected
+    before = mine()
+    watch = client.watch()
+    assert len(mine()) > len(before)
+    del watch
+    gc.collect()
+    assert mine() == before
 
 
 def test_async_for(node):

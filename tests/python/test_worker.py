@@ -11,6 +11,7 @@ import pytest
 
 import pipeorch
 from pipeorch import errors
+from pipeorch.worker import _Grant
 
 GUARD = 60.0
 
@@ -92,6 +93,10 @@ def test_failures_are_retried_unless_final_and_say_where(until):
     def result():
         return object()
 
+    @worker.task("fail:schema")
+    def schema() -> int:
+        return "no integer"  # type: ignore[return-value]
+
     with worker:
         client = worker.client
         assert client.submit(twice, retry_delay=0.001).result() == "done"
@@ -103,6 +108,8 @@ def test_failures_are_retried_unless_final_and_say_where(until):
             client.submit(with_place).result()
         with pytest.raises(pipeorch.TaskFailed, match="object"):
             client.submit(result).result()
+        refused = client.submit(schema).wait()
+        assert (refused.state, refused.attempts) == ("failed", 1) and "no integer" in refused.error
 
 
 def test_checkpoints_pass_to_the_next_attempt_and_progress_is_seen(until):
@@ -168,6 +175,100 @@ def test_cancelling_reaches_functions_and_coroutines(until):
             done.cancel()
 
 
+def test_a_single_function_that_is_busy_hears_of_it_and_holds_up_no_coroutine(until):
+    worker = pipeorch.Worker()
+    begun, seen = threading.Event(), threading.Event()
+
+    @worker.task("busy:alone")
+    def busy(ctx: pipeorch.Context) -> None:
+        begun.set()
+        until(lambda: ctx.cancelled)
+        seen.set()
+
+    @worker.task("quick:loop")
+    async def quick() -> int:
+        return 1
+
+    @worker.task("count:on")
+    def endless():
+        while True:
+            yield None
+            begun.set()
+
+    with worker:
+        task = worker.client.submit(busy)
+        assert begun.wait(GUARD)
+        assert worker.client.submit(quick).result() == 1
+        task.cancel()
+        assert seen.wait(GUARD)
+        begun.clear()
+        task = worker.client.submit(endless)
+        assert begun.wait(GUARD)
+        task.cancel()
+        until(lambda: not worker._contexts)  # the generator was told, too
+
+
+def test_a_lease_that_is_lost_is_that_of_the_same_task_only():
+    worker = pipeorch.Worker()
+    worker.add(pipeorch.task("a:b")(lambda: None))
+    context = worker._context(_Grant(0, 4096, 7, 70, 1, 1000, b"null", None))
+
+    class Lost:
+        def __init__(self, task, id, token):
+            self.task, self.id, self.token = task, id, token
+
+    assert worker._in_hand(Lost(4096, 7, 70)) == [context]
+    assert worker._in_hand(Lost(4096, 8, 80)) == worker._in_hand(Lost(8192, 7, 70)) == []
+    newer = worker._context(_Grant(0, 4096, 8, 80, 1, 1000, b"null", None))
+    worker._forget(context)
+    assert worker._in_hand(Lost(4096, 8, 80)) == [newer]
+
+
+def test_coroutines_that_outlast_the_drain_are_cancelled():
+    told = []
+
+    async def main() -> None:
+        worker = pipeorch.Worker(drain=0.1)
+        begun = asyncio.Event()
+
+        @worker.task("sleep:long")
+        async def sleep() -> None:
+            begun.set()
+            try:
+                await asyncio.sleep(GUARD)
+            except asyncio.CancelledError:
+                told.append(True)
+                raise
+
+        async with worker:
+            await asyncio.get_running_loop().run_in_executor(None, worker.client.submit, sleep)
+            await asyncio.wait_for(begun.wait(), GUARD)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    assert told == [True]
+
+
+def test_more_time_is_asked_for(until):
+    worker = pipeorch.Worker()
+    release, deadlines = threading.Event(), []
+
+    @worker.task("need:more")
+    def more(ctx: pipeorch.Context) -> None:
+        deadlines.append(ctx.deadline)
+        ctx.extend(3600)
+        deadlines.append(ctx.deadline)
+        release.wait(GUARD)
+
+    with worker:
+        task = worker.client.submit(more, attempt_timeout=60)
+        first = until(lambda: task.info()["deadline_ms"])
+        until(lambda: task.info()["deadline_ms"] > first + 1000000)
+        release.set()
+        task.result()
+    assert deadlines[1] > deadlines[0] + 1000
+
+
 def test_no_more_run_at_a_time_than_allowed():
     worker = pipeorch.Worker()
     lock, now, most = threading.Lock(), [0], [0]
@@ -230,20 +331,145 @@ def test_ending_waits_for_what_runs_and_gives_up_what_does_not_end():
     worker = pipeorch.Worker(drain=0.2)
     begun, release = threading.Event(), threading.Event()
 
+    ended, seen = threading.Event(), []
+
     @worker.task("never:end")
     def never(ctx: pipeorch.Context) -> str:
         begun.set()
         release.wait(GUARD)
+        seen.append(ctx.cancelled)
         ctx.progress(0.5)  # after the worker is gone: told to nobody
+        ended.set()
         return "late"
 
     with worker:
         worker.client.submit(never)
         assert begun.wait(GUARD)
     release.set()
+    assert ended.wait(GUARD) and seen == [True]
     worker.close()  # again
     with pytest.raises(errors.Closed):
         worker.standalone_address
+
+
+def test_what_was_taken_and_not_begun_does_not_run_after_the_end():
+    worker = pipeorch.Worker(threads=1, drain=0.1)
+    begun, release, ran = threading.Event(), threading.Event(), []
+
+    @worker.task("run:late", max_concurrency=8)
+    def late(x: int, /) -> None:
+        ran.append(x)
+        begun.set()
+        release.wait(GUARD)
+
+    with worker:
+        worker.client.submit_many(late, range(8))
+        assert begun.wait(GUARD)
+        threads = list(worker._threads)
+    release.set()
+    for thread in threads:
+        thread.join(GUARD)
+        assert not thread.is_alive()
+    assert len(ran) == 1
+
+
+def test_closing_from_a_task_is_refused():
+    worker = pipeorch.Worker()
+    said = []
+
+    @worker.task("close:thread")
+    def on_thread() -> None:
+        with pytest.raises(errors.InvalidArgument, match="call stop"):
+            worker.close()
+        said.append("thread")
+
+    @worker.task("close:loop")
+    async def on_loop() -> None:
+        with pytest.raises(errors.InvalidArgument, match="call stop"):
+            worker.close()
+        said.append("loop")
+
+    with worker:
+        worker.client.submit(on_thread).result()
+        worker.client.submit(on_loop).result()
+    assert said == ["thread", "loop"]
+
+
+def test_the_client_refuses_when_the_worker_has_ended():
+    worker = pipeorch.Worker()
+    worker.add(pipeorch.task("a:b")(lambda: None))
+    worker.start()
+    client, said = worker.client, []
+
+    def submit() -> None:
+        while True:
+            try:
+                client.submit("a:b")
+            except errors.Closed:
+                said.append("closed")
+                return
+            except errors.OutcomeUnknown:
+                pass
+
+    threads = [threading.Thread(target=submit) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    worker.stop()
+    for thread in threads:
+        thread.join(GUARD)
+    assert said == ["closed"] * 3
+    worker.close()
+
+
+def test_a_stop_before_the_start_is_not_lost():
+    worker = pipeorch.Worker()
+    worker.add(pipeorch.task("a:b")(lambda: None))
+    before = signal.getsignal(signal.SIGTERM)
+    worker.stop()
+    worker.run()
+    assert signal.getsignal(signal.SIGTERM) is before
+    with pytest.raises(errors.InvalidArgument, match="was started before"):
+        worker.start()
+
+
+def test_a_worker_whose_id_is_taken_over_ends_with_that(node):
+    first, ended = pipeorch.Worker("same", node.worker_address, heartbeat=0.1), []
+    first.add(pipeorch.task("a:b")(lambda: None))
+
+    def run() -> None:
+        try:
+            first.run()
+        except errors.Error as e:
+            ended.append(e)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not first._started:
+        threading.Event().wait(0.005)
+    first.wait_ready(GUARD)
+    second = pipeorch.Worker("same", node.worker_address)
+    second.add(pipeorch.task("a:b")(lambda: None))
+    with second:
+        thread.join(GUARD)
+        assert [type(e) for e in ended] == [errors.Stale]
+
+
+def test_controllers_that_do_not_answer_are_waited_for(monkeypatch, caplog):
+    monkeypatch.setattr("pipeorch.worker._READY", 0.05)
+    worker = pipeorch.Worker("w", "127.0.0.1:1", standalone="never")
+    worker.add(pipeorch.task("a:b")(lambda: None))
+    with worker:
+        assert "was not registered by 127.0.0.1:1" in caplog.text
+        with pytest.raises(errors.TimedOut):
+            worker.wait_ready(0.01)
+    again = pipeorch.Worker("w", "127.0.0.1:1", standalone="never")
+    again.add(pipeorch.task("a:b")(lambda: None))
+
+    async def main() -> None:
+        async with again:
+            pass
+
+    asyncio.run(main())
 
 
 def test_async_with_runs_coroutines_on_the_loop_of_the_caller():
@@ -393,20 +619,84 @@ def test_the_interpreter_ends_with_nodes_and_workers_that_run(program):
     assert (out, err, process.returncode) == ("hi\n1\n", "", 0)
 
 
-def test_a_forked_child_is_refused(node):
+def test_a_forked_child_is_refused_and_opens_its_own(node, tmp_path):
+    assert node.client.status()  # this thread has a queue: the child must not use it
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
+        said = "nothing was said"
         try:
-            node.client.status()
-            said = "no error"
-        except errors.Forked as e:
-            said = str(e)
+            try:
+                node.client.status()
+            except errors.Forked as e:
+                said = str(e)
+            node.close()  # of the parent's nothing
+            with pipeorch.Node(tmp_path / "own") as own:
+                own.wait_leader(GUARD)
+                said += f"; task {own.client.submit('a:b').id}"
+        except BaseException as e:
+            said = repr(e)
         finally:
             os.write(write, said.encode())
             os._exit(0)
     os.waitpid(pid, 0)
     said = os.read(read, 1000).decode()
     os.close(read), os.close(write)
-    assert "a forked child opens its own" in said
+    assert "a forked child opens its own (forked); task 1" in said
     assert node.client.status()
+
+
+ENDS = """
+import pipeorch, tempfile
+for kind in (pipeorch.Worker, pipeorch.Client, pipeorch.Node):
+    def release(self, pointer, kind=kind, real=kind._release):
+        print(kind.__name__, flush=True)
+        real(self, pointer)
+        raise RuntimeError("on purpose")
+    kind._release = release
+node = pipeorch.Node(tempfile.mkdtemp(), worker_listen="127.0.0.1:0")
+client = pipeorch.Client(node.worker_address)
+worker = pipeorch.Worker("w", node.worker_address)
+worker.add(pipeorch.task("a:b")(lambda: None))
+worker.start()
+"""
+
+
+def test_at_exit_each_is_closed_in_order_whatever_becomes_of_others(program):
+    process = program(ENDS)
+    out, err = process.communicate(timeout=GUARD)
+    assert (out, process.returncode) == ("Worker\nClient\nNode\n", 0), err
+    assert err.count("RuntimeError: on purpose") == 3
+
+
+OPENING = """
+import os, pipeorch, signal, tempfile, threading
+directory = tempfile.mkdtemp()
+real = pipeorch._ffi.lib.po_node_start
+def slow(*arguments):
+    code = real(*arguments)
+    os.kill(os.getpid(), signal.SIGINT)
+    interrupted.wait(60)
+    return code
+interrupted = threading.Event()
+pipeorch._ffi.lib.po_node_start = slow
+try:
+    pipeorch.Node(directory)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    interrupted.set()
+pipeorch._ffi.lib.po_node_start = real
+while True:
+    try:
+        pipeorch.Node(directory).close()
+        break
+    except pipeorch.errors.Locked:
+        pass
+print("opened", flush=True)
+"""
+
+
+def test_a_node_whose_opening_was_interrupted_is_stopped(program):
+    process = program(OPENING)
+    out, err = process.communicate(timeout=GUARD)
+    assert (out, process.returncode) == ("interrupted\nopened\n", 0), err

@@ -248,7 +248,7 @@ class AsyncClient(Handle):
                 if time.monotonic() < until and isinstance(e, TimedOut):
                     continue
                 if e.retryable and time.monotonic() >= until:  # a last short slice may find nobody, which says nothing
-                    raise TimedOut(f"{id} was not finished within {timeout:g} s: {e.message}") from e
+                    raise TimedOut(f"{id} was not finished within {timeout:g} s: {e.message}", e.leader_hint) from e
                 raise
 
     async def task(self, task_id: int, *, stale: float = 0) -> Dict[str, Any]:
