@@ -17,14 +17,15 @@ def converted(text: str) -> str:
     head, body = text.split("from __future__", 1)
     for old, new in RENAMED.items():
         body = re.sub(rf"(?<![\w.\"]){old}\b", new, body)
-    body = re.sub(r"\bHandle, Op, T, in_thread_async, run\b", "Handle, Op, T, in_thread_async, run_async", body)
+    body = re.sub(r"\bmilliseconds, run, run_many\b", "milliseconds, run_async, run_many_async", body)
     body = re.sub(r"^class TaskFailed\(.*?(?=^class )", "", body, flags=re.MULTILINE | re.DOTALL)
     body = re.sub(r"^class InProcessClient\(.*\Z", "", body, flags=re.MULTILINE | re.DOTALL)
     body = re.sub(r"^from \.errors import", "from .client import TaskFailed, _prepared\nfrom .errors import", body, count=1, flags=re.MULTILINE)
-    body = re.sub(r"^    def (\w+)\(", lambda m: m[0] if m[1].startswith("_") and m[1] not in ("__aenter__", "__aexit__", "_do", "_finish")
+    body = re.sub(r"^    def (\w+)\(", lambda m: m[0] if m[1].startswith("_") and m[1] not in ("__aenter__", "__aexit__", "_do", "_do_many", "_finish")
                   else f"    async def {m[1]}(", body, flags=re.MULTILINE)
     body = body.replace("return run(self, op)", "return await run_async(self, op)")
-    body = re.sub(r"\b(self\._do\(|self\._finish\(|self\.close\(|self\._client\.\w+\(|in_thread_async\((?=send|lambda|self))", r"await \1", body)
+    body = body.replace("return run_many(self, ops)", "return await run_many_async(self, ops)")
+    body = re.sub(r"\b(self\._do\(|self\._do_many\(|self\._finish\(|self\.close\(|self\._client\.\w+\(|in_thread_async\((?=send|lambda|self))", r"await \1", body)
     body = re.sub(r'"""A client of a cluster, over the network\.', '"""A client of a cluster, over the network, for asyncio.', body)
     head = '"""Calls on the control plane, awaited: made by make_async.py from client.py, where they are documented in common. Change that."""\n\n'
     return (head + "from __future__" + body).rstrip() + "\n"

@@ -187,6 +187,29 @@ def test_a_wait_may_be_longer_than_a_call(client, worker):
     assert client.submit("text:upper", input="a").wait(timeout=100000).output == "A"
 
 
+def test_many_are_waited_for_together(client, worker):
+    texts = [str(i) for i in range(1000)]  # more than are under way at a time
+    tasks = client.submit_many("text:upper", texts)
+    never = client.submit("text:upper", input="a", delay=1000)
+    never.cancel()
+    finished = client.wait_many([never, *reversed(tasks), tasks[3].id])
+    assert [t.id for t in finished] == [never.id, *(t.id for t in reversed(tasks)), tasks[3].id]
+    assert [t.output for t in finished] == [None, *reversed(texts), "3"]
+    assert client.wait_many([]) == []
+
+
+def test_what_waiting_for_many_raises(client, worker):
+    tasks = client.submit_many("text:upper", ["a"] * 600)
+    with pytest.raises(errors.NotFound, match="999999"):
+        client.wait_many([*tasks, 999999])
+    nobody = client.submit("nobody:does")
+    with pytest.raises(errors.TimedOut, match="601 tasks were not all finished within 0.3 s"):
+        client.wait_many([nobody, *tasks], timeout=0.3)
+    with pytest.raises(errors.InvalidArgument, match="timeout is 4000"):
+        client.wait_many([], timeout=4000)
+    assert client.wait_many(tasks)[599].output == "A"  # answers that nobody waits for any more do no harm
+
+
 def test_refused_calls_leave_nothing_behind(client):
     for _ in range(70000):  # more than a queue has places
         with pytest.raises(errors.InvalidArgument):
@@ -207,6 +230,26 @@ def test_a_signal_within_a_call_does_no_harm(node):
             with pytest.raises(KeyboardInterrupt):
                 client._do(op)
             assert client.status()["leader_id"] == 1
+
+
+def test_a_signal_handler_may_call_while_its_thread_waits(client):
+    def status(meanwhile):
+        op = _ops.query(_ops.STATUS, client._opts(), _ops.json_of)
+
+        def interrupted(*arguments, real=op.function):
+            code = real(*arguments)
+            meanwhile()
+            return code
+
+        op.function = interrupted
+        return op
+
+    def handler():
+        for _ in range(3):  # long enough for the other answer to come, which is not theirs
+            assert client.status()["leader_id"] == 1
+
+    assert client._do(status(handler))["leader_id"] == 1
+    assert [s["leader_id"] for s in client._do_many([status(handler), status(handler)])] == [1, 1]
 
 
 def test_closing_waits_for_a_batch_under_way(monkeypatch):
@@ -247,6 +290,7 @@ def test_the_same_calls_await(node, worker):
             many = await client.submit_many("text:upper", [str(i) for i in range(500)])
             results = await asyncio.gather(*(h.result() for h in many))
             assert results == [str(i) for i in range(500)]
+            assert [t.output for t in await client.wait_many(many)] == results
             with pytest.raises(errors.NotFound):
                 await client.task(9999)
             waiting = asyncio.ensure_future(client.wait((await client.submit("nobody:does")).id, timeout=1000))

@@ -267,10 +267,10 @@ def send_batch(client: Handle, tasks: Any, key: Union[str, bytes], until: float)
             raise failed
 
 
-def on_id(function: Any, id: int, opts: Any, read: Any = nothing) -> Op[Any]:
+def on_id(function: Any, id: int, opts: Any, read: Any = nothing, subject: str = "") -> Op[Any]:
     if isinstance(id, bool) or not isinstance(id, int) or not 1 <= id < 1 << 64:
         raise InvalidArgument(f"the id is {id!r}; expected a number from 1 on")
-    return Op(function, (id, opts), read)
+    return Op(function, (id, opts), read, subject)
 
 
 # ---- addresses ----

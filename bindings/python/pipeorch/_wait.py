@@ -8,6 +8,8 @@ one, too, whose descriptor is among those that the loop watches: no thread waits
 from __future__ import annotations
 
 import atexit
+import collections
+import contextlib
 import ctypes
 import os
 import select
@@ -15,7 +17,7 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any, Callable, Dict, Generic, List, NamedTuple, Optional, Set, Tuple, TypeVar
+from typing import Any, Callable, Deque, Dict, Generic, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, TypeVar
 
 from . import _ffi
 from .errors import Closed, Forked, InvalidArgument, error_of
@@ -23,6 +25,7 @@ from .errors import Closed, Forked, InvalidArgument, error_of
 T = TypeVar("T")
 
 ITEMS_AT_ONCE = 256  # taken out of a queue by one call
+CALLS_AT_ONCE = 256  # under way, of those that are waited for together
 TIMEOUT_MAX = 3600.0  # seconds, of any call
 SLICE = 0.5  # seconds of a blocking call at a time, so that closing need not wait longer
 TIMED_OUT = -6
@@ -44,14 +47,18 @@ class Outcome(NamedTuple):
 
 
 class Op(Generic[T]):
-    """A call that is not made yet: a function of the library, its arguments behind the handle, and how to read what comes."""
+    """A call that is not made yet: a function of the library, its arguments behind the handle, and how to read what comes.
 
-    __slots__ = ("function", "arguments", "read")
+    subject: what it is about, if the message of its failure has to say so.
+    """
 
-    def __init__(self, function: Any, arguments: Tuple[Any, ...], read: Callable[[Outcome], T]) -> None:
+    __slots__ = ("function", "arguments", "read", "subject")
+
+    def __init__(self, function: Any, arguments: Tuple[Any, ...], read: Callable[[Outcome], T], subject: str = "") -> None:
         self.function = function
         self.arguments = arguments
         self.read = read
+        self.subject = subject
 
 
 def milliseconds(seconds: float, name: str, most: float = TIMEOUT_MAX, least: float = 0.001) -> int:
@@ -235,7 +242,7 @@ def _outcome(item: Any) -> Outcome:
 
 def value_of(op: Op[T], outcome: Outcome) -> T:
     if outcome.code:
-        raise error_of(outcome.code, outcome.message)
+        raise error_of(outcome.code, f"{op.subject}: {outcome.message}" if op.subject else outcome.message)
     return op.read(outcome)
 
 
@@ -249,19 +256,54 @@ class _OfThread(threading.local):
 _of_thread = _OfThread()
 
 
-def run(handle: Handle, op: Op[T]) -> T:
-    """Start a call and wait for it; a signal handler that raises ends the wait, not the call."""
-    queue = _of_thread.queue
-    if queue is None:
-        queue = _of_thread.queue = Queue()
-    tag = queue.start(handle, op)
+@contextlib.contextmanager
+def _own_queue() -> Iterator[Queue]:
+    """This thread's queue, for one wait. A signal handler that calls something meanwhile finds none and gets another: it would take,
+    and drop, what is waited for here."""
+    queue, _of_thread.queue = _of_thread.queue or Queue(), None
+    try:
+        yield queue
+    finally:
+        _of_thread.queue = queue
+
+
+def _come(queue: Queue) -> List[Outcome]:
+    """Sleep until something comes, and take it. It may be nothing."""
     poll = select.poll()
     poll.register(queue.fd, select.POLLIN)
-    while True:
-        poll.poll(pause_ms())
-        for outcome in queue.take():
-            if outcome.tag == tag:  # others are those of calls that a signal ended
-                return value_of(op, outcome)
+    poll.poll(pause_ms())
+    return queue.take()
+
+
+def run(handle: Handle, op: Op[T]) -> T:
+    """Start a call and wait for it; a signal handler that raises ends the wait, not the call."""
+    with _own_queue() as queue:
+        tag = queue.start(handle, op)
+        while True:
+            for outcome in _come(queue):
+                if outcome.tag == tag:  # others are those of calls that a signal ended
+                    return value_of(op, outcome)
+
+
+def run_many(handle: Handle, ops: Iterable[Op[T]]) -> List[T]:
+    """As run, for many calls: CALLS_AT_ONCE of them are under way. Their values in order; the first failure ends the wait."""
+    values: List[Any] = []
+    waiting: Dict[int, Tuple[int, Op[T]]] = {}  # by tag
+    with _own_queue() as queue:
+
+        def wait_below(most: int) -> None:
+            while len(waiting) >= most:
+                for outcome in _come(queue):
+                    place, op = waiting.pop(outcome.tag, (0, None))
+                    if op is not None:
+                        values[place] = value_of(op, outcome)
+
+        for op in ops:
+            wait_below(CALLS_AT_ONCE)
+            values.append(None)
+            waiting[queue.start(handle, op)] = (len(values) - 1, op)
+        wait_below(1)
+    return values
 
 
 def pause_ms() -> Optional[int]:
@@ -350,17 +392,42 @@ class _OfLoop(Queue):
 _of_loops: "weakref.WeakKeyDictionary[Any, _OfLoop]" = weakref.WeakKeyDictionary()
 
 
+def _queue_of(loop: Any) -> _OfLoop:
+    queue = _of_loops.get(loop)
+    if queue is None:
+        queue = _of_loops[loop] = _OfLoop()
+        loop.add_reader(queue.fd, queue.ready)
+    return queue
+
+
 async def run_async(handle: Handle, op: Op[T]) -> T:
     """Start a call and await its outcome. Cancelling ends the wait, not the call."""
     import asyncio
 
     loop = asyncio.get_running_loop()
-    queue = _of_loops.get(loop)
-    if queue is None:
-        queue = _of_loops[loop] = _OfLoop()
-        loop.add_reader(queue.fd, queue.ready)
-    result: T = await queue.call(loop, handle, op)
+    result: T = await _queue_of(loop).call(loop, handle, op)
     return result
+
+
+async def run_many_async(handle: Handle, ops: Iterable[Op[T]]) -> List[T]:
+    """As run_many, awaited."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    queue = _queue_of(loop)
+    values: List[T] = []
+    waiting: Deque[Any] = collections.deque()
+    try:
+        for op in ops:
+            if len(waiting) == CALLS_AT_ONCE:
+                values.append(await waiting.popleft())
+            waiting.append(queue.call(loop, handle, op))
+        while waiting:
+            values.append(await waiting.popleft())
+    finally:
+        for future in waiting:
+            future.cancel()
+    return values
 
 
 async def in_thread_async(function: Callable[[], T], undo: Optional[Callable[[T], None]] = None) -> T:

@@ -6,12 +6,12 @@ import ctypes
 import os
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
 
 from . import _ffi, _ops
 from ._ops import Placement, TaskOptions, TaskResult
 from ._task import TaskFunction
-from ._wait import TIMEOUT_MAX, Handle, Op, T, in_thread_async, run_async
+from ._wait import TIMEOUT_MAX, Handle, Op, T, in_thread_async, milliseconds, run_async, run_many_async
 from .client import TaskFailed, _prepared
 from .errors import Error, InvalidArgument, TimedOut
 
@@ -123,6 +123,9 @@ class AsyncClient(Handle):
 
     async def _do(self, op: Op[T]) -> T:
         return await run_async(self, op)
+
+    async def _do_many(self, ops: Iterable[Op[T]]) -> List[T]:
+        return await run_many_async(self, ops)
 
     def _close_watches(self) -> None:
         for watch in list(self._watches):
@@ -236,6 +239,29 @@ class AsyncClient(Handle):
         """Wait until a task is finished, at most `timeout` seconds (of any length). Raises TimedOut, NotFound."""
         finished: TaskResult = await self._finish(_ffi.quick.po_task_wait_async, task_id, _ops.result_of, timeout)
         return finished
+
+    async def wait_many(self, tasks: Iterable[Union[int, AsyncTaskHandle]], timeout: float = 60.0) -> List[TaskResult]:
+        """Wait until all of these tasks, or their ids, are finished, at most `timeout` seconds (an hour); their results in
+        the same order.
+
+        Many answers are under way at a time, so that this takes a fraction of the time of one wait after the other. Raises
+        TimedOut, NotFound.
+        """
+        ids = [task if isinstance(task, int) else task.id for task in tasks]
+        until = time.monotonic() + timeout
+        milliseconds(timeout, "timeout")
+
+        def waits() -> Iterator[Op[TaskResult]]:
+            for id in ids:
+                opts = self._opts(max(until - time.monotonic(), 0.001))
+                yield _ops.on_id(_ffi.quick.po_task_wait_async, id, opts, _ops.result_of, f"task {id}")
+
+        try:
+            return await self._do_many(waits())
+        except Error as e:
+            if isinstance(e, TimedOut) or (e.retryable and time.monotonic() >= until):
+                raise TimedOut(f"{len(ids)} tasks were not all finished within {timeout:g} s: {e.message}", e.leader_hint) from e
+            raise
 
     async def _finish(self, function: Any, id: int, read: Any, timeout: float) -> Any:
         """Wait for an end in slices that one call may last."""

@@ -12,12 +12,12 @@ import ctypes
 import os
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
 
 from . import _ffi, _ops
 from ._ops import Placement, TaskOptions, TaskResult
 from ._task import TaskFunction
-from ._wait import TIMEOUT_MAX, Handle, Op, T, in_thread, run
+from ._wait import TIMEOUT_MAX, Handle, Op, T, in_thread, milliseconds, run, run_many
 from .errors import Error, InvalidArgument, TimedOut
 
 if TYPE_CHECKING:
@@ -137,6 +137,9 @@ class Client(Handle):
     def _do(self, op: Op[T]) -> T:
         return run(self, op)
 
+    def _do_many(self, ops: Iterable[Op[T]]) -> List[T]:
+        return run_many(self, ops)
+
     def _close_watches(self) -> None:
         for watch in list(self._watches):
             watch.close()
@@ -249,6 +252,29 @@ class Client(Handle):
         """Wait until a task is finished, at most `timeout` seconds (of any length). Raises TimedOut, NotFound."""
         finished: TaskResult = self._finish(_ffi.quick.po_task_wait_async, task_id, _ops.result_of, timeout)
         return finished
+
+    def wait_many(self, tasks: Iterable[Union[int, TaskHandle]], timeout: float = 60.0) -> List[TaskResult]:
+        """Wait until all of these tasks, or their ids, are finished, at most `timeout` seconds (an hour); their results in
+        the same order.
+
+        Many answers are under way at a time, so that this takes a fraction of the time of one wait after the other. Raises
+        TimedOut, NotFound.
+        """
+        ids = [task if isinstance(task, int) else task.id for task in tasks]
+        until = time.monotonic() + timeout
+        milliseconds(timeout, "timeout")
+
+        def waits() -> Iterator[Op[TaskResult]]:
+            for id in ids:
+                opts = self._opts(max(until - time.monotonic(), 0.001))
+                yield _ops.on_id(_ffi.quick.po_task_wait_async, id, opts, _ops.result_of, f"task {id}")
+
+        try:
+            return self._do_many(waits())
+        except Error as e:
+            if isinstance(e, TimedOut) or (e.retryable and time.monotonic() >= until):
+                raise TimedOut(f"{len(ids)} tasks were not all finished within {timeout:g} s: {e.message}", e.leader_hint) from e
+            raise
 
     def _finish(self, function: Any, id: int, read: Any, timeout: float) -> Any:
         """Wait for an end in slices that one call may last."""
