@@ -19,6 +19,8 @@ done
 
 bash "$top/tests/build.sh"
 status=0
+# Most of them wait for processes and deadlines.
+export MESON_TESTTHREADS=${MESON_TESTTHREADS:-$((2 * $(nproc)))}
 meson test -C "$build" --no-rebuild --print-errorlogs "${suites[@]}" || status=$?
 
 echo

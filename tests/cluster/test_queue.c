@@ -122,9 +122,13 @@ static void test_watch(struct place *p)
             position = items[i].position;
         }
     }
+    /* What came before the watch was closed stays; what happens later does not come. */
+    submit(p, "nobody:does", "1");
+    CHECK(readable(po_queue_fd(queue), GUARD_MS));
     po_ticket_drop(ticket);
     submit(p, "nobody:does", "1");
-    CHECK(po_queue_take(queue, items, 1, 1, &count) == PO_ETIMEDOUT);
+    CHECK(po_queue_take(queue, items, 64, 0, &count) == 0 && count == 1 && items[0].tag == 21);
+    CHECK(po_queue_take(queue, items, 64, 1, &count) == PO_ETIMEDOUT);
 }
 
 /* A watch whose source ends tells so, and where it came to. */
@@ -164,7 +168,9 @@ static void test_log(void)
     CHECK(strcmp(items[1].data, "text") == 0 && strcmp(items[1].message, "a.b") == 0 &&
           strcmp(items[1].name, "n") == 0 && items[1].tag == 31);
     po_queue_on_log(ticket, &e);
-    CHECK(po_queue_take(queue, items, 8, 0, &count) == 0 && count == 1 && items[0].lost == 3);
+    po_queue_on_log(ticket, &e);
+    CHECK(po_queue_take(queue, items, 8, 0, &count) == 0 && count == 2);
+    CHECK(items[0].lost == 3 && items[1].lost == 0);
     po_ticket_drop(ticket);
 }
 
@@ -220,6 +226,7 @@ static void test_pull(struct place *p)
         got += count;
     }
     CHECK(got == 3); /* as many as its concurrency allows */
+    CHECK(!readable(po_worker_fd(p->worker), 0));
     CHECK(po_worker_take(p->worker, grants + 3, 1, 0, &count) == PO_EINVAL); /* no size */
     for (size_t i = 0; i < 3; i++) {
         CHECK(grants[i].what == PO_GRANT_TASK && grants[i].capability == 0 &&
@@ -261,6 +268,7 @@ static void test_lost(struct place *p)
     lost = pull(p);
     CHECK(lost.what == PO_GRANT_LOST && lost.task == g.task && lost.id == id && !lost.input);
     CHECK(lost.token == g.token && po_task_cancelled(g.task));
+    CHECK(!readable(po_worker_fd(p->worker), 0)); /* it is told once */
     CHECK(po_task_complete(g.task, NULL, 0) == 0);
     finished(p, id, PO_TASK_CANCELLED, NULL);
     /* One that is answered before anybody looks is not told. */
