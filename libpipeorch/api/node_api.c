@@ -208,6 +208,13 @@ static size_t transport_queued(void *arg, uint64_t peer_id)
     return po__peers_queued_bytes(((struct po_node *)arg)->peers, peer_id);
 }
 
+static void net_sever(void *arg)
+{
+    struct po_node *n = arg;
+    if (n->endpoint)
+        po__endpoint_sever(n->endpoint);
+}
+
 /* ---- workers and clients ---- */
 
 static void answer_endpoint(void *arg, int code, const void *resp, size_t len)
@@ -316,7 +323,8 @@ static int assemble(struct po_node *n, char *error, size_t error_len)
                                    net_close,
                                    n,
                                    net_refuse,
-                                   net_up};
+                                   net_up,
+                                   net_sever};
     struct po__node_opts no = {.store = store,
                                .identity = n->identity,
                                .zone = n->opts.zone,
@@ -393,6 +401,16 @@ PO_API void po_node_stop(po_node *n)
         po__endpoint_close(n->endpoint, NULL, NULL);
     po_client_close(n->client);
     po__free(n);
+}
+
+struct po__node *po__api_node_core(po_node *node)
+{
+    return node->core;
+}
+
+struct po__peers *po__api_node_peers(po_node *node)
+{
+    return node->peers;
 }
 
 void po__api_node_end(po_node *node)

@@ -4,7 +4,13 @@
 
 #include <pipeorch/node.h>
 
-void po__api_node_end(po_node *node);                         /* as po__node_end */
+struct po__node;
+struct po__peers;
+
+struct po__node *po__api_node_core(po_node *node);
+struct po__peers *po__api_node_peers(po_node *node); /* on its thread, or inside po__node_visit;
+                                                        NULL: none */
+void po__api_node_end(po_node *node);                /* as po__node_end */
 int po__api_node_finish_only(po_node *node, const char *why); /* as po__node_finish_only */
 
 #endif

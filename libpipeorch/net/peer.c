@@ -115,9 +115,9 @@ uint64_t po__peers_random(struct po__peers *p)
     return p->random;
 }
 
-static bool must_dial(const struct po__peer *peer)
+static bool must_dial(const struct po__peers *p, const struct po__peer *peer)
 {
-    return peer->used && peer->wanted && !peer->up && !peer->dial;
+    return peer->used && peer->wanted && !peer->up && !peer->dial && !po__peers_is_cut(p, peer->id);
 }
 
 static bool has_deadline(const struct po__peer_conn *c)
@@ -157,7 +157,7 @@ static void on_timer(uv_timer_t *timer)
     while (!p->closing && close_one_due(p, now))
         ;
     for (unsigned i = 0; i < PO__PEERS_MAX && !p->closing; i++)
-        if (must_dial(&p->peers[i]) && p->peers[i].dial_at_ms <= now)
+        if (must_dial(p, &p->peers[i]) && p->peers[i].dial_at_ms <= now)
             po__peer_dial(&p->peers[i], p);
     po__peers_arm(p);
 }
@@ -169,7 +169,7 @@ void po__peers_arm(struct po__peers *p)
     if (p->closing)
         return;
     for (unsigned i = 0; i < PO__PEERS_MAX; i++)
-        if (must_dial(&p->peers[i]) && p->peers[i].dial_at_ms < due)
+        if (must_dial(p, &p->peers[i]) && p->peers[i].dial_at_ms < due)
             due = p->peers[i].dial_at_ms;
     po__list_each(it, &p->conns)
     {
@@ -185,6 +185,40 @@ void po__peers_arm(struct po__peers *p)
         uv_timer_stop(&p->timer);
     else
         uv_timer_start(&p->timer, on_timer, due > now ? due - now : 0, 0);
+}
+
+/* ---- links that tests cut ---- */
+
+bool po__peers_is_cut(const struct po__peers *p, uint64_t id)
+{
+    unsigned i = 0;
+    while (i < p->cut_count && p->cut[i] != id)
+        i++;
+    return i < p->cut_count;
+}
+
+void po__peers_cut(struct po__peers *p, const uint64_t *peer_ids, size_t count)
+{
+    PO_PRE(count <= PO__PEERS_MAX);
+    p->cut_count = (unsigned)count;
+    if (count)
+        memcpy(p->cut, peer_ids, count * sizeof *peer_ids);
+    for (unsigned i = 0; i < PO__PEERS_MAX && !p->closing; i++) {
+        struct po__peer *peer = &p->peers[i];
+        bool cut = po__peers_is_cut(p, peer->id);
+        if (!peer->used)
+            continue;
+        if (cut && peer->dial)
+            po__peer_dial_abandon(peer->dial);
+        if (peer->up) {
+            po__peer_conn_hold(peer->up, cut);
+        } else if (!cut) { /* whatever kept it from us may have been the cut */
+            peer->failures = 0;
+            peer->dial_at_ms = 0;
+        }
+    }
+    if (!p->closing)
+        po__peers_arm(p);
 }
 
 /* ---- strangers ---- */

@@ -89,6 +89,10 @@ int po__peers_open(struct po__peers **p, const struct po__peers_opts *opts, char
 void po__peers_close(struct po__peers *p, void (*closed)(void *arg), void *arg);
 void po__peers_set(struct po__peers *p, const struct po__server *servers,
                    unsigned count); /* who to be connected to (self is skipped) */
+/* For tests: there is no link with these peers, and one with all others. Nothing is read from or
+ * written to their connections, none is dialled or accepted, none is seen to end. Never calls back.
+ * Also while the loop's thread stands still, on another one. */
+void po__peers_cut(struct po__peers *p, const uint64_t *peer_ids, size_t count);
 /* Queue; takes over a reference; dropped (and counted) if the peer is down or its queue is full.
  * Written by po__peers_flush or at the end of the loop turn. */
 void po__peers_send(struct po__peers *p, uint64_t peer_id, enum po__peer_channel chan,

@@ -234,7 +234,7 @@ void po__peer_conn_flush(struct po__peer_conn *c)
     uv_stream_t *stream = (uv_stream_t *)&c->tcp;
     size_t bytes;
     po__list_remove(&c->dirty);
-    if (c->broken)
+    if (c->broken || (c->peer && po__peers_is_cut(c->owner, c->peer->id)))
         return;
     while (!c->writing && !po__list_empty(&c->out)) {
         unsigned n = gather(c, iov, &bytes);
@@ -392,6 +392,10 @@ static void on_hello(struct po__peer_conn *c, const void *data, size_t len)
     }
     const char *why = mismatch(c, &hello, text, sizeof text);
     struct po__peer *peer = po__peers_find(p, hello.node_id);
+    if (!why && po__peers_is_cut(p, hello.node_id)) {
+        c->spare = true; /* no stranger */
+        why = "a test has cut it off";
+    }
     if (!why && !c->dialled && peer && ours_wins(p, peer, &hello)) {
         c->spare = true; /* everyday, and no stranger */
         why = "both nodes dialled at once, and the dial of the higher id is kept";
@@ -519,6 +523,19 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         memmove(c->in, c->in + off, c->in_len);
     if (resize_in(c, need))
         po__peer_conn_close(c, "out of memory for a frame of %zu bytes", need);
+}
+
+void po__peer_conn_hold(struct po__peer_conn *c, bool held)
+{
+    uv_stream_t *stream = (uv_stream_t *)&c->tcp;
+    if (held) {
+        uv_read_stop(stream);
+        return;
+    }
+    int rv = uv_read_start(stream, on_alloc, on_read);
+    if (rv && rv != UV_EALREADY)
+        write_failed(c); /* the timer closes it */
+    po__peer_conn_flush(c);
 }
 
 /* ---- beginnings ---- */

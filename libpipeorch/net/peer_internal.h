@@ -112,6 +112,8 @@ struct po__peers {
     uv_prepare_t prepare; /* writes what was queued in this turn of the loop */
     uv_idle_t idle; /* runs while something is queued, so that the loop does not sleep on it */
     struct po__peer peers[PO__PEERS_MAX];
+    uint64_t cut[PO__PEERS_MAX]; /* ids: po__peers_cut */
+    unsigned cut_count;
     struct po__list conns;
     struct po__list dirty;
     unsigned pending_count; /* accepted and not yet UP */
@@ -130,6 +132,7 @@ struct po__peers {
 struct po__frame *po__peer_frame_copy(const void *prefix, size_t prefix_len, const void *data,
                                       size_t len);
 struct po__peer *po__peers_find(struct po__peers *p, uint64_t id);
+bool po__peers_is_cut(const struct po__peers *p, uint64_t id);
 struct po__peer *po__peers_find_or_add(struct po__peers *p,
                                        uint64_t id); /* NULL: the table is full */
 void po__peers_arm(struct po__peers *p);             /* set the timer to what is due next */
@@ -155,6 +158,7 @@ void po__peer_conn_close(struct po__peer_conn *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 int po__peer_conn_queue(struct po__peer_conn *c, enum po__peer_channel chan, struct po__frame *f);
 void po__peer_conn_flush(struct po__peer_conn *c);
+void po__peer_conn_hold(struct po__peer_conn *c, bool held); /* UP; held: its peer is cut off */
 
 /* peer_hello.c: the payload of a hello frame. */
 void po__peer_hello_encode(struct po__buf *b, const struct po__peer_hello *hello);

@@ -91,7 +91,7 @@ struct po__endpoint {
     size_t calls_count, calls_bytes, queued_bytes, arriving_bytes;
     uint64_t next_conn;
     uint64_t stranger_log_ms, strangers_unlogged;
-    bool closing, ending;
+    bool severed, closing, ending;
     uint64_t ending_ms, closed_ms;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -262,11 +262,12 @@ static void on_down(struct po__sp_conn *sp, const char *why)
     po__list_remove(&c->link);
     po__list_remove(&c->pending);
     po__list_remove(&c->dirty);
-    if (!e->closing && (stranger || !sp->lost))
+    bool over = e->closing || e->severed;
+    if (!over && (stranger || !sp->lost))
         log_stranger(e, sp->remote, why);
     else
         po__debug(&e->opts.log, "worker.down", "connection from %s ended: %s", sp->remote, why);
-    if (!stranger && !e->closing)
+    if (!stranger && !over)
         e->opts.closed(e->opts.arg, c->id);
 }
 
@@ -314,7 +315,7 @@ static void on_connection(uv_stream_t *listener, int status)
 {
     struct po__endpoint *e = listener->data;
     struct po__list *oldest = po__list_first(&e->pending);
-    if (status || e->closing)
+    if (status || e->closing || e->severed)
         return; /* e.g. out of descriptors: libuv sheds the connection */
     if (e->pending_count >= PENDING_MAX)
         po__sp_conn_close(&po__container_of(oldest, struct conn, pending)->sp,
@@ -530,6 +531,13 @@ static void release(struct po__endpoint *e)
         endpoint_free(e);
     else if (e->handles == 1 && e->closing && !uv_is_closing((uv_handle_t *)&e->timer))
         uv_close((uv_handle_t *)&e->timer, on_handle_closed); /* it outlives the connections */
+}
+
+void po__endpoint_sever(struct po__endpoint *e)
+{
+    PO_PRE(e->loop && !e->closing);
+    e->severed = true;
+    close_conns(e);
 }
 
 void po__endpoint_close(struct po__endpoint *e, void (*closed)(void *arg), void *arg)

@@ -49,6 +49,10 @@ void po__endpoint_answer(struct po__endpoint_call *call, const void *data, size_
 void po__endpoint_drop(struct po__endpoint_call *call);
 void po__endpoint_flush(struct po__endpoint *e); /* one write per connection */
 
+/* As if the process had been killed: connections end now, with whatever is to leave on them, and
+ * there are no others. No callback runs any more; the end is po__endpoint_close's. After start. */
+void po__endpoint_sever(struct po__endpoint *e);
+
 /* Every call must have been answered or dropped. Requests are turned away from now on, answers
  * still leave; then everything is closed, within PO__ENDPOINT_LINGER_MS, and closed(arg) called
  * (may be NULL), e being freed; no other callback runs any more. Without a loop (never started): at

@@ -43,6 +43,9 @@ struct po__node_net {
     /* These two may be NULL. Tell a connected peer that it is not wanted, and why (PO_EREMOVED). */
     void (*refuse)(void *arg, uint64_t peer_id, int code, const char *why);
     bool (*up)(void *arg, uint64_t peer_id); /* is there a connection with it now? */
+    /* Before close, on po__node_crash: connections with workers and clients end now, and answers
+     * given from here on are lost. May be NULL. */
+    void (*sever)(void *arg);
 };
 
 struct po__node_opts {
@@ -74,6 +77,14 @@ int po__node_finish_only(struct po__node *n, const char *why);
 /* Stop the thread if started. Whoever calls the node from now on, or at this moment, gets
  * PO_ECLOSED. Again: nothing. One thread at a time, not the node's. */
 void po__node_end(struct po__node *n);
+/* For tests. As po__node_end, by a kill: nothing leaves any more. */
+void po__node_crash(struct po__node *n);
+/* Its thread stands still between two turns, or goes on. Any thread but its own. 0; PO_ECLOSED. */
+int po__node_pause(struct po__node *n, bool paused);
+/* Likewise from when this returns 0 until po__node_leave; what belongs to the thread, the network
+ * above all, is the caller's meanwhile. */
+int po__node_visit(struct po__node *n);
+void po__node_leave(struct po__node *n);
 /* End it and free everything; nobody calls it any more. */
 void po__node_destroy(struct po__node *n);
 const struct po__identity *po__node_identity(const struct po__node *n);

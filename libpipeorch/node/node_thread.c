@@ -18,6 +18,7 @@
 #include <pipeorch/error.h>
 #include "channel.h"
 #include "internal.h"
+#include "still.h"
 
 struct thread {
     struct po__node *core;
@@ -26,11 +27,13 @@ struct thread {
     uv_async_t mail_async, disk_async;
     uv_prepare_t prepare;
     uv_timer_t timer;
+    struct po__still still;
     uv_thread_t thread;
     bool started, ended;
     pthread_t id; /* written by the thread before `running` */
     _Atomic(bool) running;
     _Atomic(bool) stop_asked;
+    _Atomic(bool) crashed; /* before stop_asked */
 };
 
 static struct thread *thread_of(const struct po__node *n)
@@ -100,7 +103,8 @@ static void close_handles(void *arg)
 {
     struct thread *t = arg;
     uv_handle_t *handles[] = {(uv_handle_t *)&t->mail_async, (uv_handle_t *)&t->disk_async,
-                              (uv_handle_t *)&t->prepare, (uv_handle_t *)&t->timer};
+                              (uv_handle_t *)&t->prepare, (uv_handle_t *)&t->timer,
+                              (uv_handle_t *)&t->still.ask};
     for (unsigned i = 0; i < sizeof handles / sizeof *handles; i++)
         if (!uv_is_closing(handles[i]))
             uv_close(handles[i], on_handle_closed);
@@ -108,9 +112,12 @@ static void close_handles(void *arg)
 
 static void stop(struct thread *t)
 {
+    bool has_net = po__node_core_has_net(t->core);
+    if (has_net && atomic_load(&t->crashed) && t->net->sever)
+        t->net->sever(t->net->arg);
     po__node_core_stop(t->core);
     uv_prepare_stop(&t->prepare);
-    if (po__node_core_has_net(t->core))
+    if (has_net)
         t->net->close(t->net->arg, close_handles, t);
     else
         close_handles(t);
@@ -173,7 +180,7 @@ int po__node_create(struct po__node **out)
         goto err_after_core;
     }
     if (uv_async_init(&t->loop, &t->mail_async, on_async) ||
-        uv_async_init(&t->loop, &t->disk_async, on_async)) {
+        uv_async_init(&t->loop, &t->disk_async, on_async) || po__still_init(&t->still, &t->loop)) {
         rv = PO_ENOMEM;
         goto err_after_loop;
     }
@@ -219,9 +226,31 @@ void po__node_end(struct po__node *n)
     if (!t->started || t->ended)
         return;
     atomic_store(&t->stop_asked, true);
+    po__still_end(&t->still); /* a paused one stops, too */
     uv_async_send(&t->mail_async);
     uv_thread_join(&t->thread);
     t->ended = true;
+}
+
+void po__node_crash(struct po__node *n)
+{
+    atomic_store(&thread_of(n)->crashed, true);
+    po__node_end(n);
+}
+
+int po__node_pause(struct po__node *n, bool paused)
+{
+    return po__still_pause(&thread_of(n)->still, paused);
+}
+
+int po__node_visit(struct po__node *n)
+{
+    return po__still_enter(&thread_of(n)->still);
+}
+
+void po__node_leave(struct po__node *n)
+{
+    po__still_leave(&thread_of(n)->still);
 }
 
 void po__node_destroy(struct po__node *n)
@@ -235,6 +264,7 @@ void po__node_destroy(struct po__node *n)
         uv_run(&t->loop, UV_RUN_DEFAULT);
     }
     PO_INVARIANT(uv_loop_close(&t->loop) == 0);
+    po__still_fini(&t->still);
     po__node_core_free(n);
     po__free(t);
 }

@@ -21,7 +21,7 @@ struct host {
     pthread_t thread;
     pthread_mutex_t lock; /* for what follows */
     struct po__list answers;
-    bool closing;
+    bool severing, closing;
 };
 
 struct host_answer {
@@ -47,8 +47,11 @@ static inline void host_turn(uv_prepare_t *prepare)
     pthread_mutex_lock(&h->lock);
     while ((l = po__list_pop(&h->answers)))
         po__list_push(&mine, l);
-    bool closing = h->closing;
+    bool severing = h->severing, closing = h->closing;
+    h->severing = false;
     pthread_mutex_unlock(&h->lock);
+    if (severing)
+        po__endpoint_sever(h->e);
     while ((l = po__list_pop(&mine))) {
         struct host_answer *a = (struct host_answer *)(void *)l;
         if (a->len == SIZE_MAX)
@@ -87,7 +90,7 @@ static inline int host_open(struct host *h, const struct po__endpoint_opts *opts
     strcpy(h->address, po__endpoint_address(h->e));
     pthread_mutex_init(&h->lock, NULL);
     po__list_init(&h->answers);
-    h->closing = false;
+    h->severing = h->closing = false;
     assert_int_equal(uv_loop_init(&h->loop), 0);
     assert_int_equal(uv_async_init(&h->loop, &h->wake, host_wake), 0);
     uv_prepare_init(&h->loop, &h->prepare);
@@ -122,6 +125,14 @@ static inline void host_answer(struct host *h, struct po__endpoint_call *call, c
 static inline void host_drop(struct host *h, struct po__endpoint_call *call)
 {
     host_post(h, call, NULL, SIZE_MAX);
+}
+
+static inline void host_sever(struct host *h)
+{
+    pthread_mutex_lock(&h->lock);
+    h->severing = true;
+    pthread_mutex_unlock(&h->lock);
+    uv_async_send(&h->wake);
 }
 
 /* Every call has been answered or dropped. Returns when the endpoint is closed. */

@@ -416,6 +416,25 @@ static void answers_leave_before_the_end(void **state)
     assert_int_equal(atomic_load(&other.closed), 0);
 }
 
+static void severed_connections_end_without_a_word(void **state)
+{
+    struct server *s = *state;
+    char byte;
+    int asking = raw_connect(s->host.address), silent = raw_connect(s->host.address);
+    raw_greet(asking, PO__SP_REQ);
+    raw_send(asking, 1, "park", 4);
+    wait_until(atomic_load(&s->requests) == 1);
+    host_sever(&s->host);
+    assert_false(raw_read(asking, &byte, 1));
+    answer_parked(s, 4); /* to nobody */
+    while (raw_read(silent, &byte, 1))
+        ; /* the hello, if it came so far */
+    assert_int_equal(atomic_load(&s->closed), 0);
+    assert_int_equal(atomic_load(&s->refusals), 0);
+    close(asking);
+    close(silent);
+}
+
 static void *ask_until_the_end(void *arg)
 {
     struct server *s = arg;
@@ -476,6 +495,7 @@ int main(void)
         T(silent_connections_make_room),
         T(connections_are_bounded),
         T(answers_leave_before_the_end),
+        T(severed_connections_end_without_a_word),
         T(requests_at_the_end_are_turned_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

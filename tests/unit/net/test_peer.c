@@ -722,6 +722,112 @@ static void another_incarnation_is_an_end_too(void **state)
     node_close(&second);
 }
 
+/* ---- links that tests cut ---- */
+
+static void cut(struct node *n, uint64_t peer_id)
+{
+    po__peers_cut(n->peers, &peer_id, peer_id ? 1 : 0);
+}
+
+/* A third node, whose frames show how far time has gone. */
+static bool a_hears_witness(void *arg)
+{
+    return ((struct pair *)arg)->a.last_from == 3;
+}
+
+static void let_time_pass(struct pair *t, struct node *witness)
+{
+    for (unsigned i = 0; i < 20; i++) {
+        t->a.last_from = 0;
+        po__peers_send(witness->peers, 1, PO__CHAN_RAFT, frame_of("tick", 4));
+        loop_until(&t->loop, a_hears_witness, t);
+    }
+}
+
+static bool b_has_two(void *arg)
+{
+    return ((struct pair *)arg)->b.frames == 2;
+}
+
+static bool a_hears_b(void *arg)
+{
+    return ((struct pair *)arg)->a.last_from == 2;
+}
+
+static void what_a_cut_link_held_arrives_late(void **state)
+{
+    struct pair *t = *state;
+    struct node witness = {0};
+    node_open(&witness, &t->loop, 3, NULL);
+    connect_nodes(&t->a, &t->b);
+    connect_nodes(&witness, &t->a);
+    loop_until(&t->loop, both_up, t);
+    let_time_pass(t, &witness);
+    cut(&t->a, 2); /* b knows nothing of it */
+    po__peers_send(t->a.peers, 2, PO__CHAN_RAFT, frame_of("one", 3));
+    po__peers_send(t->b.peers, 1, PO__CHAN_RAFT, frame_of("back", 4));
+    assert_int_equal(po__peers_send_bytes(t->a.peers, 2, PO__CHAN_FORWARD, 7, "two", 3), 0);
+    let_time_pass(t, &witness);
+    assert_int_equal(t->b.frames, 0);
+    assert_int_equal(t->a.last_from, 3);
+    assert_true(both_up(t));
+    cut(&t->a, 0);
+    loop_until(&t->loop, b_has_two, t);
+    assert_memory_equal(t->b.last + 8, "two", 3);
+    loop_until(&t->loop, a_hears_b, t);
+    assert_int_equal(t->a.downs + t->b.downs, 0);
+    node_close(&witness);
+}
+
+static bool b_failed_twice(void *arg)
+{
+    const struct po__peer *a = po__peers_find(((struct pair *)arg)->b.peers, 1);
+    return a->failures >= 2;
+}
+
+static void who_is_cut_off_is_neither_dialled_nor_accepted(void **state)
+{
+    struct pair *t = *state;
+    cut(&t->a, 2);
+    connect_nodes(&t->a, &t->b);
+    connect_nodes(&t->b, &t->a);
+    loop_until(&t->loop, b_failed_twice, t);
+    assert_int_equal(t->a.hellos + t->b.hellos, 0);
+    assert_int_equal(t->a.logged_refusals, 0);
+    cut(&t->a, 0);
+    loop_until(&t->loop, both_up, t);
+}
+
+static void a_dial_under_way_is_given_up_by_a_cut(void **state)
+{
+    struct pair *t = *state;
+    connect_nodes(&t->a, &t->b);
+    while (!po__peers_find(t->a.peers, 2)->dial)
+        uv_run(&t->loop, UV_RUN_ONCE);
+    cut(&t->a, 2);
+    assert_null(po__peers_find(t->a.peers, 2)->dial);
+    cut(&t->a, 0);
+    loop_until(&t->loop, both_up, t);
+}
+
+static void an_end_behind_a_cut_is_seen_when_it_is_healed(void **state)
+{
+    struct pair *t = *state;
+    char listen[64];
+    connect_nodes(&t->a, &t->b);
+    loop_until(&t->loop, both_up, t);
+    snprintf(listen, sizeof listen, "%s", t->b.address);
+    cut(&t->a, 2);
+    node_close(&t->b);
+    assert_true(po__peers_up(t->a.peers, 2));
+    assert_int_equal(t->a.downs, 0);
+    cut(&t->a, 0);
+    loop_until(&t->loop, a_saw_gone, t);
+    assert_int_equal(t->a.downs, 1);
+    node_open(&t->b, &t->loop, 2, listen);
+    loop_until(&t->loop, both_up, t);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -747,6 +853,10 @@ int main(void)
         T(large_frames_arrive_whole_and_references_end),
         T(queue_is_bounded_when_the_peer_does_not_read),
         T(removed_peer_stays_until_it_leaves),
+        T(what_a_cut_link_held_arrives_late),
+        T(who_is_cut_off_is_neither_dialled_nor_accepted),
+        T(a_dial_under_way_is_given_up_by_a_cut),
+        T(an_end_behind_a_cut_is_seen_when_it_is_healed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
