@@ -1,10 +1,12 @@
 /* pipeline validate, define, export, run, resume, show, wait, cancel, list, runs */
 #include <ctype.h>
+#include <pipeorch/draw.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "../common/files.h"
 #include "ctl.h"
-#include "graph.h"
 #include "run.h"
 #include "spec/spec.h"
 #include "table.h"
@@ -175,6 +177,32 @@ static int export_definition(struct ctl *ctl)
     return rv;
 }
 
+static unsigned columns(void)
+{
+    struct winsize w;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 ? w.ws_col : 0;
+}
+
+/* Show --graph. */
+static int draw(const struct ctl *ctl, const json_t *answer)
+{
+    const char *form = ctl->s->graph;
+    char *text = json_dumps(answer, JSON_COMPACT), *picture;
+    if (!text)
+        return ctl_fail(ctl, PO_ENOMEM);
+    int rv = po_draw(text, strlen(text),
+                     strcmp(form, "dot") == 0   ? PO_DRAW_DOT
+                     : strcmp(form, "svg") == 0 ? PO_DRAW_SVG
+                                                : PO_DRAW_TEXT,
+                     columns(), &picture);
+    free(text);
+    if (rv)
+        return ctl_fail(ctl, rv);
+    fputs(picture, stdout); /* ctl_out tells whether it failed */
+    po_free(picture);
+    return ctl_out(ctl, 0);
+}
+
 /* Digits alone are a run's id; everything else is a pipeline's name. */
 static int show(struct ctl *ctl)
 {
@@ -190,7 +218,7 @@ static int show(struct ctl *ctl)
                               NULL, &a);
     if (rv)
         return rv;
-    rv = ctl->s->graph ? graph_show(ctl, a) : digits ? run_print(ctl, a) : definition_print(ctl, a);
+    rv = ctl->s->graph ? draw(ctl, a) : digits ? run_print(ctl, a) : definition_print(ctl, a);
     if (!rv && digits && !ctl->s->graph && !ctl_json(ctl))
         print_text(stdout, "error", text_of(a, "error"));
     json_decref(a);

@@ -3,6 +3,7 @@
 #define PIPEORCH_PIPEORCH_H
 
 #include <pipeorch/client.h>
+#include <pipeorch/draw.h>
 #include <pipeorch/error.h>
 #include <pipeorch/member.h>
 #include <pipeorch/node.h>

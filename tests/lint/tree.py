@@ -21,7 +21,7 @@ def files(*suffixes, under=ROOT):
     found = []
     for folder, folders, names in os.walk(under):
         folders[:] = [f for f in sorted(folders) if f not in (".git", "__pycache__") and not f.startswith("build")]
-        found += [pathlib.Path(folder, name) for name in sorted(names) if not suffixes or name.endswith(suffixes)]
+        found += [pathlib.Path(folder, name) for name in sorted(names) if name != ".git" and (not suffixes or name.endswith(suffixes))]
     return found
 
 

@@ -3,20 +3,20 @@
  * ends. Lines that branch off one cell share their row; so do those that come together in one cell,
  * if they go nowhere else. Rows are given from above: where a line leaves the column that another
  * one enters by, it must turn off first. */
-#include "graph.h"
+#include "draw.h"
 
 #include <pipeorch/error.h>
 #include <stdlib.h>
-#include "base/alloc.h"
+#include "../base/alloc.h"
 
 #define UNKNOWN  (-1)
 #define STRAIGHT (-1)
 
 struct routing {
-    struct graph_routes *r;
-    const struct graph *g;
-    const struct graph_layout *l;
-    const struct graph_link *links;
+    struct po__draw_routes *r;
+    const struct po__drawing *g;
+    const struct po__draw_layout *l;
+    const struct po__draw_link *links;
     unsigned count;
     unsigned *out, *in; /* links of the gap at each cell */
     bool *placed;       /* nets */
@@ -31,15 +31,15 @@ static int column(const struct routing *t, unsigned cell)
  * other link. */
 static void make_nets(struct routing *t)
 {
-    struct graph_routes *r = t->r;
+    struct po__draw_routes *r = t->r;
     for (unsigned i = 0; i < t->count; i++) {
-        const struct graph_link *k = &t->links[i];
+        const struct po__draw_link *k = &t->links[i];
         bool into = t->out[k->from] == 1 && t->in[k->to] > 1;
         unsigned key = into ? k->to : k->from, n = 0;
         while (n < r->nets_count && (r->nets[n].key != key || r->nets[n].into != into))
             n++;
         if (n == r->nets_count)
-            r->nets[r->nets_count++] = (struct graph_net){
+            r->nets[r->nets_count++] = (struct po__draw_net){
                 .key = key, .into = into, .dashed = true, .lo = INT32_MAX, .hi = INT32_MIN};
         r->ends[i].net = n;
         r->nets[n].dashed = r->nets[n].dashed && t->g->edges[k->edge].dashed;
@@ -50,7 +50,7 @@ static void make_nets(struct routing *t)
  * left than that of i. */
 static unsigned ends_in_cell(const struct routing *t, unsigned i, unsigned *left)
 {
-    const struct graph_end *ends = t->r->ends;
+    const struct po__draw_end *ends = t->r->ends;
     unsigned count = 0;
     *left = 0;
     for (unsigned k = 0; k < t->count; k++) {
@@ -69,14 +69,14 @@ static unsigned ends_in_cell(const struct routing *t, unsigned i, unsigned *left
 /* Side by side around the middle of the cell, as far as it is wide enough. */
 static int end_column(const struct routing *t, unsigned i)
 {
-    const struct graph_cell *c = &t->l->cells[t->links[i].to];
+    const struct po__draw_cell *c = &t->l->cells[t->links[i].to];
     unsigned left, count = ends_in_cell(t, i, &left);
     int half = c->width / 2 - 1, apart = (int)count - 1 <= half ? 2 : 1;
     int x = apart * (int)left - apart * ((int)count - 1) / 2;
     return c->x + (x < -half ? -half : x > half ? half : x);
 }
 
-static void span(struct graph_net *n, int x)
+static void span(struct po__draw_net *n, int x)
 {
     n->lo = x < n->lo ? x : n->lo;
     n->hi = x > n->hi ? x : n->hi;
@@ -84,7 +84,7 @@ static void span(struct graph_net *n, int x)
 
 static void place_nets(struct routing *t)
 {
-    struct graph_routes *r = t->r;
+    struct po__draw_routes *r = t->r;
     for (unsigned i = 0; i < t->count; i++) {
         unsigned first = 0; /* all links of a net that end in one cell end in one column */
         while (r->ends[first].net != r->ends[i].net || t->links[first].to != t->links[i].to)
@@ -117,10 +117,10 @@ static bool is_above(const struct routing *t, unsigned a, unsigned b)
     return false;
 }
 
-static bool is_free(const struct routing *t, const struct graph_net *net, int row)
+static bool is_free(const struct routing *t, const struct po__draw_net *net, int row)
 {
     for (unsigned n = 0; n < t->r->nets_count; n++) {
-        const struct graph_net *o = &t->r->nets[n];
+        const struct po__draw_net *o = &t->r->nets[n];
         if (t->placed[n] && o->row == row && net->lo <= o->hi + 1 && o->lo <= net->hi + 1)
             return false;
     }
@@ -143,7 +143,7 @@ static int first_row(const struct routing *t, unsigned n)
 
 static int give_rows(struct routing *t)
 {
-    struct graph_routes *r = t->r;
+    struct po__draw_routes *r = t->r;
     unsigned left = 0;
     for (unsigned n = 0; n < r->nets_count; n++)
         left += r->nets[n].row != STRAIGHT;
@@ -166,15 +166,15 @@ static int give_rows(struct routing *t)
     return 0;
 }
 
-int graph_route(struct graph_routes *r, const struct graph *g, const struct graph_layout *l,
-                unsigned layer)
+int po__draw_route(struct po__draw_routes *r, const struct po__drawing *g,
+                   const struct po__draw_layout *l, unsigned layer)
 {
     struct routing t = {.r = r,
                         .g = g,
                         .l = l,
                         .links = l->links + l->links_at[layer],
                         .count = l->links_at[layer + 1] - l->links_at[layer]};
-    *r = (struct graph_routes){0};
+    *r = (struct po__draw_routes){0};
     t.out = po__calloc(l->cells_count + 1, sizeof *t.out);
     t.in = po__calloc(l->cells_count + 1, sizeof *t.in);
     t.placed = po__calloc(t.count + 1, sizeof *t.placed);
@@ -196,9 +196,9 @@ int graph_route(struct graph_routes *r, const struct graph *g, const struct grap
     return rv;
 }
 
-void graph_routes_fini(struct graph_routes *r)
+void po__draw_routes_fini(struct po__draw_routes *r)
 {
     po__free(r->nets);
     po__free(r->ends);
-    *r = (struct graph_routes){0};
+    *r = (struct po__draw_routes){0};
 }

@@ -1,9 +1,9 @@
 /* SVG without anything from outside: boxes in layers, curves between them, a colour for each state.
  */
-#include "graph.h"
+#include "draw.h"
 
 #include <pipeorch/error.h>
-#include "base/alloc.h"
+#include "../base/alloc.h"
 
 /* Pixels; the picture scales. */
 #define CHAR_WIDTH  8
@@ -33,8 +33,8 @@ static const char style[] = "<style>"
 
 struct svg {
     struct po__buf *out;
-    const struct graph *g;
-    struct graph_layout l;
+    const struct po__drawing *g;
+    struct po__draw_layout l;
     int *top, *height;      /* of each layer */
     unsigned *next, *first; /* the cell behind a passing one; the first cell of each edge */
     int total;              /* height of all */
@@ -45,7 +45,7 @@ static void put(struct po__buf *out, const char *s)
     while (*s) {
         uint32_t c;
         unsigned columns;
-        s = graph_char(s, &c, &columns);
+        s = po__draw_char(s, &c, &columns);
         if (c == '&')
             po__buf_printf(out, "&amp;");
         else if (c == '<')
@@ -55,28 +55,28 @@ static void put(struct po__buf *out, const char *s)
         else if (c == '"')
             po__buf_printf(out, "&quot;");
         else
-            graph_put_char(out, c);
+            po__draw_put_char(out, c);
     }
 }
 
-static int box_height(const struct graph_node *n)
+static int box_height(const struct po__draw_node *n)
 {
     return LINE_HEIGHT * (int)(n->lines_count + 1) + PADDING;
 }
 
-static void put_text(struct svg *s, int x, int y, const char *kind, struct graph_line line)
+static void put_text(struct svg *s, int x, int y, const char *kind, struct po__draw_line line)
 {
-    char cut[GRAPH_CUT_BYTES];
+    char cut[PO__DRAW_CUT_BYTES];
     po__buf_printf(s->out, "<text x=\"%d\" y=\"%d\"%s>", x, y, kind);
-    graph_cut(cut, line);
+    po__draw_cut(cut, line);
     put(s->out, cut);
     po__buf_printf(s->out, "</text>");
 }
 
 static void put_node(struct svg *s, unsigned i)
 {
-    const struct graph_node *n = &s->g->nodes[i];
-    const struct graph_cell *c = &s->l.cells[i];
+    const struct po__draw_node *n = &s->g->nodes[i];
+    const struct po__draw_cell *c = &s->l.cells[i];
     int x = c->x - c->width / 2 + PADDING, y = s->top[c->layer];
     po__buf_printf(s->out, "<g><title>");
     put(s->out, n->name);
@@ -92,10 +92,10 @@ static void put_node(struct svg *s, unsigned i)
         po__buf_printf(s->out, "\"");
     }
     po__buf_printf(s->out, "/>");
-    put_text(s, x + PADDING, y + LINE_HEIGHT, " class=\"n\"", (struct graph_line){n->name, ""});
+    put_text(s, x + PADDING, y + LINE_HEIGHT, " class=\"n\"", (struct po__draw_line){n->name, ""});
     if (n->state)
         put_text(s, x + c->width - PADDING - CHAR_WIDTH, y + LINE_HEIGHT, "",
-                 (struct graph_line){graph_mark(n->state), ""});
+                 (struct po__draw_line){po__draw_mark(n->state), ""});
     for (unsigned k = 0; k < n->lines_count; k++)
         put_text(s, x + PADDING, y + LINE_HEIGHT * (int)(k + 2), "", n->lines[k]);
     po__buf_printf(s->out, "</g>\n");
@@ -103,14 +103,14 @@ static void put_node(struct svg *s, unsigned i)
 
 static void put_edge(struct svg *s, unsigned i)
 {
-    const struct graph_edge *e = &s->g->edges[i];
-    const struct graph_cell *c = &s->l.cells[e->from];
+    const struct po__draw_edge *e = &s->g->edges[i];
+    const struct po__draw_cell *c = &s->l.cells[e->from];
     int x = c->x + PADDING, y = s->top[c->layer] + box_height(&s->g->nodes[e->from]);
     int middle_x, middle_y;
     po__buf_printf(s->out, "<path%s marker-end=\"url(#arrow)\" d=\"M%d %d",
                    e->dashed ? " class=\"dashed\"" : "", x, y);
     for (unsigned at = s->first[i];; at = s->next[at]) {
-        const struct graph_cell *to = &s->l.cells[at];
+        const struct po__draw_cell *to = &s->l.cells[at];
         bool last = at < s->g->nodes_count;
         int to_x = to->x + PADDING, to_y = s->top[to->layer] - (last ? ARROW : 0);
         po__buf_printf(s->out, " C%d %d %d %d %d %d", x, y + LAYER_GAP / 2, to_x,
@@ -125,7 +125,7 @@ static void put_edge(struct svg *s, unsigned i)
     }
     po__buf_printf(s->out, "\"/>\n");
     if (e->label) {
-        put_text(s, middle_x, middle_y, " class=\"l\"", (struct graph_line){e->label, ""});
+        put_text(s, middle_x, middle_y, " class=\"l\"", (struct po__draw_line){e->label, ""});
         po__buf_append(s->out, "\n", 1);
     }
 }
@@ -149,7 +149,7 @@ static int measure(struct svg *s)
         s->total += s->height[k] + (k + 1 < layers ? LAYER_GAP : PADDING);
     }
     for (unsigned i = 0; i < s->l.links_count; i++) {
-        const struct graph_link *k = &s->l.links[i];
+        const struct po__draw_link *k = &s->l.links[i];
         if (k->from < s->g->nodes_count)
             s->first[k->edge] = k->to;
         else
@@ -177,15 +177,15 @@ static void draw(struct svg *s)
     po__buf_printf(s->out, "</svg>\n");
 }
 
-int graph_svg(struct po__buf *out, const struct graph *g)
+int po__draw_svg(struct po__buf *out, const struct po__drawing *g)
 {
     struct svg s = {.out = out, .g = g};
     int *widths = po__calloc(g->nodes_count + 1, sizeof *widths);
     if (!widths)
         return PO_ENOMEM;
     for (unsigned n = 0; n < g->nodes_count; n++)
-        widths[n] = (int)graph_box_columns(&g->nodes[n]) * CHAR_WIDTH + 2 * PADDING;
-    int rv = graph_layout(&s.l, g, widths, PASS_WIDTH, NODE_GAP);
+        widths[n] = (int)po__draw_box_columns(&g->nodes[n]) * CHAR_WIDTH + 2 * PADDING;
+    int rv = po__draw_layout(&s.l, g, widths, PASS_WIDTH, NODE_GAP);
     po__free(widths);
     rv = rv ? rv : measure(&s);
     if (!rv)
@@ -194,6 +194,6 @@ int graph_svg(struct po__buf *out, const struct graph *g)
     po__free(s.height);
     po__free(s.next);
     po__free(s.first);
-    graph_layout_fini(&s.l);
+    po__draw_layout_fini(&s.l);
     return rv ? rv : out->err;
 }

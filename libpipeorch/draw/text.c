@@ -2,12 +2,12 @@
  * directions in which lines leave it; what is drawn over it adds to that set, and at the end each
  * set becomes its box-drawing character. Where lines cross that have nothing to do with each other,
  * the vertical one is drawn through. */
-#include "graph.h"
+#include "draw.h"
 
 #include <pipeorch/error.h>
 #include <string.h>
-#include "base/alloc.h"
-#include "base/assert.h"
+#include "../base/alloc.h"
+#include "../base/assert.h"
 
 #define UP         1u
 #define DOWN       2u
@@ -26,22 +26,22 @@ struct spot {
 };
 
 struct canvas {
-    const struct graph *g;
-    struct graph_layout l;
-    struct graph_routes *routes; /* below each layer but the last */
-    int *top, *height;           /* of each layer */
+    const struct po__drawing *g;
+    struct po__draw_layout l;
+    struct po__draw_routes *routes; /* below each layer but the last */
+    int *top, *height;              /* of each layer */
     struct spot *spots;
     int columns, rows;
 };
 
 /* ---- boxes ---- */
 
-static int box_width(const struct graph_node *n)
+static int box_width(const struct po__draw_node *n)
 {
-    return (int)((graph_box_columns(n) + 4) | 1); /* odd: there is a middle */
+    return (int)((po__draw_box_columns(n) + 4) | 1); /* odd: there is a middle */
 }
 
-static int box_height(const struct graph_node *n)
+static int box_height(const struct po__draw_node *n)
 {
     return (int)n->lines_count + 3;
 }
@@ -57,14 +57,14 @@ static void line(struct canvas *v, int row, int column, unsigned lines)
     at(v, row, column)->lines |= (uint8_t)lines;
 }
 
-static void text(struct canvas *v, int row, int column, struct graph_line t)
+static void text(struct canvas *v, int row, int column, struct po__draw_line t)
 {
-    char cut[GRAPH_CUT_BYTES];
-    graph_cut(cut, t);
+    char cut[PO__DRAW_CUT_BYTES];
+    po__draw_cut(cut, t);
     for (const char *p = cut; *p;) {
         uint32_t c;
         unsigned width;
-        p = graph_char(p, &c, &width);
+        p = po__draw_char(p, &c, &width);
         at(v, row, column++)->c = c;
         if (width == 2)
             at(v, row, column++)->c = SKIP;
@@ -73,8 +73,8 @@ static void text(struct canvas *v, int row, int column, struct graph_line t)
 
 static void box(struct canvas *v, unsigned node)
 {
-    const struct graph_node *n = &v->g->nodes[node];
-    const struct graph_cell *c = &v->l.cells[node];
+    const struct po__draw_node *n = &v->g->nodes[node];
+    const struct po__draw_cell *c = &v->l.cells[node];
     int half = c->width / 2, row = v->top[c->layer], bottom = row + box_height(n) - 1;
     for (int x = c->x - half; x < c->x + half; x++)
         for (int k = 0; k < 2; k++) {
@@ -86,10 +86,10 @@ static void box(struct canvas *v, unsigned node)
             line(v, y, c->x + k * half, DOWN | BOX);
             line(v, y + 1, c->x + k * half, UP | BOX);
         }
-    text(v, row + 1, c->x - half + 2, (struct graph_line){n->name, ""});
+    text(v, row + 1, c->x - half + 2, (struct po__draw_line){n->name, ""});
     if (n->state) {
         unsigned columns;
-        graph_char(graph_mark(n->state), &at(v, row + 1, c->x + half - 2)->c, &columns);
+        po__draw_char(po__draw_mark(n->state), &at(v, row + 1, c->x + half - 2)->c, &columns);
     }
     for (unsigned i = 0; i < n->lines_count; i++)
         text(v, row + 2 + (int)i, c->x - half + 2, n->lines[i]);
@@ -114,8 +114,8 @@ static int lower_end(const struct canvas *v, unsigned cell)
 
 static bool belongs(const struct canvas *v, unsigned layer, unsigned net, int x)
 {
-    const struct graph_routes *r = &v->routes[layer];
-    const struct graph_link *k = v->l.links + v->l.links_at[layer];
+    const struct po__draw_routes *r = &v->routes[layer];
+    const struct po__draw_link *k = v->l.links + v->l.links_at[layer];
     for (unsigned i = 0; i < v->l.links_at[layer + 1] - v->l.links_at[layer]; i++)
         if (r->ends[i].net == net && (v->l.cells[k[i].from].x == x || r->ends[i].x == x))
             return true;
@@ -124,12 +124,12 @@ static bool belongs(const struct canvas *v, unsigned layer, unsigned net, int x)
 
 static void verticals(struct canvas *v, unsigned layer)
 {
-    const struct graph_routes *r = &v->routes[layer];
+    const struct po__draw_routes *r = &v->routes[layer];
     int first = v->top[layer] + v->height[layer];
     for (unsigned i = v->l.links_at[layer]; i < v->l.links_at[layer + 1]; i++) {
-        const struct graph_link *k = &v->l.links[i];
-        const struct graph_end *to = &r->ends[i - v->l.links_at[layer]];
-        const struct graph_net *n = &r->nets[to->net];
+        const struct po__draw_link *k = &v->l.links[i];
+        const struct po__draw_end *to = &r->ends[i - v->l.links_at[layer]];
+        const struct po__draw_net *n = &r->nets[to->net];
         unsigned dashed = v->g->edges[k->edge].dashed ? DASHED : 0;
         int end = v->top[layer + 1] - 1, bend = n->row < 0 ? end : first + n->row;
         bool arrow = k->to < v->g->nodes_count;
@@ -145,9 +145,9 @@ static void verticals(struct canvas *v, unsigned layer)
 
 static void horizontals(struct canvas *v, unsigned layer)
 {
-    const struct graph_routes *r = &v->routes[layer];
+    const struct po__draw_routes *r = &v->routes[layer];
     for (unsigned i = 0; i < r->nets_count; i++) {
-        const struct graph_net *n = &r->nets[i];
+        const struct po__draw_net *n = &r->nets[i];
         int y = v->top[layer] + v->height[layer] + n->row;
         unsigned dashed = n->dashed ? DASHED : 0;
         for (int x = n->lo; n->row >= 0 && x <= n->hi; x++) {
@@ -177,7 +177,7 @@ static int measure(struct canvas *v)
         v->rows += v->height[k];
         if (k + 1 == layers)
             break;
-        int rv = graph_route(&v->routes[k], v->g, &v->l, k);
+        int rv = po__draw_route(&v->routes[k], v->g, &v->l, k);
         if (rv)
             return rv;
         v->rows += v->routes[k].rows + 1;
@@ -232,7 +232,7 @@ static void print(struct canvas *v, struct po__buf *out)
             end--;
         for (int x = 0; x < end; x++)
             if (at(v, row, x)->c != SKIP)
-                graph_put_char(out, character(at(v, row, x)));
+                po__draw_put_char(out, character(at(v, row, x)));
         po__buf_append(out, "\n", 1);
     }
 }
@@ -244,7 +244,7 @@ static int picture(struct canvas *v, struct po__buf *out, unsigned columns)
         return PO_ENOMEM;
     for (unsigned n = 0; n < v->g->nodes_count; n++)
         widths[n] = box_width(&v->g->nodes[n]);
-    int rv = graph_layout(&v->l, v->g, widths, 1, GAP);
+    int rv = po__draw_layout(&v->l, v->g, widths, 1, GAP);
     po__free(widths);
     if (!rv && (unsigned)v->l.width > columns)
         rv = PO_ETOOBIG;
@@ -262,12 +262,12 @@ static int picture(struct canvas *v, struct po__buf *out, unsigned columns)
 static void canvas_fini(struct canvas *v)
 {
     for (unsigned k = 0; v->routes && k < v->l.layers_count; k++)
-        graph_routes_fini(&v->routes[k]);
+        po__draw_routes_fini(&v->routes[k]);
     po__free(v->routes);
     po__free(v->top);
     po__free(v->height);
     po__free(v->spots);
-    graph_layout_fini(&v->l);
+    po__draw_layout_fini(&v->l);
 }
 
 /* ---- the list ---- */
@@ -277,18 +277,18 @@ static void put_text(struct po__buf *out, const char *s)
     while (*s) {
         uint32_t c;
         unsigned columns;
-        s = graph_char(s, &c, &columns);
-        graph_put_char(out, c);
+        s = po__draw_char(s, &c, &columns);
+        po__draw_put_char(out, c);
     }
 }
 
-static void list_node(struct po__buf *out, const struct graph *g, unsigned n, unsigned layer)
+static void list_node(struct po__buf *out, const struct po__drawing *g, unsigned n, unsigned layer)
 {
-    const struct graph_node *node = &g->nodes[n];
+    const struct po__draw_node *node = &g->nodes[n];
     bool first = true;
     po__buf_printf(out, "%*s", (int)(2 * (layer < INDENT_MAX ? layer : INDENT_MAX)), "");
     if (node->state) {
-        put_text(out, graph_mark(node->state));
+        put_text(out, po__draw_mark(node->state));
         po__buf_append(out, " ", 1);
     }
     put_text(out, node->name);
@@ -307,10 +307,10 @@ static void list_node(struct po__buf *out, const struct graph *g, unsigned n, un
     po__buf_append(out, "\n", 1);
 }
 
-static int list(struct po__buf *out, const struct graph *g)
+static int list(struct po__buf *out, const struct po__drawing *g)
 {
     unsigned *layers = po__calloc(g->nodes_count + 1, sizeof *layers), count = 0;
-    int rv = layers ? graph_layers(g, layers, &count) : PO_ENOMEM;
+    int rv = layers ? po__draw_layers(g, layers, &count) : PO_ENOMEM;
     for (unsigned k = 0; !rv && k < count; k++)
         for (unsigned n = 0; n < g->nodes_count; n++)
             if (layers[n] == k)
@@ -319,7 +319,7 @@ static int list(struct po__buf *out, const struct graph *g)
     return rv ? rv : out->err;
 }
 
-int graph_text(struct po__buf *out, const struct graph *g, unsigned columns)
+int po__draw_text(struct po__buf *out, const struct po__drawing *g, unsigned columns)
 {
     struct canvas v = {.g = g};
     int rv = picture(&v, out, columns);

@@ -1,9 +1,9 @@
 /* From an answer to a graph, and what all drawings share: the form of texts and states. */
-#include "graph.h"
+#include "draw.h"
 
 #include <pipeorch/error.h>
 #include <string.h>
-#include "base/alloc.h"
+#include "../base/alloc.h"
 
 /* ---- texts ---- */
 
@@ -26,7 +26,7 @@ static bool is_odd(uint32_t c)
            c == 0xffff || c > 0x10ffff;
 }
 
-const char *graph_char(const char *text, uint32_t *c, unsigned *columns)
+const char *po__draw_char(const char *text, uint32_t *c, unsigned *columns)
 {
     const unsigned char *p = (const unsigned char *)text;
     unsigned more = *p < 0x80 ? 0 : *p >= 0xf0 ? 3 : *p >= 0xe0 ? 2 : *p >= 0xc0 ? 1 : 0;
@@ -49,13 +49,13 @@ static unsigned encode(char b[4], uint32_t c)
     return n;
 }
 
-void graph_put_char(struct po__buf *out, uint32_t c)
+void po__draw_put_char(struct po__buf *out, uint32_t c)
 {
     char b[4];
     po__buf_append(out, b, encode(b, c));
 }
 
-unsigned graph_cut(char text[GRAPH_CUT_BYTES], struct graph_line line)
+unsigned po__draw_cut(char text[PO__DRAW_CUT_BYTES], struct po__draw_line line)
 {
     const char *p = line.prefix ? line.prefix : "", *rest = line.text ? line.text : "";
     unsigned used = 0, kept = 0, columns;
@@ -66,14 +66,14 @@ unsigned graph_cut(char text[GRAPH_CUT_BYTES], struct graph_line line)
             p = rest;
             rest = "";
         }
-        p = graph_char(p, &c, &columns);
-        if (used + columns > GRAPH_LINE_MAX_CHARS) { /* what is kept leaves room for the mark */
+        p = po__draw_char(p, &c, &columns);
+        if (used + columns > PO__DRAW_LINE_MAX_CHARS) { /* what is kept leaves room for the mark */
             len = kept_len + encode(text + kept_len, 0x2026);
             used = kept + 1;
             break;
         }
         len += encode(text + len, c);
-        if (used + columns < GRAPH_LINE_MAX_CHARS) {
+        if (used + columns < PO__DRAW_LINE_MAX_CHARS) {
             kept = used + columns;
             kept_len = len;
         }
@@ -82,18 +82,18 @@ unsigned graph_cut(char text[GRAPH_CUT_BYTES], struct graph_line line)
     return used;
 }
 
-unsigned graph_box_columns(const struct graph_node *n)
+unsigned po__draw_box_columns(const struct po__draw_node *n)
 {
-    char text[GRAPH_CUT_BYTES];
-    unsigned most = graph_cut(text, (struct graph_line){n->name, NULL}) + (n->state ? 2 : 0);
+    char text[PO__DRAW_CUT_BYTES];
+    unsigned most = po__draw_cut(text, (struct po__draw_line){n->name, NULL}) + (n->state ? 2 : 0);
     for (unsigned i = 0; i < n->lines_count; i++) {
-        unsigned columns = graph_cut(text, n->lines[i]);
+        unsigned columns = po__draw_cut(text, n->lines[i]);
         most = columns > most ? columns : most;
     }
     return most;
 }
 
-const char *graph_mark(const char *state)
+const char *po__draw_mark(const char *state)
 {
     static const char *const marks[][2] = {{"succeeded", "✓"}, {"failed", "✗"},  {"running", "▶"},
                                            {"cancelled", "⊘"}, {"pending", "○"}, {"scheduled", "○"},
@@ -106,10 +106,10 @@ const char *graph_mark(const char *state)
 
 /* ---- steps ---- */
 
-#define SEEN_BYTES (GRAPH_NODES_MAX * GRAPH_NODES_MAX / 8)
+#define SEEN_BYTES (PO__DRAW_NODES_MAX * PO__DRAW_NODES_MAX / 8)
 
 struct reading {
-    struct graph *g;
+    struct po__drawing *g;
     const json_t *steps;
     uint8_t *seen; /* a bit for each pair of nodes that has its edge */
     bool linked;   /* some step says what it follows, or what follows it */
@@ -122,7 +122,7 @@ static const char *text_of(const json_t *object, const char *key)
     return s ? s : "";
 }
 
-static int find(const struct graph *g, const char *name, unsigned *n)
+static int find(const struct po__drawing *g, const char *name, unsigned *n)
 {
     for (*n = 0; *n < g->nodes_count; ++*n)
         if (strcmp(g->nodes[*n].name, name) == 0)
@@ -133,33 +133,35 @@ static int find(const struct graph *g, const char *name, unsigned *n)
 /* Said at both ends, it is still one. */
 static int add_edge(struct reading *r, unsigned from, unsigned to)
 {
-    struct graph *g = r->g;
-    size_t bit = (size_t)from * GRAPH_NODES_MAX + to;
+    struct po__drawing *g = r->g;
+    size_t bit = (size_t)from * PO__DRAW_NODES_MAX + to;
     const char *when = text_of(json_array_get(r->steps, to), "when");
     if (r->seen[bit / 8] & 1u << bit % 8)
         return 0;
-    if (g->edges_count == GRAPH_EDGES_MAX)
+    if (g->edges_count == PO__DRAW_EDGES_MAX)
         return PO_ETOOBIG;
     if ((g->edges_count & (g->edges_count - 1)) == 0) { /* full: at each power of two */
         size_t cap = g->edges_count ? 2 * (size_t)g->edges_count : 1;
-        struct graph_edge *edges = po__realloc(g->edges, cap * sizeof *edges);
+        struct po__draw_edge *edges = po__realloc(g->edges, cap * sizeof *edges);
         if (!edges)
             return PO_ENOMEM;
         g->edges = edges;
     }
     r->seen[bit / 8] |= (uint8_t)(1u << bit % 8);
-    g->edges[g->edges_count++] = (struct graph_edge){.from = from, .to = to, .dashed = *when != 0};
+    g->edges[g->edges_count++] =
+        (struct po__draw_edge){.from = from, .to = to, .dashed = *when != 0};
     return 0;
 }
 
-static void add_line(struct graph_node *n, const char *prefix, const json_t *step, const char *key)
+static void add_line(struct po__draw_node *n, const char *prefix, const json_t *step,
+                     const char *key)
 {
     const char *text = text_of(step, key);
-    if (*text && n->lines_count < GRAPH_LINES_MAX)
-        n->lines[n->lines_count++] = (struct graph_line){prefix, text};
+    if (*text && n->lines_count < PO__DRAW_LINES_MAX)
+        n->lines[n->lines_count++] = (struct po__draw_line){prefix, text};
 }
 
-static void fill_node(struct graph_node *n, const json_t *step)
+static void fill_node(struct po__draw_node *n, const json_t *step)
 {
     n->name = text_of(step, "name");
     n->state = json_object_get(step, "state") ? text_of(step, "state") : NULL;
@@ -192,7 +194,7 @@ static int add_edges(struct reading *r, unsigned n)
 
 static int read_steps(struct reading *r)
 {
-    struct graph *g = r->g;
+    struct po__drawing *g = r->g;
     int rv = 0;
     for (unsigned n = 0; n < g->nodes_count; n++)
         fill_node(&g->nodes[n], json_array_get(r->steps, n));
@@ -204,16 +206,16 @@ static int read_steps(struct reading *r)
     return rv;
 }
 
-int graph_from_answer(struct graph *g, const json_t *answer)
+int po__draw_read(struct po__drawing *g, const json_t *answer)
 {
     struct reading r = {.g = g, .steps = json_object_get(answer, "steps")};
     size_t count = json_array_size(r.steps);
-    *g = (struct graph){.name = text_of(answer, "name")};
+    *g = (struct po__drawing){.name = text_of(answer, "name")};
     if (!*g->name)
         g->name = text_of(answer, "pipeline");
     if (count == 0)
         return PO_EINVAL;
-    if (count > GRAPH_NODES_MAX)
+    if (count > PO__DRAW_NODES_MAX)
         return PO_ETOOBIG;
     r.seen = po__calloc(1, SEEN_BYTES);
     g->nodes = po__calloc(count, sizeof *g->nodes);
@@ -223,9 +225,9 @@ int graph_from_answer(struct graph *g, const json_t *answer)
     return rv;
 }
 
-void graph_fini(struct graph *g)
+void po__draw_fini(struct po__drawing *g)
 {
     po__free(g->nodes);
     po__free(g->edges);
-    *g = (struct graph){0};
+    *g = (struct po__drawing){0};
 }

@@ -3,12 +3,12 @@
  * middle of their neighbours, up and down, and the order with the fewest crossings is kept; then
  * each is moved as near to the middle of its neighbours as the others let it. Whole numbers only.
  */
-#include "graph.h"
+#include "draw.h"
 
 #include <pipeorch/error.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/alloc.h"
+#include "../base/alloc.h"
 
 #define SWEEPS       8
 #define FINE         256 /* parts of a unit in which places are computed */
@@ -16,7 +16,7 @@
 
 /* ---- layers ---- */
 
-int graph_layers(const struct graph *g, unsigned *layers, unsigned *count)
+int po__draw_layers(const struct po__drawing *g, unsigned *layers, unsigned *count)
 {
     unsigned *waits = po__calloc(g->nodes_count + 1, sizeof *waits), done = 0;
     *count = 0;
@@ -35,7 +35,7 @@ int graph_layers(const struct graph *g, unsigned *layers, unsigned *count)
             done++;
             *count = layers[n] + 1 > *count ? layers[n] + 1 : *count;
             for (unsigned i = 0; i < g->edges_count; i++) {
-                const struct graph_edge *e = &g->edges[i];
+                const struct po__draw_edge *e = &g->edges[i];
                 if (e->from != n)
                     continue;
                 waits[e->to]--;
@@ -48,20 +48,21 @@ int graph_layers(const struct graph *g, unsigned *layers, unsigned *count)
     return done == g->nodes_count ? 0 : PO_EINVAL;
 }
 
-static int count_cells(struct graph_layout *l, const struct graph *g, const unsigned *layers)
+static int count_cells(struct po__draw_layout *l, const struct po__drawing *g,
+                       const unsigned *layers)
 {
     size_t links = 0;
     for (unsigned i = 0; i < g->edges_count; i++) {
         links += layers[g->edges[i].to] - layers[g->edges[i].from];
-        if (links > GRAPH_EDGES_MAX)
+        if (links > PO__DRAW_EDGES_MAX)
             return PO_ETOOBIG;
     }
     l->links_count = (unsigned)links;
     l->cells_count = g->nodes_count + l->links_count - g->edges_count;
-    return l->cells_count > GRAPH_CELLS_MAX ? PO_ETOOBIG : 0;
+    return l->cells_count > PO__DRAW_CELLS_MAX ? PO_ETOOBIG : 0;
 }
 
-static int allocate(struct graph_layout *l)
+static int allocate(struct po__draw_layout *l)
 {
     l->cells = po__calloc(l->cells_count + 1, sizeof *l->cells);
     l->links = po__calloc(l->links_count + 1, sizeof *l->links);
@@ -72,17 +73,17 @@ static int allocate(struct graph_layout *l)
 }
 
 /* Cells and links of each layer, by counting. */
-static void fill(struct graph_layout *l, const struct graph *g, const unsigned *layers,
+static void fill(struct po__draw_layout *l, const struct po__drawing *g, const unsigned *layers,
                  const int *widths, int pass)
 {
     unsigned next = g->nodes_count;
     for (unsigned n = 0; n < g->nodes_count; n++)
-        l->cells[n] = (struct graph_cell){.layer = layers[n], .width = widths[n]};
+        l->cells[n] = (struct po__draw_cell){.layer = layers[n], .width = widths[n]};
     for (unsigned i = 0; i < g->edges_count; i++)
         for (unsigned k = layers[g->edges[i].from]; k < layers[g->edges[i].to]; k++) {
             l->links_at[k + 1]++;
             if (k > layers[g->edges[i].from])
-                l->cells[next++] = (struct graph_cell){.layer = k, .width = pass};
+                l->cells[next++] = (struct po__draw_cell){.layer = k, .width = pass};
         }
     for (unsigned c = 0; c < l->cells_count; c++)
         l->layer_at[l->cells[c].layer + 1]++;
@@ -92,7 +93,7 @@ static void fill(struct graph_layout *l, const struct graph *g, const unsigned *
     }
 }
 
-static int place(struct graph_layout *l, const struct graph *g, const unsigned *layers)
+static int place(struct po__draw_layout *l, const struct po__drawing *g, const unsigned *layers)
 {
     unsigned *filled = po__calloc(l->layers_count + 1, sizeof *filled), next = g->nodes_count;
     if (!filled)
@@ -107,7 +108,7 @@ static int place(struct graph_layout *l, const struct graph *g, const unsigned *
         unsigned last = layers[g->edges[i].to], at = g->edges[i].from;
         for (unsigned k = layers[at]; k < last; k++) {
             unsigned to = k + 1 == last ? g->edges[i].to : next++;
-            l->links[l->links_at[k] + filled[k]++] = (struct graph_link){at, to, i};
+            l->links[l->links_at[k] + filled[k]++] = (struct po__draw_link){at, to, i};
             at = to;
         }
     }
@@ -131,7 +132,7 @@ static int compare(const void *a, const void *b)
 }
 
 struct order {
-    struct graph_layout *l;
+    struct po__draw_layout *l;
     struct sorted *sorted;
     int64_t *sum, *weight; /* of each cell's neighbours */
     unsigned *best;
@@ -141,7 +142,7 @@ struct order {
 /* Sort a layer by the middle of the neighbours above (down) or below. */
 static void sort_layer(struct order *o, unsigned layer, bool down)
 {
-    struct graph_layout *l = o->l;
+    struct po__draw_layout *l = o->l;
     unsigned at = l->layer_at[layer], n = l->layer_at[layer + 1] - at,
              gap = down ? layer - 1 : layer;
     for (unsigned i = 0; i < n; i++)
@@ -168,7 +169,7 @@ static void sort_layer(struct order *o, unsigned layer, bool down)
  */
 static uint64_t crossings_of(struct order *o, unsigned gap)
 {
-    struct graph_layout *l = o->l;
+    struct po__draw_layout *l = o->l;
     unsigned at = l->links_at[gap], n = l->links_at[gap + 1] - at;
     unsigned below = l->layer_at[gap + 2] - l->layer_at[gap + 1];
     uint64_t found = 0, before = 0;
@@ -198,7 +199,7 @@ static uint64_t crossings(struct order *o)
 
 static void sort_all(struct order *o)
 {
-    struct graph_layout *l = o->l;
+    struct po__draw_layout *l = o->l;
     size_t bytes = l->cells_count * sizeof *l->order;
     uint64_t fewest = crossings(o), now;
     memcpy(o->best, l->order, bytes);
@@ -219,7 +220,7 @@ static void sort_all(struct order *o)
             l->cells[l->order[i]].place = i - l->layer_at[k];
 }
 
-static int order(struct graph_layout *l)
+static int order(struct po__draw_layout *l)
 {
     unsigned most = l->cells_count > l->links_count ? l->cells_count : l->links_count;
     struct order o = {.l = l,
@@ -249,7 +250,7 @@ struct group {
 };
 
 struct placing {
-    struct graph_layout *l;
+    struct po__draw_layout *l;
     int64_t *x, *sum, *weight, *room;
     struct group *groups;
     unsigned nodes; /* cells below it are nodes */
@@ -264,7 +265,7 @@ static int64_t mean(const struct group *g)
 
 static void settle_layer(struct placing *p, unsigned layer)
 {
-    struct graph_layout *l = p->l;
+    struct po__draw_layout *l = p->l;
     unsigned at = l->layer_at[layer], n = l->layer_at[layer + 1] - at, groups = 0;
     int64_t room = 0;
     for (unsigned i = 0; i < n; i++) {
@@ -292,7 +293,7 @@ static void settle_layer(struct placing *p, unsigned layer)
 
 static void wish(struct placing *p, unsigned layer, bool down)
 {
-    struct graph_layout *l = p->l;
+    struct po__draw_layout *l = p->l;
     unsigned gap = down ? layer - 1 : layer;
     for (unsigned i = l->layer_at[layer]; i < l->layer_at[layer + 1]; i++)
         p->sum[l->order[i]] = p->weight[l->order[i]] = 0;
@@ -308,7 +309,7 @@ static void wish(struct placing *p, unsigned layer, bool down)
 
 static void settle(struct placing *p)
 {
-    struct graph_layout *l = p->l;
+    struct po__draw_layout *l = p->l;
     int64_t left = INT64_MAX;
     for (unsigned k = 0; k < l->layers_count; k++)
         settle_layer(p, k); /* nobody wishes anything yet: side by side */
@@ -323,14 +324,14 @@ static void settle(struct placing *p)
         left = edge < left ? edge : left;
     }
     for (unsigned c = 0; c < l->cells_count; c++) {
-        struct graph_cell *cell = &l->cells[c];
+        struct po__draw_cell *cell = &l->cells[c];
         cell->x = (int)((p->x[c] - left + FINE / 2 - 1) / FINE);
         if (cell->x + (cell->width + 1) / 2 > l->width)
             l->width = cell->x + (cell->width + 1) / 2;
     }
 }
 
-static int find_places(struct graph_layout *l, unsigned nodes, int gap)
+static int find_places(struct po__draw_layout *l, unsigned nodes, int gap)
 {
     size_t n = l->cells_count + 1;
     struct placing p = {.l = l,
@@ -352,12 +353,12 @@ static int find_places(struct graph_layout *l, unsigned nodes, int gap)
     return ok ? 0 : PO_ENOMEM;
 }
 
-int graph_layout(struct graph_layout *l, const struct graph *g, const int *widths, int pass,
-                 int gap)
+int po__draw_layout(struct po__draw_layout *l, const struct po__drawing *g, const int *widths,
+                    int pass, int gap)
 {
     unsigned *layers = po__calloc(g->nodes_count + 1, sizeof *layers);
-    *l = (struct graph_layout){0};
-    int rv = layers ? graph_layers(g, layers, &l->layers_count) : PO_ENOMEM;
+    *l = (struct po__draw_layout){0};
+    int rv = layers ? po__draw_layers(g, layers, &l->layers_count) : PO_ENOMEM;
     rv = rv ? rv : count_cells(l, g, layers);
     rv = rv ? rv : allocate(l);
     if (!rv) {
@@ -370,12 +371,12 @@ int graph_layout(struct graph_layout *l, const struct graph *g, const int *width
     return rv;
 }
 
-void graph_layout_fini(struct graph_layout *l)
+void po__draw_layout_fini(struct po__draw_layout *l)
 {
     po__free(l->cells);
     po__free(l->links);
     po__free(l->order);
     po__free(l->layer_at);
     po__free(l->links_at);
-    *l = (struct graph_layout){0};
+    *l = (struct po__draw_layout){0};
 }

@@ -11,16 +11,16 @@
 
 #include <pipeorch/error.h>
 #include "base/alloc.h"
-#include "poctl/graph.h"
+#include "draw/draw.h"
 
 static json_t *answer; /* the graph of the test at hand borrows from it */
-static struct graph graph;
+static struct po__drawing graph;
 static struct po__buf out;
 
 static int tidy(void **state)
 {
     (void)state;
-    graph_fini(&graph);
+    po__draw_fini(&graph);
     po__buf_fini(&out);
     json_decref(answer);
     answer = NULL;
@@ -34,13 +34,13 @@ static int read_graph(const char *text)
     answer = json_loads(text, 0, &e);
     if (!answer)
         fail_msg("%s", e.text);
-    return graph_from_answer(&graph, answer);
+    return po__draw_read(&graph, answer);
 }
 
 static const char *text_of(unsigned columns)
 {
     po__buf_fini(&out);
-    assert_int_equal(graph_text(&out, &graph, columns), 0);
+    assert_int_equal(po__draw_text(&out, &graph, columns), 0);
     po__buf_append(&out, "", 1);
     return (const char *)out.data;
 }
@@ -232,13 +232,13 @@ static void test_odd_characters(void **state)
           "│ when <&>\"\\?\?  │\n"
           "╰───────────────╯\n");
     po__buf_fini(&out);
-    assert_int_equal(graph_svg(&out, &graph), 0);
+    assert_int_equal(po__draw_svg(&out, &graph), 0);
     po__buf_append(&out, "", 1);
     assert_non_null(strstr((char *)out.data, "<title>o&quot;&lt;</title>"));
     assert_non_null(strstr((char *)out.data, ">when &lt;&amp;&gt;&quot;\\?\?</text>"));
     assert_null(strstr((char *)out.data, "\x1b"));
     po__buf_fini(&out);
-    assert_int_equal(graph_dot(&out, &graph), 0);
+    assert_int_equal(po__draw_dot(&out, &graph), 0);
     po__buf_append(&out, "", 1);
     assert_string_equal((char *)out.data,
                         "digraph \"o\\\"<\" {\n"
@@ -250,17 +250,17 @@ static void test_odd_characters(void **state)
 static void test_labels_and_dashes(void **state)
 {
     (void)state;
-    struct graph_node nodes[] = {{.name = "a"}, {.name = "b"}};
-    struct graph_edge edges[] = {{.from = 0, .to = 1, .dashed = true, .label = "if \"x\" < 3"}};
-    struct graph g = {
+    struct po__draw_node nodes[] = {{.name = "a"}, {.name = "b"}};
+    struct po__draw_edge edges[] = {{.from = 0, .to = 1, .dashed = true, .label = "if \"x\" < 3"}};
+    struct po__drawing g = {
         .name = "g", .nodes = nodes, .edges = edges, .nodes_count = 2, .edges_count = 1};
     tidy(NULL);
-    assert_int_equal(graph_dot(&out, &g), 0);
+    assert_int_equal(po__draw_dot(&out, &g), 0);
     po__buf_append(&out, "", 1);
     assert_non_null(
         strstr((char *)out.data, "\"a\" -> \"b\" [style=dashed, label=\"if \\\"x\\\" < 3\"];"));
     po__buf_fini(&out);
-    assert_int_equal(graph_svg(&out, &g), 0);
+    assert_int_equal(po__draw_svg(&out, &g), 0);
     po__buf_append(&out, "", 1);
     assert_non_null(strstr((char *)out.data, "<path class=\"dashed\""));
     assert_non_null(strstr((char *)out.data, "class=\"l\">if &quot;x&quot; &lt; 3</text>"));
@@ -288,7 +288,7 @@ static void read_grid(const char *text)
             text++;
             continue;
         }
-        text = graph_char(text, &c, &columns);
+        text = po__draw_char(text, &c, &columns);
         assert_true(grid.rows < GRID_MAX && column < GRID_MAX);
         grid.c[grid.rows][column++] = c;
     }
@@ -454,7 +454,7 @@ static void test_every_line_leads_where_it_should(void **state)
         unsigned nodes = 2 + draw(15);
         tidy(NULL);
         answer = random_pipeline(nodes);
-        assert_int_equal(graph_from_answer(&graph, answer), 0);
+        assert_int_equal(po__draw_read(&graph, answer), 0);
         const char *text = text_of(400);
         if (!strstr(text, "\u256d"))
             continue; /* a list */
@@ -489,7 +489,7 @@ static void test_a_long_chain(void **state)
     }
     tidy(NULL);
     answer = json_pack("{s:s, s:o}", "name", "long", "steps", steps);
-    assert_int_equal(graph_from_answer(&graph, answer), 0);
+    assert_int_equal(po__draw_read(&graph, answer), 0);
     read_grid(text_of(20));
     assert_int_equal(grid.rows, 40 * 4 + 39);
     tracing.nodes = 32; /* as many as it looks for */
@@ -513,8 +513,8 @@ static void test_refusals(void **state)
     assert_int_equal(read_graph("{\"steps\": [{\"name\": \"a\", \"depends_on\": [\"b\"]},"
                                 "{\"name\": \"b\", \"depends_on\": [\"a\"]}]}"),
                      0);
-    assert_int_equal(graph_text(&out, &graph, 80), PO_EINVAL);
-    assert_int_equal(graph_svg(&out, &graph), PO_EINVAL);
+    assert_int_equal(po__draw_text(&out, &graph, 80), PO_EINVAL);
+    assert_int_equal(po__draw_svg(&out, &graph), PO_EINVAL);
 }
 
 /* As large as it may be: each step after the sixty before it. A list, and dot; no SVG. */
@@ -523,7 +523,7 @@ static void test_a_large_tangle(void **state)
     (void)state;
     json_t *steps = json_array();
     char name[16];
-    for (unsigned n = 0; n < GRAPH_NODES_MAX; n++) {
+    for (unsigned n = 0; n < PO__DRAW_NODES_MAX; n++) {
         json_t *before = json_array();
         for (unsigned k = n > 60 ? n - 60 : 0; k < n; k++) {
             snprintf(name, sizeof name, "n%u", k);
@@ -534,22 +534,22 @@ static void test_a_large_tangle(void **state)
     }
     tidy(NULL);
     answer = json_pack("{s:s, s:o}", "name", "tangle", "steps", steps);
-    assert_int_equal(graph_from_answer(&graph, answer), 0);
+    assert_int_equal(po__draw_read(&graph, answer), 0);
     assert_non_null(strstr(text_of(UINT32_MAX), "n3  after n0, n1, n2\n"));
     po__buf_fini(&out);
-    assert_int_equal(graph_svg(&out, &graph), PO_ETOOBIG);
-    assert_int_equal(graph_dot(&out, &graph), 0);
+    assert_int_equal(po__draw_svg(&out, &graph), PO_ETOOBIG);
+    assert_int_equal(po__draw_dot(&out, &graph), 0);
     json_array_append_new(steps, json_pack("{s:s}", "name", "more"));
-    graph_fini(&graph);
-    assert_int_equal(graph_from_answer(&graph, answer), PO_ETOOBIG);
+    po__draw_fini(&graph);
+    assert_int_equal(po__draw_read(&graph, answer), PO_ETOOBIG);
 }
 
 static int draw_all(void)
 {
-    int rv = graph_from_answer(&graph, answer);
-    rv = rv ? rv : graph_text(&out, &graph, 80);
-    rv = rv ? rv : graph_svg(&out, &graph);
-    return rv ? rv : graph_dot(&out, &graph);
+    int rv = po__draw_read(&graph, answer);
+    rv = rv ? rv : po__draw_text(&out, &graph, 80);
+    rv = rv ? rv : po__draw_svg(&out, &graph);
+    return rv ? rv : po__draw_dot(&out, &graph);
 }
 
 static void test_out_of_memory(void **state)
@@ -557,13 +557,13 @@ static void test_out_of_memory(void **state)
     (void)state;
     unsigned failures = 0;
     assert_int_equal(read_graph(fan), 0);
-    graph_fini(&graph);
+    po__draw_fini(&graph);
     for (uint64_t at = 1;; at++) {
         po__alloc_fail_at(at);
         int rv = draw_all();
         bool failed = po__alloc_count() >= at;
         po__alloc_fail_at(0);
-        graph_fini(&graph);
+        po__draw_fini(&graph);
         po__buf_fini(&out);
         assert_int_equal(rv, failed ? PO_ENOMEM : 0);
         failures += failed;

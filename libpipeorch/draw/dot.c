@@ -1,5 +1,5 @@
 /* Graphviz: the same nodes and edges, placed by whoever reads it. */
-#include "graph.h"
+#include "draw.h"
 
 #include <string.h>
 
@@ -9,10 +9,10 @@ static void put(struct po__buf *out, const char *s)
     while (*s) {
         uint32_t c;
         unsigned columns;
-        s = graph_char(s, &c, &columns);
+        s = po__draw_char(s, &c, &columns);
         if (c == '"' || c == '\\')
             po__buf_append(out, "\\", 1);
-        graph_put_char(out, c);
+        po__draw_put_char(out, c);
     }
 }
 
@@ -28,7 +28,7 @@ static const char *color(const char *state)
     return "#ffffff";
 }
 
-static void put_node(struct po__buf *out, const struct graph_node *n)
+static void put_node(struct po__buf *out, const struct po__draw_node *n)
 {
     po__buf_printf(out, "  \"");
     put(out, n->name);
@@ -36,7 +36,7 @@ static void put_node(struct po__buf *out, const struct graph_node *n)
     put(out, n->name);
     if (n->state && *n->state) {
         po__buf_printf(out, " ");
-        put(out, graph_mark(n->state));
+        put(out, po__draw_mark(n->state));
     }
     for (unsigned i = 0; i < n->lines_count; i++) {
         po__buf_printf(out, "\\n");
@@ -46,7 +46,7 @@ static void put_node(struct po__buf *out, const struct graph_node *n)
     po__buf_printf(out, "\", fillcolor=\"%s\"];\n", color(n->state));
 }
 
-int graph_dot(struct po__buf *out, const struct graph *g)
+int po__draw_dot(struct po__buf *out, const struct po__drawing *g)
 {
     po__buf_printf(out, "digraph \"");
     put(out, g->name ? g->name : "");
@@ -55,7 +55,7 @@ int graph_dot(struct po__buf *out, const struct graph *g)
     for (unsigned i = 0; i < g->nodes_count; i++)
         put_node(out, &g->nodes[i]);
     for (unsigned i = 0; i < g->edges_count; i++) {
-        const struct graph_edge *e = &g->edges[i];
+        const struct po__draw_edge *e = &g->edges[i];
         po__buf_printf(out, "  \"");
         put(out, g->nodes[e->from].name);
         po__buf_printf(out, "\" -> \"");
