@@ -11,6 +11,12 @@ import sys
 PACKAGE = pathlib.Path(__file__).resolve().parent / "pipeorch"
 RENAMED = {"Client": "AsyncClient", "TaskHandle": "AsyncTaskHandle", "RunHandle": "AsyncRunHandle", "in_thread": "in_thread_async",
            "__enter__": "__aenter__", "__exit__": "__aexit__"}
+PRIVATE_AND_AWAITED = ("__aenter__", "__aexit__", "_do", "_do_many", "_finish")
+
+
+def _made_async(method: "re.Match[str]") -> str:
+    awaited = not method[1].startswith("_") or method[1] in PRIVATE_AND_AWAITED
+    return f"    async def {method[1]}(" if awaited else method[0]
 
 
 def converted(text: str) -> str:
@@ -21,11 +27,10 @@ def converted(text: str) -> str:
     body = re.sub(r"^class TaskFailed\(.*?(?=^class )", "", body, flags=re.MULTILINE | re.DOTALL)
     body = re.sub(r"^class InProcessClient\(.*\Z", "", body, flags=re.MULTILINE | re.DOTALL)
     body = re.sub(r"^from \.errors import", "from .client import TaskFailed, _prepared\nfrom .errors import", body, count=1, flags=re.MULTILINE)
-    body = re.sub(r"^    def (\w+)\(", lambda m: m[0] if m[1].startswith("_") and m[1] not in ("__aenter__", "__aexit__", "_do", "_do_many", "_finish")
-                  else f"    async def {m[1]}(", body, flags=re.MULTILINE)
+    body = re.sub(r"^    def (\w+)\(", _made_async, body, flags=re.MULTILINE)
     body = body.replace("return run(self, op)", "return await run_async(self, op)")
     body = body.replace("return run_many(self, ops)", "return await run_many_async(self, ops)")
-    body = re.sub(r"\b(self\._do\(|self\._do_many\(|self\._finish\(|self\.close\(|self\._client\.\w+\(|in_thread_async\((?=send|lambda|self))", r"await \1", body)
+    body = re.sub(r"\b(self\.(?:_do|_do_many|_finish|close)\(|self\._client\.\w+\(|in_thread_async\((?=send|lambda|self))", r"await \1", body)
     body = re.sub(r'"""A client of a cluster, over the network\.', '"""A client of a cluster, over the network, for asyncio.', body)
     head = '"""Calls on the control plane, awaited: made by make_async.py from client.py, where they are documented in common. Change that."""\n\n'
     return (head + "from __future__" + body).rstrip() + "\n"
