@@ -24,9 +24,9 @@ def converted(text: str) -> str:
     for old, new in RENAMED.items():
         body = re.sub(rf"(?<![\w.\"]){old}\b", new, body)
     body = re.sub(r"\bmilliseconds, run, run_many\b", "milliseconds, run_async, run_many_async", body)
-    body = re.sub(r"^class TaskFailed\(.*?(?=^class )", "", body, flags=re.MULTILINE | re.DOTALL)
+    body = re.sub(r"^class (?:Task|Run)Failed\(.*?(?=^class )", "", body, flags=re.MULTILINE | re.DOTALL)
     body = re.sub(r"^class InProcessClient\(.*\Z", "", body, flags=re.MULTILINE | re.DOTALL)
-    body = re.sub(r"^from \.errors import", "from .client import TaskFailed, _prepared\nfrom .errors import", body, count=1, flags=re.MULTILINE)
+    body = re.sub(r"^from \.errors import", "from .client import RunFailed, TaskFailed, _prepared\nfrom .errors import", body, count=1, flags=re.MULTILINE)
     body = re.sub(r"^    def (\w+)\(", _made_async, body, flags=re.MULTILINE)
     body = body.replace("return run(self, op)", "return await run_async(self, op)")
     body = body.replace("return run_many(self, ops)", "return await run_many_async(self, ops)")

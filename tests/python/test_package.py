@@ -63,7 +63,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pipeorch import AsyncClient, Client, Context, Node, StateMachine, TaskHandle, Worker, errors, task
+from pipeorch import AsyncClient, Client, Context, Node, RunHandle, StateMachine, TaskHandle, Worker, errors, item, pipeline, step, task
 
 
 @task("add:numbers", version="1.2.0", retries=3)
@@ -91,6 +91,27 @@ async def use_async() -> None:
         print(await task.result())
         async for event in await client.watch("tasks"):
             print(event["event"])
+
+
+@pipeline
+def sums(numbers: list[int], limit: int = 3) -> object:
+    all = add.options(retries=5).map(numbers, b=limit)
+    step("tell:people", when=all[0] > 1)(item)
+    return {"all": all}
+
+
+@pipeline("outer", version="1")
+def outer(limit: int) -> object:
+    return sums.options(after=[])([1, limit])
+
+
+def run(client: Client) -> RunHandle:
+    print(outer.run(1, local=True), outer.steps, outer.edges)
+    return sums.submit(client, [1, 2], limit=3)
+
+
+async def run_async(client: AsyncClient) -> None:
+    print(await (await sums.submit(client, [1, 2])).result())
 
 
 asyncio.run(use_async())

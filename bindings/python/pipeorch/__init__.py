@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from ._ops import Placement, TaskOptions, TaskResult
     from ._task import TaskFunction, task
     from .aclient import AsyncClient, AsyncRunHandle, AsyncTaskHandle
-    from .client import Client, RunHandle, TaskFailed, TaskHandle
+    from .client import Client, RunFailed, RunHandle, TaskFailed, TaskHandle
     from .context import Context, Final, Progress, current
     from .node import Node, NodeStatus
+    from .pipelines import InvalidPipeline, Pipeline, error_of, exists, index, item, length, pipeline, state_of, step, this_run
     from .statemachine import StateMachine
     from .watch import Event, Position, Watch
     from .worker import Worker
@@ -38,9 +39,10 @@ _MODULES = {
     "_ops": "Placement TaskOptions TaskResult",
     "_task": "TaskFunction task",
     "aclient": "AsyncClient AsyncRunHandle AsyncTaskHandle",
-    "client": "Client RunHandle TaskFailed TaskHandle",
+    "client": "Client RunFailed RunHandle TaskFailed TaskHandle",
     "context": "Context Final Progress current",
     "node": "Node NodeStatus",
+    "pipelines": "InvalidPipeline Pipeline error_of exists index item length pipeline state_of step this_run",
     "statemachine": "StateMachine",
     "watch": "Event Position Watch",
     "worker": "Worker",
@@ -61,6 +63,7 @@ __all__ = [
     "AsyncRunHandle",
     "AsyncTaskHandle",
     "Client",
+    "RunFailed",
     "RunHandle",
     "TaskFailed",
     "TaskHandle",
@@ -70,6 +73,17 @@ __all__ = [
     "current",
     "Node",
     "NodeStatus",
+    "InvalidPipeline",
+    "Pipeline",
+    "error_of",
+    "exists",
+    "index",
+    "item",
+    "length",
+    "pipeline",
+    "state_of",
+    "step",
+    "this_run",
     "StateMachine",
     "Event",
     "Position",

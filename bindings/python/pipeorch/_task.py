@@ -10,9 +10,14 @@ from .errors import InvalidArgument
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from ._options import StepOptions
+    from ._steps import StepFunction
     from .schema import Signature
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+building: Optional[Callable[[], Any]] = None
+"""The pipeline that is being built, or None; set by _steps, which nobody loads who has no pipelines."""
 
 
 class Traits(TypedDict, total=False):
@@ -26,7 +31,7 @@ class Traits(TypedDict, total=False):
 
 
 class TaskFunction(Generic[F]):
-    """A function with the capability that it implements. Calling it calls the function.
+    """A function with the capability that it implements. Calling it calls the function; in a `@pipeline`, it adds a step.
 
     Attributes: fn, capability ("verb:name"), version, requires_gpu, max_concurrency, retries (further attempts after the
     first), timeout (seconds, of one attempt), as given to `task`.
@@ -65,7 +70,19 @@ class TaskFunction(Generic[F]):
         return self._signature
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if building is not None and building() is not None:
+            return self.options()(*args, **kwargs)
         return self.fn(*args, **kwargs)
+
+    def options(self, **options: Unpack[StepOptions]) -> StepFunction:
+        """In a `@pipeline`: what adds steps with these options, see `StepFunction.options`. `resize.options(retries=5)(file)`"""
+        from ._steps import StepFunction, TaskTarget
+
+        return StepFunction(TaskTarget(self), {}).options(**options)
+
+    def map(self, items: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """In a `@pipeline`: a step that runs for each element, see `StepFunction.map`. `resize.map(files, width=640)`"""
+        return self.options().map(items, *args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<task {self.capability} {self.version}: {getattr(self.fn, '__qualname__', self.fn)}>"

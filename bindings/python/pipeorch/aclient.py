@@ -12,7 +12,7 @@ from . import _ffi, _ops
 from ._ops import Placement, TaskOptions, TaskResult
 from ._task import TaskFunction
 from ._wait import TIMEOUT_MAX, Handle, Op, T, in_thread_async, milliseconds, run_async, run_many_async
-from .client import TaskFailed, _prepared
+from .client import RunFailed, TaskFailed, _prepared
 from .errors import Error, InvalidArgument, TimedOut
 
 if TYPE_CHECKING:
@@ -62,6 +62,13 @@ class AsyncRunHandle:
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
+
+    async def result(self, timeout: float = 60.0) -> Any:
+        """Wait for its end, at most `timeout` seconds, and return its output. Raises RunFailed, TimedOut."""
+        finished = await self._client.wait_run(self.id, timeout=timeout)
+        if finished["state"] != "succeeded":
+            raise RunFailed(finished)
+        return finished["result"]
 
     async def wait(self, timeout: float = 60.0) -> Dict[str, Any]:
         """Wait for its end, however it ends; its state, steps and output. Raises TimedOut."""

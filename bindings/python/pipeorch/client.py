@@ -36,6 +36,15 @@ class TaskFailed(Exception):
         self.task = task
 
 
+class RunFailed(Exception):
+    """A run that was waited for did not succeed. `run` is what RunHandle.wait returns of it; `steps` are those that failed."""
+
+    def __init__(self, run: Dict[str, Any]) -> None:
+        super().__init__(f"run {run['id']} of pipeline {run['pipeline']!r} {run['state']}" + (f": {run['error']}" if run["error"] else ""))
+        self.run = run
+        self.steps: List[Dict[str, Any]] = [step for step in run["steps"] if step["state"] == "failed"]
+
+
 class TaskHandle:
     """A task that was submitted."""
 
@@ -75,6 +84,13 @@ class RunHandle:
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
+
+    def result(self, timeout: float = 60.0) -> Any:
+        """Wait for its end, at most `timeout` seconds, and return its output. Raises RunFailed, TimedOut."""
+        finished = self._client.wait_run(self.id, timeout=timeout)
+        if finished["state"] != "succeeded":
+            raise RunFailed(finished)
+        return finished["result"]
 
     def wait(self, timeout: float = 60.0) -> Dict[str, Any]:
         """Wait for its end, however it ends; its state, steps and output. Raises TimedOut."""

@@ -1,0 +1,140 @@
+"""A run of a pipeline in this process: a standalone worker, which has a control node of its own, serves its tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+from ._ops import Placement
+from ._plan import nearest
+from ._task import TaskFunction
+from .client import RunFailed
+from .errors import InvalidArgument, NoCapability, TimedOut, WrongState
+from .pipelines import Pipeline
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from .client import Client, RunHandle
+
+_DRAIN = 2.0  # seconds that tasks get to end when the run was interrupted
+_SHOWN_MAX = 5  # steps in a message
+
+
+def run_local(
+    pipeline: Pipeline, params: Mapping[str, Any], more: Sequence[Union[TaskFunction[Any], Worker, Pipeline]], timeout: Optional[float]
+) -> Any:
+    """See Pipeline.run."""
+    pipeline.validate()
+    pipelines = {p.name: p for given in (*more, pipeline) if isinstance(given, Pipeline) for p in given._all()}
+    documents = [_without_placement(p.document) for p in pipelines.values()]
+    worker = _worker([*(task for p in pipelines.values() for task in p._built.tasks), *more])
+    _check_names(documents, worker)
+    with worker:
+        client = worker.client
+        _check_versions(documents, client)
+        for document in documents:
+            client.define_pipeline(document)
+        run = client.start_run(pipeline.name, params=params or None)
+        try:
+            return run.result(float("inf") if timeout is None else timeout)
+        except RunFailed:
+            raise
+        except BaseException as e:  # Ctrl-C, too: nothing goes on
+            under_way = _under_way(run)
+            _cancel(run)
+            if isinstance(e, TimedOut):
+                raise TimedOut(f"pipeline {pipeline.name!r} did not end within {timeout:g} s: {under_way}") from None
+            raise
+
+
+def _without_placement(document: Dict[str, Any]) -> Dict[str, Any]:
+    for step in document["steps"]:
+        step.pop("placement", None)
+    return document
+
+
+def _worker(given: Sequence[Union[TaskFunction[Any], Worker, Pipeline]]) -> Worker:
+    functions: List[TaskFunction[Any]] = []
+    for one in given:
+        if not isinstance(one, (TaskFunction, Worker, Pipeline)):
+            expected = "expected functions decorated with @task, workers that have some, or pipelines"
+            raise InvalidArgument(f"tasks has {one!r}; {expected}")
+        functions += one._functions if isinstance(one, Worker) else [one] if isinstance(one, TaskFunction) else []
+    worker = Worker("local", [], drain=_DRAIN)
+    served: Dict[str, TaskFunction[Any]] = {}
+    for function in functions:
+        other = served.setdefault(function.capability, function)
+        if other is not function:
+            raise InvalidArgument(f"{other!r} and {function!r} have the same capability; one of them would never run")
+    for function in served.values():
+        worker.add(function)
+    return worker
+
+
+# ---- what nobody here serves: such a step would wait for ever ----
+
+
+def _wanted(documents: Sequence[Mapping[str, Any]]) -> List[Tuple[str, str, str, str]]:
+    """Pipeline, step, capability and range of versions of all steps that are tasks."""
+    found = []
+    for document in documents:
+        aliases = document.get("service_registry", {})
+        for step in document["steps"]:
+            if "capability" in step:
+                capability, _, versions = aliases.get(step["capability"], step["capability"]).partition("@")
+                found.append((document["name"], step["name"], capability, versions))
+    return found
+
+
+def _check_names(documents: Sequence[Mapping[str, Any]], worker: Worker) -> None:
+    names = [function.capability for function in worker._functions]
+    known = {document["name"] for document in documents}
+    problems = [
+        f"step {step!r} of pipeline {pipeline!r} needs {capability!r}{nearest(capability, names)}"
+        for pipeline, step, capability, _ in _wanted(documents)
+        if capability not in names
+    ]
+    if problems:
+        raise NoCapability(_list("no function here serves a step, which would wait for ever; give it with tasks=[...]", problems))
+    unknown = [
+        f"step {step['name']!r} of pipeline {document['name']!r} runs {step['pipeline']!r}"
+        for document in documents
+        for step in document["steps"]
+        if step.get("pipeline", document["name"]) not in known
+    ]
+    if unknown:
+        raise InvalidArgument(_list("a pipeline is only known by its name; call the Pipeline itself, or give it with tasks=[...]", unknown))
+
+
+def _check_versions(documents: Sequence[Mapping[str, Any]], client: Client) -> None:
+    """The control node knows best which version is in which range."""
+    problems = []
+    for pipeline, step, capability, versions in _wanted(documents):
+        if not versions:
+            continue
+        try:
+            client.route(capability, placement=Placement(version=versions))
+        except NoCapability:
+            offered = client.route(capability)["version"]
+            problems.append(f"step {step!r} of pipeline {pipeline!r} needs {capability}@{versions}, and {offered} is here")
+    if problems:
+        raise NoCapability(_list("no function here has the version that a step needs", problems))
+
+
+def _list(what: str, problems: Sequence[str]) -> str:
+    return f"{what}: {problems[0]}" if len(problems) == 1 else what + ":\n  " + "\n  ".join(problems)
+
+
+# ---- how it ended ----
+
+
+def _under_way(run: RunHandle) -> str:
+    running = [f"step {step['name']!r}" for step in run.info()["steps"] if step["state"] == "running"]
+    more = f" and {len(running) - _SHOWN_MAX} more" if len(running) > _SHOWN_MAX else ""
+    return f"{', '.join(running[:_SHOWN_MAX]) or 'no step'}{more} was running"
+
+
+def _cancel(run: RunHandle) -> None:
+    try:
+        run.cancel()
+    except WrongState:  # it ended meanwhile
+        pass
