@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ._ops import Placement, TaskOptions, TaskResult
     from ._task import TaskFunction, task
     from .aclient import AsyncClient, AsyncRunHandle, AsyncTaskHandle
+    from .answers import Answer, Answers, draw
     from .client import Client, RunFailed, RunHandle, TaskFailed, TaskHandle
     from .context import Context, Final, Progress, current
     from .node import Node, NodeStatus
@@ -39,6 +40,7 @@ _MODULES = {
     "_ops": "Placement TaskOptions TaskResult",
     "_task": "TaskFunction task",
     "aclient": "AsyncClient AsyncRunHandle AsyncTaskHandle",
+    "answers": "Answer Answers draw",
     "client": "Client RunFailed RunHandle TaskFailed TaskHandle",
     "context": "Context Final Progress current",
     "node": "Node NodeStatus",
@@ -62,6 +64,9 @@ __all__ = [
     "AsyncClient",
     "AsyncRunHandle",
     "AsyncTaskHandle",
+    "Answer",
+    "Answers",
+    "draw",
     "Client",
     "RunFailed",
     "RunHandle",

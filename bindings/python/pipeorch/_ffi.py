@@ -432,6 +432,7 @@ for _name, _arguments, _returns in (
     ("po_update_worker_status_async", (_V, _S, c_int, _OPTS, *_CB), c_int),
     ("po_route_with_async", (_V, POINTER(po_route_opts), _OPTS, *_CB), c_int),
     ("po_pipeline_validate", (_S, _SIZE, _S, POINTER(_V)), c_int),
+    ("po_draw", (_S, _SIZE, c_int, _U32, POINTER(_V)), c_int),
     ("po_pipeline_define_async", (_V, _S, _SIZE, _OPTS, *_CB), c_int),
     ("po_run_start_with_async", (_V, POINTER(po_run_opts), _OPTS, *_CB), c_int),
     ("po_run_resume_async", (_V, _U64, _S, _OPTS, *_CB), c_int),
@@ -595,6 +596,13 @@ def state_machine(
     made = sized(po_state_machine, apply=pointers[0], snapshot=pointers[1], restore=pointers[2])
     made.kept = callbacks
     return made
+
+
+def draw(document: bytes, form: int, columns: int) -> str:
+    """A picture of a pipeline or run, in one of the library's forms."""
+    picture = c_void_p()
+    check(quick.po_draw(document, len(document), form, columns, byref(picture)))
+    return take_text(picture)
 
 
 def pipeline_validate(document: bytes, name: Optional[str] = None) -> Optional[str]:

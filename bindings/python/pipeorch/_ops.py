@@ -6,10 +6,11 @@ import ctypes
 import json
 import os
 import time
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _ffi
-from ._wait import Handle, Op, Outcome, milliseconds
+from ._wait import Handle, Op, Outcome, T, milliseconds
+from .answers import Answer, Answers
 from .errors import InvalidArgument, NoLeader, OutcomeUnknown, TimedOut, Unreachable
 
 ATTEMPT_MAX = 86400.0  # seconds, of one attempt and of a wait between two
@@ -61,15 +62,13 @@ def nothing(outcome: Outcome) -> None:
     return None
 
 
-def json_of(outcome: Outcome) -> Dict[str, Any]:
-    value: Dict[str, Any] = json.loads(outcome.data)
-    return value
+def json_of(outcome: Outcome) -> Answer:
+    return Answer(json.loads(outcome.data))
 
 
-def list_of(key: str) -> Any:
-    def read(outcome: Outcome) -> List[Dict[str, Any]]:
-        found: List[Dict[str, Any]] = json_of(outcome)[key]
-        return found
+def list_of(key: str) -> Callable[[Outcome], Answers]:
+    def read(outcome: Outcome) -> Answers:
+        return Answers(json.loads(outcome.data)[key])
 
     return read
 
@@ -94,14 +93,14 @@ def result_of(outcome: Outcome) -> TaskResult:
 def query(
     what: int,
     opts: Any,
-    read: Any,
+    read: Callable[[Outcome], T],
     *,
     id: int = 0,
     name: Optional[str] = None,
     name2: Optional[str] = None,
     limit: int = 0,
     stale: float = 0,
-) -> Op[Any]:
+) -> Op[T]:
     q = _ffi.sized(_ffi.po_query, what=what, id=id, name=_ffi.text(name), name2=_ffi.text(name2), limit=limit)
     if stale:
         q.stale_ms = milliseconds(stale, "stale")

@@ -6,12 +6,13 @@ import ctypes
 import os
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
 
 from . import _ffi, _ops
 from ._ops import Placement, TaskOptions, TaskResult
 from ._task import TaskFunction
 from ._wait import TIMEOUT_MAX, Handle, Op, T, in_thread_async, milliseconds, run_async, run_many_async
+from .answers import Answer, Answers
 from .client import RunFailed, TaskFailed, _prepared
 from .errors import Error, InvalidArgument, TimedOut
 
@@ -44,7 +45,7 @@ class AsyncTaskHandle:
         """Wait for its end, however it ends. Raises TimedOut."""
         return await self._client.wait(self.id, timeout=timeout)
 
-    async def info(self) -> Dict[str, Any]:
+    async def info(self) -> Answer:
         """Its state, attempts, progress and more, as `poctl task show -o json` shows them."""
         return await self._client.task(self.id)
 
@@ -70,11 +71,11 @@ class AsyncRunHandle:
             raise RunFailed(finished)
         return finished["result"]
 
-    async def wait(self, timeout: float = 60.0) -> Dict[str, Any]:
+    async def wait(self, timeout: float = 60.0) -> Answer:
         """Wait for its end, however it ends; its state, steps and output. Raises TimedOut."""
         return await self._client.wait_run(self.id, timeout=timeout)
 
-    async def info(self) -> Dict[str, Any]:
+    async def info(self) -> Answer:
         """Its state and steps."""
         return await self._client.run(self.id)
 
@@ -284,16 +285,16 @@ class AsyncClient(Handle):
                     raise TimedOut(f"{id} was not finished within {timeout:g} s: {e.message}", e.leader_hint) from e
                 raise
 
-    async def task(self, task_id: int, *, stale: float = 0) -> Dict[str, Any]:
+    async def task(self, task_id: int, *, stale: float = 0) -> Answer:
         """A task's state, attempts, progress and more. stale: seconds that the answer may be old; 0: linearizable.
         Raises NotFound."""
         return await self._do(_ops.query(_ops.TASK, self._opts(), _ops.json_of, id=task_id, stale=stale))
 
-    async def tasks(self, state: Optional[str] = None, *, after: int = 0, limit: int = 100, stale: float = 0) -> List[Dict[str, Any]]:
+    async def tasks(self, state: Optional[str] = None, *, after: int = 0, limit: int = 100, stale: float = 0) -> Answers:
         """Up to `limit` (1000) tasks with ids behind `after`, in one state ("failed": dead letters) or in any."""
         return await self._do(_ops.query(_ops.TASKS, self._opts(), _ops.list_of("tasks"), id=after, name=state, limit=limit, stale=stale))
 
-    async def explain(self, task_id: int) -> Dict[str, Any]:
+    async def explain(self, task_id: int) -> Answer:
         """What a task waits for; each worker, and what turned it down. Raises NotFound."""
         return await self._do(_ops.query(_ops.EXPLAIN, self._opts(), _ops.json_of, id=task_id))
 
@@ -311,23 +312,23 @@ class AsyncClient(Handle):
 
     # ---- workers and the cluster ----
 
-    async def status(self, *, stale: float = 0) -> Dict[str, Any]:
+    async def status(self, *, stale: float = 0) -> Answer:
         """Members, leader and counts of the cluster."""
         return await self._do(_ops.query(_ops.STATUS, self._opts(), _ops.json_of, stale=stale))
 
-    async def members(self) -> List[Dict[str, Any]]:
+    async def members(self) -> Answers:
         """The control nodes, with role, zone and lag."""
         return await self._do(_ops.query(_ops.MEMBERS, self._opts(), _ops.list_of("members")))
 
-    async def workers(self, *, stale: float = 0) -> List[Dict[str, Any]]:
+    async def workers(self, *, stale: float = 0) -> Answers:
         """Up to 1000 workers, with status, zone and load."""
         return await self._do(_ops.query(_ops.WORKERS, self._opts(), _ops.list_of("workers"), limit=1000, stale=stale))
 
-    async def capabilities(self, *, stale: float = 0) -> List[Dict[str, Any]]:
+    async def capabilities(self, *, stale: float = 0) -> Answers:
         """What the workers offer."""
         return await self._do(_ops.query(_ops.CAPABILITIES, self._opts(), _ops.list_of("capabilities"), limit=1000, stale=stale))
 
-    async def route(self, capability: str, *, zone: Optional[str] = None, placement: Placement = Placement()) -> Dict[str, Any]:
+    async def route(self, capability: str, *, zone: Optional[str] = None, placement: Placement = Placement()) -> Answer:
         """Which worker a task would get now, and how the choice falls. Raises NoCapability, Busy (all are full)."""
         what = _ffi.sized(_ffi.po_route_opts, capability=_ffi.text(capability), zone=_ffi.text(zone))
         demands = _ops.placement_struct(placement)
@@ -388,12 +389,12 @@ class AsyncClient(Handle):
         arguments = (run_id, _ffi.text(from_step), self._opts(None, key))
         return AsyncRunHandle(self, await self._do(Op(_ffi.quick.po_run_resume_async, arguments, _ops.id_of)))
 
-    async def wait_run(self, run_id: int, timeout: float = 60.0) -> Dict[str, Any]:
+    async def wait_run(self, run_id: int, timeout: float = 60.0) -> Answer:
         """Wait until a run is finished, at most `timeout` seconds (of any length). Raises TimedOut, NotFound."""
-        finished: Dict[str, Any] = await self._finish(_ffi.quick.po_run_wait_async, run_id, _ops.json_of, timeout)
+        finished: Answer = await self._finish(_ffi.quick.po_run_wait_async, run_id, _ops.json_of, timeout)
         return finished
 
-    async def run(self, run_id: int) -> Dict[str, Any]:
+    async def run(self, run_id: int) -> Answer:
         """A run, with its steps. Raises NotFound."""
         return await self._do(_ops.query(_ops.RUN, self._opts(), _ops.json_of, id=run_id))
 
@@ -403,15 +404,15 @@ class AsyncClient(Handle):
 
     async def runs(
         self, pipeline: Optional[str] = None, state: Optional[str] = None, *, after: int = 0, limit: int = 100
-    ) -> List[Dict[str, Any]]:
+    ) -> Answers:
         """Up to `limit` (1000) runs with ids behind `after`."""
         return await self._do(_ops.query(_ops.RUNS, self._opts(), _ops.list_of("runs"), id=after, name=pipeline, name2=state, limit=limit))
 
-    async def pipelines(self) -> List[Dict[str, Any]]:
+    async def pipelines(self) -> Answers:
         """The pipelines that are defined."""
         return await self._do(_ops.query(_ops.PIPELINES, self._opts(), _ops.list_of("pipelines"), limit=1000))
 
-    async def pipeline(self, name: str) -> Dict[str, Any]:
+    async def pipeline(self, name: str) -> Answer:
         """A pipeline's definition. Raises NotFound."""
         return await self._do(_ops.query(_ops.PIPELINE, self._opts(), _ops.json_of, name=name))
 
@@ -459,10 +460,10 @@ class AsyncClient(Handle):
         """No ticks from now on, or again. Raises NotFound."""
         await self._do(Op(_ffi.quick.po_schedule_pause_async, (_ffi.text(name), int(paused), self._opts()), _ops.nothing))
 
-    async def schedules(self) -> List[Dict[str, Any]]:
+    async def schedules(self) -> Answers:
         """All schedules, with their next and last ticks."""
         return await self._do(_ops.query(_ops.SCHEDULES, self._opts(), _ops.list_of("schedules"), limit=1000))
 
-    async def schedule(self, name: str) -> Dict[str, Any]:
+    async def schedule(self, name: str) -> Answer:
         """A schedule, its next ticks and latest runs. Raises NotFound."""
         return await self._do(_ops.query(_ops.SCHEDULE, self._opts(), _ops.json_of, name=name))

@@ -12,12 +12,13 @@ import ctypes
 import os
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
 
 from . import _ffi, _ops
 from ._ops import Placement, TaskOptions, TaskResult
 from ._task import TaskFunction
 from ._wait import TIMEOUT_MAX, Handle, Op, T, in_thread, milliseconds, run, run_many
+from .answers import Answer, Answers
 from .errors import Error, InvalidArgument, TimedOut
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ class TaskFailed(Exception):
 class RunFailed(Exception):
     """A run that was waited for did not succeed. `run` is what RunHandle.wait returns of it; `steps` are those that failed."""
 
-    def __init__(self, run: Dict[str, Any]) -> None:
+    def __init__(self, run: Answer) -> None:
         super().__init__(f"run {run['id']} of pipeline {run['pipeline']!r} {run['state']}" + (f": {run['error']}" if run["error"] else ""))
         self.run = run
-        self.steps: List[Dict[str, Any]] = [step for step in run["steps"] if step["state"] == "failed"]
+        self.steps = Answers(step for step in run["steps"] if step["state"] == "failed")
 
 
 class TaskHandle:
@@ -66,7 +67,7 @@ class TaskHandle:
         """Wait for its end, however it ends. Raises TimedOut."""
         return self._client.wait(self.id, timeout=timeout)
 
-    def info(self) -> Dict[str, Any]:
+    def info(self) -> Answer:
         """Its state, attempts, progress and more, as `poctl task show -o json` shows them."""
         return self._client.task(self.id)
 
@@ -92,11 +93,11 @@ class RunHandle:
             raise RunFailed(finished)
         return finished["result"]
 
-    def wait(self, timeout: float = 60.0) -> Dict[str, Any]:
+    def wait(self, timeout: float = 60.0) -> Answer:
         """Wait for its end, however it ends; its state, steps and output. Raises TimedOut."""
         return self._client.wait_run(self.id, timeout=timeout)
 
-    def info(self) -> Dict[str, Any]:
+    def info(self) -> Answer:
         """Its state and steps."""
         return self._client.run(self.id)
 
@@ -306,16 +307,16 @@ class Client(Handle):
                     raise TimedOut(f"{id} was not finished within {timeout:g} s: {e.message}", e.leader_hint) from e
                 raise
 
-    def task(self, task_id: int, *, stale: float = 0) -> Dict[str, Any]:
+    def task(self, task_id: int, *, stale: float = 0) -> Answer:
         """A task's state, attempts, progress and more. stale: seconds that the answer may be old; 0: linearizable.
         Raises NotFound."""
         return self._do(_ops.query(_ops.TASK, self._opts(), _ops.json_of, id=task_id, stale=stale))
 
-    def tasks(self, state: Optional[str] = None, *, after: int = 0, limit: int = 100, stale: float = 0) -> List[Dict[str, Any]]:
+    def tasks(self, state: Optional[str] = None, *, after: int = 0, limit: int = 100, stale: float = 0) -> Answers:
         """Up to `limit` (1000) tasks with ids behind `after`, in one state ("failed": dead letters) or in any."""
         return self._do(_ops.query(_ops.TASKS, self._opts(), _ops.list_of("tasks"), id=after, name=state, limit=limit, stale=stale))
 
-    def explain(self, task_id: int) -> Dict[str, Any]:
+    def explain(self, task_id: int) -> Answer:
         """What a task waits for; each worker, and what turned it down. Raises NotFound."""
         return self._do(_ops.query(_ops.EXPLAIN, self._opts(), _ops.json_of, id=task_id))
 
@@ -333,23 +334,23 @@ class Client(Handle):
 
     # ---- workers and the cluster ----
 
-    def status(self, *, stale: float = 0) -> Dict[str, Any]:
+    def status(self, *, stale: float = 0) -> Answer:
         """Members, leader and counts of the cluster."""
         return self._do(_ops.query(_ops.STATUS, self._opts(), _ops.json_of, stale=stale))
 
-    def members(self) -> List[Dict[str, Any]]:
+    def members(self) -> Answers:
         """The control nodes, with role, zone and lag."""
         return self._do(_ops.query(_ops.MEMBERS, self._opts(), _ops.list_of("members")))
 
-    def workers(self, *, stale: float = 0) -> List[Dict[str, Any]]:
+    def workers(self, *, stale: float = 0) -> Answers:
         """Up to 1000 workers, with status, zone and load."""
         return self._do(_ops.query(_ops.WORKERS, self._opts(), _ops.list_of("workers"), limit=1000, stale=stale))
 
-    def capabilities(self, *, stale: float = 0) -> List[Dict[str, Any]]:
+    def capabilities(self, *, stale: float = 0) -> Answers:
         """What the workers offer."""
         return self._do(_ops.query(_ops.CAPABILITIES, self._opts(), _ops.list_of("capabilities"), limit=1000, stale=stale))
 
-    def route(self, capability: str, *, zone: Optional[str] = None, placement: Placement = Placement()) -> Dict[str, Any]:
+    def route(self, capability: str, *, zone: Optional[str] = None, placement: Placement = Placement()) -> Answer:
         """Which worker a task would get now, and how the choice falls. Raises NoCapability, Busy (all are full)."""
         what = _ffi.sized(_ffi.po_route_opts, capability=_ffi.text(capability), zone=_ffi.text(zone))
         demands = _ops.placement_struct(placement)
@@ -410,12 +411,12 @@ class Client(Handle):
         arguments = (run_id, _ffi.text(from_step), self._opts(None, key))
         return RunHandle(self, self._do(Op(_ffi.quick.po_run_resume_async, arguments, _ops.id_of)))
 
-    def wait_run(self, run_id: int, timeout: float = 60.0) -> Dict[str, Any]:
+    def wait_run(self, run_id: int, timeout: float = 60.0) -> Answer:
         """Wait until a run is finished, at most `timeout` seconds (of any length). Raises TimedOut, NotFound."""
-        finished: Dict[str, Any] = self._finish(_ffi.quick.po_run_wait_async, run_id, _ops.json_of, timeout)
+        finished: Answer = self._finish(_ffi.quick.po_run_wait_async, run_id, _ops.json_of, timeout)
         return finished
 
-    def run(self, run_id: int) -> Dict[str, Any]:
+    def run(self, run_id: int) -> Answer:
         """A run, with its steps. Raises NotFound."""
         return self._do(_ops.query(_ops.RUN, self._opts(), _ops.json_of, id=run_id))
 
@@ -425,15 +426,15 @@ class Client(Handle):
 
     def runs(
         self, pipeline: Optional[str] = None, state: Optional[str] = None, *, after: int = 0, limit: int = 100
-    ) -> List[Dict[str, Any]]:
+    ) -> Answers:
         """Up to `limit` (1000) runs with ids behind `after`."""
         return self._do(_ops.query(_ops.RUNS, self._opts(), _ops.list_of("runs"), id=after, name=pipeline, name2=state, limit=limit))
 
-    def pipelines(self) -> List[Dict[str, Any]]:
+    def pipelines(self) -> Answers:
         """The pipelines that are defined."""
         return self._do(_ops.query(_ops.PIPELINES, self._opts(), _ops.list_of("pipelines"), limit=1000))
 
-    def pipeline(self, name: str) -> Dict[str, Any]:
+    def pipeline(self, name: str) -> Answer:
         """A pipeline's definition. Raises NotFound."""
         return self._do(_ops.query(_ops.PIPELINE, self._opts(), _ops.json_of, name=name))
 
@@ -481,11 +482,11 @@ class Client(Handle):
         """No ticks from now on, or again. Raises NotFound."""
         self._do(Op(_ffi.quick.po_schedule_pause_async, (_ffi.text(name), int(paused), self._opts()), _ops.nothing))
 
-    def schedules(self) -> List[Dict[str, Any]]:
+    def schedules(self) -> Answers:
         """All schedules, with their next and last ticks."""
         return self._do(_ops.query(_ops.SCHEDULES, self._opts(), _ops.list_of("schedules"), limit=1000))
 
-    def schedule(self, name: str) -> Dict[str, Any]:
+    def schedule(self, name: str) -> Answer:
         """A schedule, its next ticks and latest runs. Raises NotFound."""
         return self._do(_ops.query(_ops.SCHEDULE, self._opts(), _ops.json_of, name=name))
 

@@ -32,6 +32,11 @@ class NodeStatus(NamedTuple):
     log_bytes: int
     message: str
 
+    def _repr_html_(self) -> str:
+        from ._html import fields
+
+        return fields(f"node {self.id}: {self.role}", self._asdict())
+
 
 class Node(Handle):
     """A control node in this process. Alone it is a cluster of one, without a network.
