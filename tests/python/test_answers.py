@@ -41,6 +41,8 @@ def test_draw():
 def test_what_cannot_be_drawn_is_said():
     with pytest.raises(errors.InvalidArgument, match="expected one of 'text', 'dot', 'svg'"):
         pipeorch.draw(DOCUMENT, "png")
+    with pytest.raises(errors.InvalidArgument, match="the pipeline is 5; expected a Pipeline"):
+        pipeorch.draw(5)
     with pytest.raises(errors.InvalidArgument, match="columns is -1; expected 0 to 65535"):
         pipeorch.draw(DOCUMENT, columns=-1)
     with pytest.raises(errors.InvalidArgument, match="there is no step"):
@@ -51,6 +53,20 @@ def test_what_cannot_be_drawn_is_said():
     with pytest.raises(errors.InvalidArgument, match="follows a step that does not exist, or itself"):
         pipeorch.draw(loop)
     assert "no picture: " in pipeorch.Answer(loop)._repr_html_()
+
+
+def test_pipelines():
+    @pipeorch.task("add:one")
+    def add_one(x: int) -> int:
+        return x + 1
+
+    @pipeorch.pipeline
+    def twice(x: int):
+        return add_one(add_one(x))
+
+    html = twice._repr_html_()
+    assert "pipeline twice" in parsed(html) and {"add_one", "add_one_2"} <= set(xml.fromstring(picture(html)).itertext())
+    assert pipeorch.draw(twice) == pipeorch.draw(twice.document) == pipeorch.draw(twice.to_json())
 
 
 def test_status(node):

@@ -6,12 +6,15 @@ import ctypes
 import json
 import os
 import time
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _ffi
 from ._wait import Handle, Op, Outcome, T, milliseconds
 from .answers import Answer, Answers
 from .errors import InvalidArgument, NoLeader, OutcomeUnknown, TimedOut, Unreachable
+
+if TYPE_CHECKING:
+    from .pipelines import Pipeline
 
 ATTEMPT_MAX = 86400.0  # seconds, of one attempt and of a wait between two
 TASKS_AT_ONCE = 100000
@@ -286,11 +289,17 @@ def addresses_of(given: Union[str, Sequence[str], None]) -> str:
     return ",".join(part.strip().split("://", 1)[-1].rstrip("/") for part in parts if part.strip())
 
 
-def document_of(document: Union[str, bytes, Mapping[str, Any]]) -> bytes:
+def document_of(pipeline: Union[Pipeline, str, bytes, Mapping[str, Any]]) -> bytes:
     """A pipeline's document as text."""
-    if isinstance(document, bytes):
-        return document
-    return document.encode() if isinstance(document, str) else json.dumps(document, ensure_ascii=False).encode()
+    if isinstance(pipeline, bytes):
+        return pipeline
+    if isinstance(pipeline, str):
+        return pipeline.encode()
+    if not isinstance(pipeline, Mapping):
+        if not hasattr(pipeline, "document"):
+            raise InvalidArgument(f"the pipeline is {pipeline!r}; expected a Pipeline, or a document as JSON text or a dict")
+        pipeline = pipeline.document
+    return json.dumps(pipeline, ensure_ascii=False).encode()
 
 
 def catch_up_ms(seconds: Optional[float]) -> int:

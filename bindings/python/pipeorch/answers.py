@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Union
 
 from . import _ffi
 from .errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from .pipelines import Pipeline
 
 _FORMS = {"text": 1, "dot": 2, "svg": 3}
 
@@ -28,10 +31,10 @@ class Answers(List[Dict[str, Any]]):
         return many(self)
 
 
-def draw(pipeline: Union[str, bytes, Mapping[str, Any]], form: str = "text", *, columns: int = 0) -> str:
+def draw(pipeline: Union[Pipeline, str, bytes, Mapping[str, Any]], form: str = "text", *, columns: int = 0) -> str:
     """A picture of a pipeline, or of a run with the states of its steps.
 
-    pipeline: what `client.pipeline` or `client.run` answers, or a pipeline's document, as JSON or parsed. form: "text", for
+    pipeline: a Pipeline; what `client.pipeline` or `client.run` answers; or a pipeline's document, as JSON or parsed. form: "text", for
     terminals; "dot", for Graphviz; "svg", an element to be put into a page or a file. columns: of the terminal, up to 65535;
     0: 120; where the text would be wider, it is an indented list.
 

@@ -109,6 +109,11 @@ class Pipeline:
 
     # ---- the document ----
 
+    def _repr_html_(self) -> str:
+        from ._html import one
+
+        return one(self.document)
+
     @classmethod
     def from_json(cls, source: Union[str, bytes, Mapping[str, Any], "os.PathLike[str]"]) -> Pipeline:
         """The pipeline that a document describes: JSON text, a mapping, or the path of a file.
