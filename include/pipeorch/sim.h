@@ -40,6 +40,9 @@ struct po_sim_opts {
     uint32_t runs;          /* one after the other, 1..1000; 0: 1 */
     uint32_t limit_s;       /* of virtual time, 10..86400; 0: 3600 */
     struct po_log_opts log; /* what the nodes say; times of its events are not virtual */
+    /* Another thread ends the call soon by storing another value than 0 here: PO_ECANCELLED. NULL:
+     * nobody does. */
+    const int *stop;
 };
 
 /* Simulate.
@@ -61,7 +64,7 @@ struct po_sim_opts {
  *
  * error (error_len bytes, may be NULL) receives a sentence for a code other than 0: all problems of
  * a document, each with its place. Returns 0 (also when a promise was broken: see kept), PO_EINVAL,
- * PO_ENOTFOUND (no such preset), PO_ENOMEM.
+ * PO_ENOTFOUND (no such preset), PO_ECANCELLED (see stop), PO_ENOMEM.
  * Since 0.1. */
 PO_API int po_sim_run(const struct po_sim_opts *opts, char **report, char *error, size_t error_len);
 

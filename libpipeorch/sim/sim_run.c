@@ -355,7 +355,8 @@ static int read_opts(struct given *g, const struct po_sim_opts *o, char *error, 
                                        .params = po__str(o->params ? o->params : "null"),
                                        .runs = o->runs ? o->runs : 1,
                                        .limit_us = limit_us,
-                                       .log = o->log};
+                                       .log = o->log,
+                                       .stop = o->stop};
     if (!g->world.preset) {
         size_t len =
             (size_t)snprintf(error, error_len, "no preset is called %s; there are", preset);
@@ -464,7 +465,12 @@ int po_sim_run(const struct po_sim_opts *opts, char **report, char *error, size_
     if (rv == 0) {
         struct po__world *w = po__world_new(&g->world);
         po__world_run(w);
-        rv = write_report(w, report);
+        if (po__world_stopped(w)) {
+            rv = PO_ECANCELLED;
+            snprintf(error, error_len, "the simulation was stopped by its caller");
+        } else {
+            rv = write_report(w, report);
+        }
         po__world_free(w);
     }
     json_decref(g->keep);

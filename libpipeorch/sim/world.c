@@ -130,8 +130,15 @@ static void dispatch(struct po__world *w, struct po__event *e)
     }
 }
 
+bool po__world_stopped(const struct po__world *w)
+{
+    return w->opts.stop && __atomic_load_n(w->opts.stop, __ATOMIC_RELAXED);
+}
+
 void po__world_run_until(struct po__world *w, uint64_t us)
 {
+    if (po__world_stopped(w))
+        po__world_fail(w, "stopped by the caller");
     while (!w->failed && po__events_next_us(&w->events) <= us) {
         struct po__event e = po__events_pop(&w->events);
         dispatch(w, &e);

@@ -220,6 +220,7 @@ struct po__world_opts {
     unsigned runs;
     uint64_t limit_us; /* of virtual time, before the run is given up as hanging */
     struct po_log_opts log;
+    const int *stop; /* of po_sim_opts */
 };
 
 struct po__world_stats {
@@ -257,6 +258,7 @@ struct po__world {
 /* world.c */
 struct po__world *po__world_new(const struct po__world_opts *opts);
 void po__world_run(struct po__world *w); /* to its end, or to its failure */
+bool po__world_stopped(const struct po__world *w);
 /* For who steers a world by hand instead: start everybody; let time pass until then. */
 void po__world_begin(struct po__world *w);
 void po__world_run_until(struct po__world *w, uint64_t us);

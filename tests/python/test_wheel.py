@@ -77,7 +77,7 @@ def contents(wheel):
 
 def wanted_modules():
     files = [path for path in (BINDING / "pipeorch").rglob("*") if path.is_file()]
-    return {path.relative_to(BINDING).as_posix() for path in files if "__pycache__" not in path.parts}
+    return {path.relative_to(BINDING).as_posix() for path in files if "__pycache__" not in path.parts} | {"_pipeorch_pytest.py"}
 
 
 @functools.cache
@@ -150,7 +150,7 @@ def test_contents(wheel):
     grafted = {re.split(r"[-.]", name.partition("/")[2])[0] for name in names if name.startswith("pipeorch.libs/")}
     assert {"libraft", "libuv", "libjansson", "libcrypto"} <= grafted
     assert wanted_modules() <= names
-    strays = [name for name in names if not re.match(r"pipeorch/|pipeorch\.libs/|pipeorch-[^/]*\.dist-info/", name)]
+    strays = [name for name in names if not re.match(r"pipeorch/|_pipeorch_pytest\.py|pipeorch\.libs/|pipeorch-[^/]*\.dist-info/", name)]
     assert not strays
     assert not [name for name in names if "__pycache__" in name]
 

@@ -335,6 +335,7 @@ class po_sim_opts(Structure):
         ("runs", c_uint32),
         ("limit_s", c_uint32),
         ("log", po_log_opts),
+        ("stop", POINTER(c_int)),
     ]
 
 
@@ -467,9 +468,17 @@ for _name, _arguments, _returns in (
     ("po_task_fail", (_V, _S, c_int), c_int),
     ("po_task_extend", (_V, _U32), c_int),
     ("po_task_checkpoint", (_V, _U32, _S, _SIZE), c_int),
-    ("po_sim_run", (POINTER(po_sim_opts), POINTER(_V), _V, _SIZE), c_int),
 ):
     _declare(_name, *_arguments, returns=_returns)
+
+# What may change or go in any release, testing.h and sim.h: looked up when it is used, so that nobody else misses it.
+_PROVISIONAL = {
+    "po_sim_preset": ((c_uint32, POINTER(_S)), _S),
+    "po_sim_run": ((POINTER(po_sim_opts), POINTER(_V), _V, _SIZE), c_int),
+    "po_testing_crash": ((_V,), c_int),
+    "po_testing_cut": ((_V, POINTER(_U64), _SIZE), c_int),
+    "po_testing_pause": ((_V, c_int), c_int),
+}
 
 # Passed on as pointers, never called from here.
 ON_RESULT: Any = ctypes.cast(lib.po_queue_on_result, c_void_p)
@@ -486,7 +495,7 @@ def _check() -> str:
             f"{VERSION_NEEDED[0]}.x. Install that, or the wheel that contains it"
         )
     for struct in Structure.__subclasses__():
-        if not struct.__name__.startswith("po_"):
+        if not struct.__name__.startswith("po_") or struct is po_sim_opts:
             continue
         ours, theirs = ctypes.sizeof(struct), quick.po_struct_size(struct.__name__.encode())
         if theirs < ours:  # a newer library's may be longer: each says its size
@@ -503,6 +512,19 @@ def _check() -> str:
 
 
 library_version = _check()
+
+
+def provisional(name: str) -> Any:
+    """A function of the library's whose interface holds for one release only: that of this package."""
+    numbers = tuple(int(part) for part in library_version.split(".")[:2])
+    if numbers != VERSION_NEEDED or quick.po_struct_size(b"po_sim_opts") != ctypes.sizeof(po_sim_opts) or not hasattr(lib, name):
+        raise errors.VersionMismatch(
+            f"{name} is provisional, and {library_path} (libpipeorch {library_version}) is of another release than this package "
+            f"({VERSION_NEEDED[0]}.{VERSION_NEEDED[1]}). Install the same release of both"
+        )
+    function = getattr(lib, name)
+    function.argtypes, function.restype = _PROVISIONAL[name]
+    return function
 
 
 # ---- small helpers ----

@@ -146,6 +146,10 @@ static void test_refusals(void **state)
                 "\"max_ms\": 1}]}]";
     o.workers_len = strlen(o.workers);
     refused(o, PO_EINVAL, "max_ms is less than min_ms");
+    const int stop = 1;
+    o = opts(1, NULL);
+    o.stop = &stop;
+    refused(o, PO_ECANCELLED, "stopped");
 }
 
 int main(void)
