@@ -64,6 +64,7 @@ from __future__ import annotations
 import asyncio
 
 from pipeorch import AsyncClient, Client, Context, Node, RunHandle, StateMachine, TaskHandle, Worker, errors, item, pipeline, step, task
+from pipeorch.testing import Cluster, Simulation, simulate
 
 
 @task("add:numbers", version="1.2.0", retries=3)
@@ -114,6 +115,15 @@ async def run_async(client: AsyncClient) -> None:
     print(await (await sums.submit(client, [1, 2])).result())
 
 
+def test_it(pipeorch_cluster: Cluster) -> None:
+    leader: int = pipeorch_cluster.wait_leader()
+    pipeorch_cluster.kill(leader)
+    pipeorch_cluster.worker(add).stop()
+    found: str = pipeorch_cluster.wait(lambda: pipeorch_cluster.states[0] or None)
+    report: Simulation = simulate(sums, params={"numbers": [1]}, seed=7)
+    print(found, report.kept, report.runs)
+
+
 asyncio.run(use_async())
 """
 
@@ -124,8 +134,10 @@ def test_types(checker, tmp_path):
     pytest.importorskip(checker.split()[0])
     program = tmp_path / "program.py"
     program.write_text(USER)
-    (tmp_path / "pipeorch").symlink_to(PACKAGE)
+    parts = ["pipeorch", "_pipeorch_pytest.py"]
+    for part in parts:
+        (tmp_path / part).symlink_to(PACKAGE.parent / part)
     checked = subprocess.run(
-        [sys.executable, "-m", *checker.split(), "pipeorch", "program.py"], capture_output=True, text=True, timeout=240, cwd=tmp_path
+        [sys.executable, "-m", *checker.split(), *parts, "program.py"], capture_output=True, text=True, timeout=240, cwd=tmp_path
     )
     assert checked.returncode == 0, checked.stdout

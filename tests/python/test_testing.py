@@ -282,6 +282,21 @@ def test_a_seed_tells_one_story():
     assert repr(one).startswith("<simulation of seed 7 under 'chaos': kept; runs: 3 succeeded; ")
 
 
+def test_pipelines_as_code_are_simulated():
+    @pipeorch.task("double:number")
+    def double(n: int) -> int:
+        raise AssertionError("no handler runs in a simulation")
+
+    @pipeorch.pipeline("twice")
+    def twice(n: int):
+        return double(double(n))
+
+    report = simulate(twice, params={"n": 2}, seed=3)
+    assert report.kept and [step["capability"] for step in report.runs[0]["steps"]] == ["double:number"] * 2
+    with pytest.raises(errors.InvalidArgument, match="pipeline 'wrong' has 1 problem"):
+        simulate(pipeorch.Pipeline.from_json({"name": "wrong", "steps": [{"name": "a", "capability": "nothing"}]}))
+
+
 @pytest.mark.parametrize("faults", ["none", "lan", "three-clouds", "disk", "memory", "chaos"])
 def test_every_preset_keeps_its_promises(faults):
     assert faults in presets() and len(presets()) == 6

@@ -11,6 +11,7 @@ from .. import _ffi, _ops, _wait
 from .._wait import in_thread
 from ..client import InProcessClient
 from ..errors import InvalidArgument, WrongState, error_of
+from ..pipelines import Pipeline
 from ..schema import dumps
 
 _ERROR_BYTES = 65536
@@ -57,7 +58,7 @@ def _whole(value: Any, name: str, least: int, most: int) -> int:
 
 
 def simulate(
-    pipeline: Union[str, bytes, Mapping[str, Any], Any],
+    pipeline: Union[Pipeline, str, bytes, Mapping[str, Any]],
     *,
     params: Any = None,
     workers: Optional[Sequence[Mapping[str, Any]]] = None,
@@ -70,7 +71,7 @@ def simulate(
     """Run a pipeline on a simulated cluster: the code of real nodes, on simulated clocks, disks and networks. No real time passes,
     no file is touched, and the same arguments give the same course of events on every machine. Usually a second or less.
 
-    pipeline: a document, as Client.define_pipeline takes it. params: of each run. workers: [{"id": "gpu-1", "zone": "aws",
+    pipeline: one made of a function, or a document, as Client.define_pipeline takes it. params: of each run. workers: [{"id": "gpu-1", "zone": "aws",
     "capabilities": [{"name": "train:net", "concurrency": 1, "min_ms": 500, "max_ms": 9000, "failure_percent": 2, "version": "1.2.0",
     "output": {"loss": 0.1}}]}], at most 32; None: three that offer all that the pipeline needs, and never fail. No handler runs:
     results are the "output" given, or else placeholders. faults: see `presets`. seed: 0 to 2**64 - 1. nodes: 1 to 7. runs: one
@@ -82,6 +83,9 @@ def simulate(
     Raises InvalidArgument, which lists all problems of a document with their places, NotFound (no such preset), WrongState
     (something is open).
     """
+    if isinstance(pipeline, Pipeline):
+        pipeline.validate()  # which tells the lines of its function
+        pipeline = pipeline.document
     document = _ops.document_of(pipeline)
     told = json.dumps(list(workers)).encode() if workers is not None else None
     if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not 10 <= limit <= 86400:
