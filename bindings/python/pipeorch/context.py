@@ -57,6 +57,7 @@ class Context:
 
     @property
     def checkpoint(self) -> Any:
+        """What an earlier attempt left with `save`; None: nothing."""
         return None if self._checkpoint is None else json.loads(self._checkpoint)
 
     @property

@@ -181,6 +181,7 @@ class Node(Handle):
 
     @property
     def status(self) -> NodeStatus:
+        """What the node knows of itself, now; no other is asked."""
         s = _ffi.sized(_ffi.po_node_status)
         _ffi.check(self._quick(_ffi.quick.po_node_status, s))
         return NodeStatus(
