@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Install what building and testing pipeorch needs and this machine does not have.
 #
-#   tests/install-deps.sh [--ci]
+#   tests/install-deps.sh [--ci] [--bench]
 #
 # Debian 12 (libraft comes from its backports, enabled here if they are not) and Debian 13. Elsewhere it changes nothing and lists what
 # is missing. Asks nothing, says what it does, does nothing when nothing is missing. --ci: also what only .ci/run uses.
+# --bench: also redis-server, which tests/bench/python measures other task queues with; Debian starts it as a service.
 # Exit status: 0 everything is there; 1 it is not, and the last lines say what to do; 2 wrong usage.
 set -euo pipefail
 
@@ -16,12 +17,13 @@ packages=(meson ninja-build pkgconf gcc g++ libc6-dev libraft-dev libuv1-dev lib
 say() { printf 'install-deps: %s\n' "$*"; }
 die() { printf 'install-deps: %s\n' "$@" >&2; exit 1; }
 
-ci=0
+ci=0 bench=0
 for arg in "$@"; do
     case $arg in
     --ci) ci=1 ;;
-    -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
-    *) printf 'install-deps: unknown argument %s; expected --ci or nothing\n' "$arg" >&2; exit 2 ;;
+    --bench) bench=1 ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) printf 'install-deps: unknown argument %s; expected --ci, --bench or nothing\n' "$arg" >&2; exit 2 ;;
     esac
 done
 
@@ -48,6 +50,7 @@ libcrypto 3.0 https://www.openssl.org
 cmocka 1.1.5 https://cmocka.org
 EOF
     python3 -c 'import pytest' 2>/dev/null || echo "pytest (https://docs.pytest.org); only the Python binding's tests use it"
+    [ $bench = 0 ] || command -v redis-server >/dev/null || echo "the program redis-server (https://redis.io); only a benchmark uses it"
     [ -e /usr/share/zoneinfo/Europe/Berlin ] || echo "time zones in /usr/share/zoneinfo (https://www.iana.org/time-zones)"
     pkg-config --exists 'msgpack-c >= 3.2' || pkg-config --exists 'msgpack >= 3.2' ||
         echo "msgpack-c or msgpack >= 3.2, with headers and pkg-config file (https://github.com/msgpack/msgpack-c)"
@@ -83,6 +86,8 @@ if [ $ci = 1 ]; then
     # Any Go that compiles tests/linear/check will do.
     command -v go >/dev/null || [ -x /usr/local/go/bin/go ] || packages+=(golang-go)
 fi
+
+[ $bench = 0 ] || packages+=(redis-server)
 
 # Empty if the package is not installed.
 version_of() { { dpkg-query -W -f='${db:Status-Status} ${Version}' "$1" 2>/dev/null || true; } | sed -n 's/^installed //p'; }

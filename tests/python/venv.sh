@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Make build/venv, the virtual environment that the Python binding's tests run in, unless it is there and current.
+# Make a virtual environment, unless it is there and current.
 #
-#   tests/python/venv.sh
+#   tests/python/venv.sh [FOLDER REQUIREMENTS]     by default build/venv, which the Python binding's tests run in, and their packages
 #
-# Made anew when requirements.txt or the interpreter has changed. Needs python3 with its venv module (tests/install-deps.sh), and
+# Made anew when the file of requirements or the interpreter has changed. Needs python3 with its venv module (tests/install-deps.sh), and
 # the network where pip finds no packages otherwise. Exit status: 0 it is there; 1 it is not, and the last lines say why.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-venv=$(cd "$here/../.." && pwd)/build/venv
-requirements=$here/requirements.txt
+venv=${1:-$(cd "$here/../.." && pwd)/build/venv}
+requirements=${2:-$here/requirements.txt}
 stamp=$venv/made-of
 
 say() { printf 'venv: %s\n' "$*"; }
