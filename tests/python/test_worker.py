@@ -453,22 +453,34 @@ def test_a_worker_whose_id_is_taken_over_ends_with_that(node):
         assert [type(e) for e in ended] == [errors.Stale]
 
 
-def test_controllers_that_do_not_answer_are_waited_for(monkeypatch, caplog):
-    monkeypatch.setattr("pipeorch.worker._READY", 0.05)
-    worker = pipeorch.Worker("w", "127.0.0.1:1", standalone="never")
+def test_controllers_that_do_not_answer_are_waited_for(caplog):
+    worker = pipeorch.Worker("w", "127.0.0.1:1", standalone="never", ready_timeout=0.05)
     worker.add(pipeorch.task("a:b")(lambda: None))
     with worker:
         assert "was not registered by 127.0.0.1:1" in caplog.text
         with pytest.raises(errors.TimedOut):
             worker.wait_ready(0.01)
-    again = pipeorch.Worker("w", "127.0.0.1:1", standalone="never")
+    caplog.clear()
+    again = pipeorch.Worker("w", "127.0.0.1:1", standalone="never", ready_timeout=0)
     again.add(pipeorch.task("a:b")(lambda: None))
 
     async def main() -> None:
         async with again:
-            pass
+            assert not again.ready
 
     asyncio.run(main())
+    assert "was not registered" not in caplog.text
+    with pytest.raises(errors.InvalidArgument, match="ready_timeout"):
+        pipeorch.Worker(ready_timeout=-1)
+
+
+def test_a_worker_tells_what_it_serves_and_whether_it_does(node):
+    worker = pipeorch.Worker("w", node.worker_address)
+    functions = [worker.add(pipeorch.task(capability)(lambda: None)) for capability in ("a:b", "c:d")]
+    assert worker.tasks == functions and not worker.ready
+    with worker:
+        assert worker.ready
+    assert not worker.ready
 
 
 def test_async_with_runs_coroutines_on_the_loop_of_the_caller():

@@ -38,7 +38,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 _AT_ONCE = 64  # tasks taken by one call
 _THREADS_MAX = 64  # unless the worker says otherwise
 _WAIT_MS = 3600000
-_READY = 10.0  # seconds that `with` waits for the registration
 _LEFT_TO_ITSELF = 0.5  # seconds that threads and coroutines get to end once nobody waits for their results
 _CLOSED = -5
 _TIMED_OUT = -6
@@ -69,8 +68,10 @@ class Worker(Handle):
     can be reached, for information. labels, resources: what tasks may ask for, {"disk": "ssd"}, {"memory_bytes": 1 << 34}.
     slots: tasks at a time over all capabilities; 0: only their own limits count. threads: that run plain functions; 0: as
     many as may run at a time, at most 64. heartbeat: seconds, 0.1 to 60. drain: seconds that running tasks get to finish
-    when the worker stops. standalone_dir: keeps the standalone queue; None: nothing is durable. standalone_listen:
-    "host:port" for clients of other processes. insecure: allow one that is not loopback, without TLS.
+    when the worker stops. ready_timeout: seconds that a `with` block waits for the registration before it begins; when they
+    are over it begins all the same, and the worker goes on trying; 0: it begins at once. standalone_dir: keeps the standalone
+    queue; None: nothing is durable. standalone_listen: "host:port" for clients of other processes. insecure: allow one that
+    is not loopback, without TLS.
 
     Use it in a `with` block, in an `async with` block, or call `run()`.
     """
@@ -90,6 +91,7 @@ class Worker(Handle):
         threads: int = 0,
         heartbeat: float = 5.0,
         drain: float = 8.0,
+        ready_timeout: float = 10.0,
         standalone: str = "auto",
         standalone_dir: Union[str, "os.PathLike[str]", None] = None,
         standalone_listen: Optional[str] = None,
@@ -111,6 +113,8 @@ class Worker(Handle):
         )
         self._labels = dict(labels)
         self._resources = dict(resources)
+        milliseconds(ready_timeout, "ready_timeout", least=0.0)
+        self._ready_timeout = ready_timeout
         self._threads_wanted = threads
         self._functions: List[TaskFunction[Any]] = []
         self._ready: Deque[_Grant] = collections.deque()
@@ -156,6 +160,11 @@ class Worker(Handle):
         function.signature  # what is wrong with it is told here
         self._functions.append(function)
         return function
+
+    @property
+    def tasks(self) -> List[TaskFunction[Any]]:
+        """The functions that it serves."""
+        return list(self._functions)
 
     # ---- life ----
 
@@ -246,6 +255,15 @@ class Worker(Handle):
         if code:
             raise error_of(code, "waiting for the registration failed")
 
+    @property
+    def ready(self) -> bool:
+        """Whether it serves: it was registered with the cluster, or with its own node, and has not ended. Asks nobody: whether the
+        cluster can be reached now is what `client` tells."""
+        try:
+            return self._quick(_ffi.quick.po_worker_wait_ready, 0) == 0
+        except Closed:  # also before it starts
+            return False
+
     def stop(self) -> None:
         """Ask the worker to finish what runs and to end; does not wait. May be called from any thread, and again."""
         if self._pid != os.getpid():
@@ -316,7 +334,8 @@ class Worker(Handle):
     def _registered(self) -> None:
         """Wait for the registration, but not for ever: a worker without controllers that answer goes on trying."""
         try:
-            self._wait_ready(_READY)
+            if self._ready_timeout:
+                self._wait_ready(self._ready_timeout)
         except TimedOut as e:
             logger.warning("%s", e)
 
