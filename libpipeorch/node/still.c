@@ -74,12 +74,14 @@ int po__still_enter(struct po__still *s)
     pthread_mutex_lock(&s->lock);
     s->visitors++;
     knock(s);
-    while (!s->standing && !s->over)
+    while ((!s->standing || s->inside) && !s->over)
         pthread_cond_wait(&s->cond, &s->lock);
     int rv = s->over ? PO_ECLOSED : 0;
     if (rv) {
         s->visitors--;
         pthread_cond_broadcast(&s->cond);
+    } else {
+        s->inside = true;
     }
     pthread_mutex_unlock(&s->lock);
     return rv;
@@ -88,6 +90,7 @@ int po__still_enter(struct po__still *s)
 void po__still_leave(struct po__still *s)
 {
     pthread_mutex_lock(&s->lock);
+    s->inside = false;
     s->visitors--;
     pthread_cond_broadcast(&s->cond);
     pthread_mutex_unlock(&s->lock);

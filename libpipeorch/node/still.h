@@ -1,8 +1,8 @@
 /* A loop's thread that can be made to stand still, between whatever it does: for tests.
  *
  * Paused, it stands until it is resumed. A visitor has it stand for as long as he stays, and may
- * meanwhile touch what belongs to it. Costs a handle of the loop, and nothing as long as nobody
- * asks. */
+ * meanwhile touch what belongs to it; there is one at a time. Costs a handle of the loop, and
+ * nothing as long as nobody asks. */
 #ifndef PO__STILL_H
 #define PO__STILL_H
 
@@ -15,6 +15,7 @@ struct po__still {
     pthread_mutex_t lock;
     pthread_cond_t cond; /* any of these changed */
     unsigned visitors;   /* inside, or at the door */
+    bool inside;         /* one of them is */
     bool paused;
     bool standing;
     bool over;
