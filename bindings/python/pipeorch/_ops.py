@@ -302,6 +302,14 @@ def document_of(pipeline: Union[Pipeline, str, bytes, Mapping[str, Any]]) -> byt
     return json.dumps(pipeline, ensure_ascii=False).encode()
 
 
+def pipeline_name(pipeline: Any) -> bytes:
+    """Of a pipeline, or its name."""
+    name = getattr(pipeline, "name", pipeline)
+    if not isinstance(name, str):
+        raise InvalidArgument(f"the pipeline is {pipeline!r}; expected its name, or a Pipeline")
+    return name.encode()
+
+
 def catch_up_ms(seconds: Optional[float]) -> int:
     if seconds is None:
         return 0  # the default

@@ -17,6 +17,7 @@ from .client import RunFailed, TaskFailed, _prepared
 from .errors import Error, InvalidArgument, TimedOut
 
 if TYPE_CHECKING:
+    from .pipelines import Pipeline
     from .watch import Position, Watch
 
 Key = Union[str, bytes, None]
@@ -372,16 +373,26 @@ class AsyncClient(Handle):
 
         Raises InvalidArgument, which lists every problem with its place, QuotaExceeded, VersionMismatch.
         """
+        if not isinstance(document, (str, bytes, Mapping)):
+            hint = "call its define(client), which defines the pipelines that it runs, too" if hasattr(document, "define") else "expected JSON"
+            raise InvalidArgument(f"the document is {document!r}; {hint}")
         raw = _ops.document_of(document)
         await self._do(Op(_ffi.quick.po_pipeline_define_async, (raw, len(raw), self._opts()), _ops.nothing))
 
     async def start_run(
-        self, pipeline: str, *, params: Any = None, zone: Optional[str] = None, priority: int = 0, key: Key = None
+        self,
+        pipeline: Union[str, Pipeline],
+        *,
+        params: Any = None,
+        zone: Optional[str] = None,
+        priority: int = 0,
+        key: Key = None,
     ) -> AsyncRunHandle:
-        """Start a run of a pipeline. Raises NotFound, InvalidArgument (of the params), QuotaExceeded."""
+        """Start a run of a pipeline that is defined. Raises NotFound, InvalidArgument (of the params), QuotaExceeded."""
         from .schema import dumps
 
-        r = _ffi.sized(_ffi.po_run_opts, pipeline=_ffi.text(pipeline), params=dumps(params), zone=_ffi.text(zone), priority=priority)
+        name = _ops.pipeline_name(pipeline)
+        r = _ffi.sized(_ffi.po_run_opts, pipeline=name, params=dumps(params), zone=_ffi.text(zone), priority=priority)
         return AsyncRunHandle(self, await self._do(Op(_ffi.quick.po_run_start_with_async, (r, self._opts(None, key)), _ops.id_of)))
 
     async def resume_run(self, run_id: int, *, from_step: Optional[str] = None, key: Key = None) -> AsyncRunHandle:
@@ -422,7 +433,7 @@ class AsyncClient(Handle):
         self,
         name: str,
         *,
-        pipeline: str,
+        pipeline: Union[str, Pipeline],
         cron: str,
         time_zone: str = "UTC",
         params: Any = None,
@@ -441,7 +452,7 @@ class AsyncClient(Handle):
         s = _ffi.sized(
             _ffi.po_schedule_opts,
             name=_ffi.text(name),
-            pipeline=_ffi.text(pipeline),
+            pipeline=_ops.pipeline_name(pipeline),
             cron=_ffi.text(cron),
             time_zone=_ffi.text(time_zone),
             params=dumps(params),

@@ -22,6 +22,7 @@ from .answers import Answer, Answers
 from .errors import Error, InvalidArgument, TimedOut
 
 if TYPE_CHECKING:
+    from .pipelines import Pipeline
     from .watch import Position, Watch
 
 Key = Union[str, bytes, None]
@@ -394,16 +395,26 @@ class Client(Handle):
 
         Raises InvalidArgument, which lists every problem with its place, QuotaExceeded, VersionMismatch.
         """
+        if not isinstance(document, (str, bytes, Mapping)):
+            hint = "call its define(client), which defines the pipelines that it runs, too" if hasattr(document, "define") else "expected JSON"
+            raise InvalidArgument(f"the document is {document!r}; {hint}")
         raw = _ops.document_of(document)
         self._do(Op(_ffi.quick.po_pipeline_define_async, (raw, len(raw), self._opts()), _ops.nothing))
 
     def start_run(
-        self, pipeline: str, *, params: Any = None, zone: Optional[str] = None, priority: int = 0, key: Key = None
+        self,
+        pipeline: Union[str, Pipeline],
+        *,
+        params: Any = None,
+        zone: Optional[str] = None,
+        priority: int = 0,
+        key: Key = None,
     ) -> RunHandle:
-        """Start a run of a pipeline. Raises NotFound, InvalidArgument (of the params), QuotaExceeded."""
+        """Start a run of a pipeline that is defined. Raises NotFound, InvalidArgument (of the params), QuotaExceeded."""
         from .schema import dumps
 
-        r = _ffi.sized(_ffi.po_run_opts, pipeline=_ffi.text(pipeline), params=dumps(params), zone=_ffi.text(zone), priority=priority)
+        name = _ops.pipeline_name(pipeline)
+        r = _ffi.sized(_ffi.po_run_opts, pipeline=name, params=dumps(params), zone=_ffi.text(zone), priority=priority)
         return RunHandle(self, self._do(Op(_ffi.quick.po_run_start_with_async, (r, self._opts(None, key)), _ops.id_of)))
 
     def resume_run(self, run_id: int, *, from_step: Optional[str] = None, key: Key = None) -> RunHandle:
@@ -444,7 +455,7 @@ class Client(Handle):
         self,
         name: str,
         *,
-        pipeline: str,
+        pipeline: Union[str, Pipeline],
         cron: str,
         time_zone: str = "UTC",
         params: Any = None,
@@ -463,7 +474,7 @@ class Client(Handle):
         s = _ffi.sized(
             _ffi.po_schedule_opts,
             name=_ffi.text(name),
-            pipeline=_ffi.text(pipeline),
+            pipeline=_ops.pipeline_name(pipeline),
             cron=_ffi.text(cron),
             time_zone=_ffi.text(time_zone),
             params=dumps(params),

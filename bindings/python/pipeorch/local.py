@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+import asyncio
+import collections
+import threading
+from typing import TYPE_CHECKING, Any, Deque, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from ._ops import Placement
 from ._plan import nearest
@@ -10,40 +13,94 @@ from ._task import TaskFunction
 from .client import RunFailed
 from .errors import InvalidArgument, NoCapability, TimedOut, WrongState
 from .pipelines import Pipeline
-from .worker import Worker
+from .worker import Worker, failure_text
 
 if TYPE_CHECKING:
     from .client import Client, RunHandle
+    from .context import Context
+
+Given = Union[TaskFunction[Any], Worker, Pipeline]
 
 _DRAIN = 2.0  # seconds that tasks get to end when the run was interrupted
+_RAISED_MAX = 100  # exceptions of tasks that are kept, the latest ones
 _SHOWN_MAX = 5  # steps in a message
 
 
-def run_local(
-    pipeline: Pipeline, params: Mapping[str, Any], more: Sequence[Union[TaskFunction[Any], Worker, Pipeline]], timeout: Optional[float]
-) -> Any:
-    """See Pipeline.run."""
-    pipeline.validate()
-    pipelines = {p.name: p for given in (*more, pipeline) if isinstance(given, Pipeline) for p in given._all()}
-    documents = [_without_placement(p.document) for p in pipelines.values()]
-    worker = _worker([*(task for p in pipelines.values() for task in p._built.tasks), *more])
-    _check_names(documents, worker)
-    with worker:
-        client = worker.client
-        _check_versions(documents, client)
-        for document in documents:
-            client.define_pipeline(document)
-        run = client.start_run(pipeline.name, params=params or None)
+class _LocalWorker(Worker):
+    """A worker that keeps what its functions raised, for whoever looks for the traceback."""
+
+    def __init__(self) -> None:
+        super().__init__("local", [], drain=_DRAIN)
+        self.raised: Deque[BaseException] = collections.deque(maxlen=_RAISED_MAX)
+
+    def _fail(self, context: Context, e: BaseException) -> None:
+        self.raised.append(e)
+        super()._fail(context, e)
+
+
+class LocalRun:
+    """A run of a pipeline, in this process: see Pipeline.run. Raises what is wrong with it at once."""
+
+    def __init__(self, pipeline: Pipeline, params: Mapping[str, Any], more: Sequence[Given], timeout: Optional[float]) -> None:
+        pipeline.validate()
+        pipelines = {p.name: p for given in (*more, pipeline) if isinstance(given, Pipeline) for p in given._all()}
+        self._pipeline = pipeline
+        self._params = params
+        self._timeout = timeout
+        self._documents = [_without_placement(p.document) for p in pipelines.values()]
+        self._worker = _worker([*(task for p in pipelines.values() for task in p._built.tasks), *more])
+        self._lock = threading.Lock()
+        self._run: Optional[RunHandle] = None
+        self._cancelled = False
+        _check_names(self._documents, self._worker)
+
+    def result(self) -> Any:
+        """Run it, once; its result."""
+        with self._worker as worker:
+            client = worker.client
+            _check_versions(self._documents, client)
+            for document in self._documents:
+                client.define_pipeline(document)
+            run = client.start_run(self._pipeline.name, params=self._params or None)
+            with self._lock:
+                self._run = run
+                cancelled = self._cancelled
+            try:
+                if cancelled:
+                    _cancel(run)
+                return run.result(float("inf") if self._timeout is None else self._timeout)
+            except RunFailed as e:
+                raise e from self._cause(e.run["error"] or "")
+            except TimedOut:
+                under_way = _under_way(run)
+                _cancel(run)
+                raise TimedOut(f"pipeline {self._pipeline.name!r} did not end within {self._timeout:g} s: {under_way}") from None
+            except BaseException:  # Ctrl-C, too: nothing goes on
+                _cancel(run)
+                raise
+
+    async def awaited(self) -> Any:
+        """As `result`, which runs on a thread. Cancelling ends the run."""
+        future = asyncio.get_running_loop().run_in_executor(None, self.result)
         try:
-            return run.result(float("inf") if timeout is None else timeout)
-        except RunFailed:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            self._stop()
+            await asyncio.wait([future])
+            future.exception()  # that it was cancelled
             raise
-        except BaseException as e:  # Ctrl-C, too: nothing goes on
-            under_way = _under_way(run)
+
+    def _stop(self) -> None:
+        """From another thread."""
+        with self._lock:
+            self._cancelled = True
+            run = self._run
+        if run is not None:
             _cancel(run)
-            if isinstance(e, TimedOut):
-                raise TimedOut(f"pipeline {pipeline.name!r} did not end within {timeout:g} s: {under_way}") from None
-            raise
+
+    def _cause(self, error: str) -> Optional[BaseException]:
+        """What a function raised, by the error of the run, which ends with the error of the task."""
+        return next((e for e in reversed(self._worker.raised) if error.endswith(failure_text(e))), None)
 
 
 def _without_placement(document: Dict[str, Any]) -> Dict[str, Any]:
@@ -52,14 +109,14 @@ def _without_placement(document: Dict[str, Any]) -> Dict[str, Any]:
     return document
 
 
-def _worker(given: Sequence[Union[TaskFunction[Any], Worker, Pipeline]]) -> Worker:
+def _worker(given: Sequence[Given]) -> _LocalWorker:
     functions: List[TaskFunction[Any]] = []
     for one in given:
         if not isinstance(one, (TaskFunction, Worker, Pipeline)):
             expected = "expected functions decorated with @task, workers that have some, or pipelines"
             raise InvalidArgument(f"tasks has {one!r}; {expected}")
         functions += one._functions if isinstance(one, Worker) else [one] if isinstance(one, TaskFunction) else []
-    worker = Worker("local", [], drain=_DRAIN)
+    worker = _LocalWorker()
     served: Dict[str, TaskFunction[Any]] = {}
     for function in functions:
         other = served.setdefault(function.capability, function)

@@ -26,11 +26,26 @@ import json
 import os
 import re
 import threading
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Awaitable,
+    Callable,
+    Dict,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    TypeVar,
+    Union,
+    overload,
+)
 
 from . import _encode, _ffi, _params
 from ._encode import EncodeError
-from ._expr import Expression, Reference, error_of, exists, index, item, length, shown, state_of, template, this_run
+from ._expr import Expression, Reference, error_of, exists, index, item, length, state_of, step_path, template, this_run
 from ._options import StepOptions
 from ._steps import Builder, PipelineTarget, StepFunction, TaskTarget, current, step
 from ._task import TaskFunction
@@ -43,7 +58,10 @@ if TYPE_CHECKING:
 
     from .aclient import AsyncClient, AsyncRunHandle
     from .client import Key
+    from .local import LocalRun
     from .worker import Worker
+
+C = TypeVar("C")
 
 __all__ = [
     "InvalidPipeline",
@@ -333,27 +351,58 @@ class Pipeline:
 
         Raises TypeError (of the params), InvalidPipeline, RunFailed, TimedOut, NoCapability (local: nobody serves a step)."""
         if local:
-            from .local import run_local
-
-            if client is not None:
-                raise InvalidArgument("local=True and client are both given; expected one of them")
-            return run_local(self, self._bind(args, params), tasks, timeout)
-        if tasks:
-            raise InvalidArgument("tasks are given for a run that is not local; give them to a worker of the cluster")
+            return self._local(args, params, client, tasks, timeout).result()
+        _refuse_tasks(tasks)
         if client is not None:
             return self.submit(client, *args, **params).result(_seconds(timeout))
+        with self._client_of(Client) as own:
+            return self.submit(own, *args, **params).result(_seconds(timeout))
+
+    async def arun(
+        self,
+        *args: Any,
+        local: bool = False,
+        client: Optional[AsyncClient] = None,
+        timeout: Optional[float] = None,
+        tasks: Sequence[Union[TaskFunction[Any], Worker, Pipeline]] = (),
+        **params: Any,
+    ) -> Any:
+        """As `run`, awaited, with an AsyncClient. Local: tasks that are coroutines run on an event loop of their own thread;
+        cancelling ends the run."""
+        if local:
+            return await self._local(args, params, client, tasks, timeout).awaited()
+        _refuse_tasks(tasks)
+        if client is not None:
+            return await (await self.submit(client, *args, **params)).result(_seconds(timeout))
+        from .aclient import AsyncClient
+
+        async with self._client_of(AsyncClient) as own:
+            return await (await self.submit(own, *args, **params)).result(_seconds(timeout))
+
+    def _local(self, args: Any, params: Any, client: Any, tasks: Any, timeout: Optional[float]) -> LocalRun:
+        from .local import LocalRun
+
+        if client is not None:
+            raise InvalidArgument("local=True and client are both given; expected one of them")
+        return LocalRun(self, self._bind(args, params), tasks, timeout)
+
+    def _client_of(self, kind: Callable[[], C]) -> C:
+        """Of the environment's cluster."""
         try:
-            own = Client()
+            return kind()
         except InvalidArgument as e:
             where = f"where should pipeline {self.name!r} run? Give local=True to run it here, or client=..."
             raise InvalidArgument(f"{where}; {e.message}") from None
-        with own:
-            return self.submit(own, *args, **params).result(_seconds(timeout))
 
 
 async def _define_async(client: AsyncClient, texts: List[str]) -> None:
     for text in texts:
         await client.define_pipeline(text)
+
+
+def _refuse_tasks(tasks: Sequence[Any]) -> None:
+    if tasks:
+        raise InvalidArgument("tasks are given for a run that is not local; give them to a worker of the cluster")
 
 
 def _seconds(timeout: Optional[float]) -> float:
@@ -416,7 +465,7 @@ def _assembled(
 def _as_chain(document: Dict[str, Any]) -> Dict[str, Any]:
     """A chain as chains are written, which clusters of any release take; other documents as they are."""
     steps = document["steps"]
-    last = [] if document.get("output") != f"${{steps.{steps[-1]['name']}.output}}" else ["output"]  # what it is by default
+    last = ["output"] if document.get("output") == "${" + step_path(steps[-1]["name"], "output") + "}" else []  # the default
     if not {*document} - {*last} <= _CHAIN_KEYS:
         return document
     for step, before in zip(steps, [[], *([step["name"]] for step in steps)]):

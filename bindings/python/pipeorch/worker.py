@@ -533,16 +533,22 @@ class Worker(Handle):
 
         # An answer that was refused (InvalidArgument: it breaks the output schema) is the task's failure, as the handler's own.
         retryable = not isinstance(e, (Final, InputError, EncodeError, InvalidArgument))
-        if isinstance(e, (asyncio.CancelledError, Cancelled)):
-            text = "the attempt was cancelled"
-        elif isinstance(e, (Final, InputError, EncodeError, Error)):
-            text = str(e) or type(e).__name__
-        else:
-            text = "".join(traceback.format_exception_only(type(e), e)).strip() + _place(e)
+        text = failure_text(e)
         try:
             context._answer(_ffi.quick.po_task_fail, text.replace("\0", "?").encode("utf-8", "replace"), int(retryable))
         except Error as refused:
             logger.error("worker %s: the failure of task %d could not be told: %s; its lease will expire", self.id, context.id, refused)
+
+
+def failure_text(e: BaseException) -> str:
+    """A task's error, when its handler raised this."""
+    from .schema import EncodeError, InputError
+
+    if isinstance(e, (asyncio.CancelledError, Cancelled)):
+        return "the attempt was cancelled"
+    if isinstance(e, (Final, InputError, EncodeError, Error)):
+        return str(e) or type(e).__name__
+    return "".join(traceback.format_exception_only(type(e), e)).strip() + _place(e)
 
 
 def _place(e: BaseException) -> str:
