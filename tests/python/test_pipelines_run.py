@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import threading
-from typing import Any, List, Optional
+from typing import Any, List
 
 import pytest
 
@@ -123,6 +123,22 @@ def test_a_failure_names_the_step_and_what_was_raised():
         made.run(local=True)
     assert "step \"broken\": ValueError: no such thing (at test_pipelines_run.py:" in str(e.value)
     assert [s["name"] for s in e.value.steps] == ["broken"] and e.value.run["state"] == "failed"
+    assert repr(e.value.__cause__) == "ValueError('no such thing')"  # with its traceback
+
+
+def test_what_was_raised_is_found_through_maps_and_pipelines():
+    @pipeline
+    def inner(why: str):
+        fail(why)
+
+    @pipeline
+    def outer(reasons: List[str]):
+        for_one = fail.options(on_failure="continue")("another")
+        inner.options(after=for_one, join="all_done").map(reasons)
+
+    with pytest.raises(RunFailed, match='step "inner": element 0: run 2 of pipeline "inner" failed: step "fail": ValueError: this') as e:
+        outer.run(["this"], local=True)
+    assert repr(e.value.__cause__) == "ValueError('this')"
 
 
 def test_a_failure_may_be_continued_and_looked_at():
@@ -274,6 +290,38 @@ def test_a_run_that_takes_too_long_is_ended_and_said_to_be_where():
         over.set()
 
 
+def test_a_local_run_can_be_awaited_and_cancelled():
+    started, cancelled = threading.Event(), threading.Event()
+
+    @task("wait:long")
+    def wait(ctx: pipeorch.Context) -> None:
+        started.set()
+        while not ctx.cancelled:
+            pass
+        cancelled.set()
+
+    @pipeline
+    def long():
+        wait()
+
+    async def main():
+        assert await squares.arun(4, local=True) == "sum of 4: 30"
+        assert await asyncio.gather(*(squares.arun(n, local=True) for n in (1, 2))) == ["sum of 1: 1", "sum of 2: 5"]
+        running = asyncio.ensure_future(long.arun(local=True))
+        await asyncio.get_running_loop().run_in_executor(None, started.wait, GUARD)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert cancelled.is_set()
+        with pytest.raises(RunFailed) as e:
+            await pipeline("bad")(lambda: fail("oh")).arun(local=True)
+        assert repr(e.value.__cause__) == "ValueError('oh')"
+        with pytest.raises(TypeError, match="no param 'x'"):
+            await squares.arun(x=1, local=True)
+
+    asyncio.run(main())
+
+
 INTERRUPTED = """
 import pipeorch
 
@@ -329,6 +377,7 @@ def test_a_pipeline_is_submitted(cluster, client):
 def test_a_run_is_where_the_environment_says(cluster, monkeypatch):
     monkeypatch.setenv("PO_CONTROLLERS", cluster.worker_address)
     assert squares.run(2, timeout=GUARD) == "sum of 2: 5"
+    assert asyncio.run(squares.arun(2, timeout=GUARD)) == "sum of 2: 5"
 
 
 def test_a_pipeline_is_submitted_and_awaited(cluster):
@@ -340,6 +389,7 @@ def test_a_pipeline_is_submitted_and_awaited(cluster):
         async with pipeorch.AsyncClient(cluster.worker_address, timeout=GUARD) as client:
             await squares.define(client)
             run = await outer.submit(client, 2)
+            assert await squares.arun(2, client=client, timeout=GUARD) == "sum of 2: 5"
             return await run.result(GUARD), await (await squares.submit(client, 3, define=False)).result(GUARD)
 
     assert asyncio.run(main()) == ({"below": "sum of 2: 5"}, "sum of 3: 14")
@@ -352,6 +402,13 @@ def test_defining_defines_what_it_runs_and_refuses_what_is_wrong(cluster, client
 
     outer.define(client)
     assert {p["name"] for p in client.pipelines()} == {"outer", "squares"}
+    assert client.start_run(squares, params={"count": 2}).result(GUARD) == "sum of 2: 5"
+    client.define_schedule("later", pipeline=squares, cron="0 0 1 1 *", paused=True)
+    assert client.schedule("later")["pipeline"] == "squares"
+    with pytest.raises(errors.InvalidArgument, match=r"the document is <pipeline squares>; call its define\(client\)"):
+        client.define_pipeline(squares)
+    with pytest.raises(errors.InvalidArgument, match="the pipeline is 7; expected its name, or a Pipeline"):
+        client.start_run(7)
 
     @pipeline
     def wrong():

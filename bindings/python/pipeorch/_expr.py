@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, List, NoReturn, Optional, Tuple, Union
 
 from . import _encode
 from ._encode import EncodeError, encode
+from ._shape import Shape
 
 if TYPE_CHECKING:
     from ._steps import Builder
@@ -141,33 +142,49 @@ class Reference(Expression):
     """A value of the run: the output of a step or a part of it, a param, an element of a map.
 
     `out.rows`, `out["rows"]` and `out.rows[3]` are parts of `out`; a name that begins with an underscore needs brackets. A part
-    that is not there when the pipeline runs fails the step that asks for it; the condition `exists(out.rows)` asks first.
+    that the type hints rule out is refused at once: AttributeError, LookupError. One that is not there when the pipeline runs
+    fails the step that asks for it; the condition `exists(out.rows)` asks first. A text that is one reference and nothing
+    else, f"{out.count}", is the value itself, of whatever type.
     """
 
-    __slots__ = ("_builder", "_name", "_step")
+    __slots__ = ("_builder", "_name", "_shape", "_step")
 
-    def __init__(self, path: str, name: str, builder: Optional[Builder] = None, step: Optional[str] = None) -> None:
+    def __init__(
+        self, path: str, name: str, builder: Optional[Builder] = None, step: Optional[str] = None, shape: Optional[Shape] = None
+    ) -> None:
         super().__init__(path, _OPERAND, (self,))
         self._name = name  # for people
         self._builder = builder  # None: it means the same in every pipeline
         self._step = step  # whose it is
+        self._shape = shape  # None: nothing is known of the value
 
     def _described(self) -> str:
         return f"{self._name} ({self._text})"
 
-    def _below(self, part: str) -> Reference:
-        return Reference(self._text + part, self._name, self._builder, self._step)
+    def _part(self, path: str, key: Union[str, int]) -> Reference:
+        """Raises LookupError."""
+        try:
+            shape = None if self._shape is None else self._shape.part(key)
+        except LookupError as e:
+            raise LookupError(f"{self._described()} {e}") from None
+        return Reference(self._text + path, self._name, self._builder, self._step, shape)
 
     def __getattr__(self, name: str) -> Reference:
         if name.startswith("_"):
             raise AttributeError(f'a reference has no attribute {name!r}; a part that is called so is written ["{name}"]')
-        return self._below(_part(name))
+        try:
+            return self._part(_part(name), name)
+        except LookupError as e:
+            raise AttributeError(str(e)) from None
+
+    def __dir__(self) -> List[str]:
+        return sorted(self._shape.members) if self._shape else []
 
     def __getitem__(self, key: Union[str, int]) -> Reference:
         if isinstance(key, str) and not _MARKED.search(key):
-            return self._below(_part(key))
+            return self._part(_part(key), key)
         if isinstance(key, int) and not isinstance(key, bool) and 0 <= key <= _INDEX_MAX:
-            return self._below(f"[{key}]")
+            return self._part(f"[{key}]", key)
         raise TypeError(f"{shown(key)} names no part of {self._described()}; expected a text, or a whole number from 0 on")
 
     def __str__(self) -> str:
@@ -202,11 +219,12 @@ def _within(value: Any, rank: int) -> str:
     """An operand of an operator that binds as tightly as rank."""
     if isinstance(value, Expression):
         return value._text if value._rank >= rank else f"({value._text})"
-    if value is None or isinstance(value, (bool, int, float, str)):
-        if isinstance(value, str) and _MARKED.search(value):
-            raise TypeError(f"{shown(value)} has references in it, and a condition compares with whole values; put it together in a task")
-        return json.dumps(encode(value), ensure_ascii=False)
-    raise TypeError(f"a condition compares with {value!r}; expected a text, a number, True, False, None, or what a step or a param is")
+    made = encode(value)
+    if isinstance(made, (dict, list)):
+        raise TypeError(f"a condition compares with {value!r}; expected a text, a number, True, False, None, an output or a param")
+    if has_references(made):
+        raise TypeError(f"{shown(value)} has references in it, and a condition compares with whole values; put it together in a task")
+    return json.dumps(made, ensure_ascii=False)
 
 
 def _uses(*values: Any) -> Tuple[Reference, ...]:
@@ -245,19 +263,19 @@ def length(ref: Any) -> Any:
 
 def state_of(step: Any) -> Any:
     """A step's state, "succeeded", "failed" or "skipped", by its output. Whoever looks at it needs options(join="all_done")."""
-    return _beside(step, "state")
+    return _beside(step, "state", Shape({"type": "string"}))
 
 
 def error_of(step: Any) -> Any:
     """The text of a step's error, or null, by its output. Whoever looks at it needs options(join="all_done")."""
-    return _beside(step, "error")
+    return _beside(step, "error", Shape({"type": ["string", "null"]}))
 
 
-def _beside(step: Any, what: str) -> Reference:
+def _beside(step: Any, what: str, shape: Shape) -> Reference:
     ref = _of(step, f"{what}_of")
     if ref._step is None or ref._text != step_path(ref._step, "output"):
         raise TypeError(f"{what}_of() is given {ref._described()}; expected the output of a step, as its call returned it")
-    return Reference(step_path(ref._step, what), f"the {what} of step {ref._step!r}", ref._builder, ref._step)
+    return Reference(step_path(ref._step, what), f"the {what} of step {ref._step!r}", ref._builder, ref._step, shape)
 
 
 def step_path(name: str, what: str) -> str:
@@ -319,6 +337,12 @@ def has_references(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(has_references, value))
     return isinstance(value, str) and _MARKED.search(value) is not None
+
+
+def reference(value: Any, builder: Builder) -> Optional[Reference]:
+    """Of a value that `encode` made: the reference that it is, if it is one and nothing else."""
+    found = _MARKED.fullmatch(value) if isinstance(value, str) else None
+    return builder.find(int(found[1]), found[2]) if found else None
 
 
 def mentions(value: Any, path: str) -> bool:

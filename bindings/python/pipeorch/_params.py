@@ -10,15 +10,17 @@ from ._convert import Compiler
 from ._encode import EncodeError, encode
 from ._expr import has_references
 from ._plan import InputError, Plan, nearest
+from ._shape import Shape
 from .errors import InvalidArgument
 from .schema import _hints
 
-_WORDS = {"string", "number", "integer", "boolean", "object", "array"}
+_TYPES = {"string", "number", "integer", "boolean", "object", "array"}
 
 
 class Param(NamedTuple):
     declared: Dict[str, Any]  # as the document has it
-    plan: Optional[Plan]  # of the type hint; None: there is no more than what is declared
+    plan: Optional[Plan] = None  # of the type hint; None: there is no more than what is declared
+    shape: Optional[Shape] = None  # likewise
 
 
 def of_function(fn: Callable[..., Any]) -> Dict[str, Param]:
@@ -35,7 +37,7 @@ def of_function(fn: Callable[..., Any]) -> Dict[str, Param]:
         hint = hints.get(parameter.name, Any)
         try:
             plan = compiler.plan(hint)
-            params[parameter.name] = _param(parameter, hint, plan, compiler.defs)
+            params[parameter.name] = _param(parameter, hint, plan, Shape(plan.schema, compiler.defs))
         except TypeError as e:
             raise TypeError(f"{name}: parameter {parameter.name}: {e}") from None
     return params
@@ -46,17 +48,17 @@ def of_document(document: Mapping[str, Any]) -> Optional[Dict[str, Param]]:
     declared = document.get("params")
     if declared is None and document.get("start_node") is not None:
         return None
-    return {name: Param(param, None) for name, param in declared.items()} if isinstance(declared, dict) else {}
+    return {name: Param(param) for name, param in declared.items()} if isinstance(declared, dict) else {}
 
 
-def _param(parameter: inspect.Parameter, hint: Any, plan: Plan, defs: Mapping[str, Any]) -> Param:
+def _param(parameter: inspect.Parameter, hint: Any, plan: Plan, shape: Shape) -> Param:
     required = parameter.default is parameter.empty
     declared: Dict[str, Any] = {}
-    words = _words(plan.schema, defs)
+    types = shape.types
     if not required:
-        words.discard("null")  # which every param takes that may be left out
-    if len(words) == 1 and words <= _WORDS:
-        declared["type"] = words.pop()
+        types.discard("null")  # which every param takes that may be left out
+    if len(types) == 1 and types <= _TYPES:
+        declared["type"] = types.pop()
     if required:
         declared["required"] = True
     elif parameter.default is not None:
@@ -64,28 +66,7 @@ def _param(parameter: inspect.Parameter, hint: Any, plan: Plan, defs: Mapping[st
     for said in getattr(hint, "__metadata__", ()):
         if isinstance(said, str):
             declared["description"] = said
-    return Param(declared, plan)
-
-
-def _words(schema: Any, defs: Mapping[str, Any]) -> "set[str]":
-    """The types that a schema allows, as params name them; "any" is among them if it is not known."""
-    if "$ref" in schema:
-        return _words(defs[schema["$ref"].rsplit("/", 1)[1]], defs)
-    if "anyOf" in schema:
-        found = {word for one in schema["anyOf"] for word in _words(one, defs)}
-    elif "enum" in schema or "const" in schema:
-        found = {_word(value) for value in schema.get("enum", [schema.get("const")])}
-    else:
-        types = schema.get("type", "any")
-        found = {types} if isinstance(types, str) else set(types)
-    return found - {"integer"} if "number" in found else found
-
-
-def _word(value: Any) -> str:
-    for kind, word in ((bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"), (type(None), "null")):
-        if isinstance(value, kind):
-            return word
-    return "any"
+    return Param(declared, plan, shape)
 
 
 def bind(what: str, params: Optional[Mapping[str, Param]], args: Tuple[Any, ...], kwargs: Mapping[str, Any]) -> Dict[str, Any]:

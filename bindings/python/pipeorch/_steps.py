@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Mapping, NamedTuple
 
 from . import _task
 from ._encode import EncodeError, encode
-from ._expr import Expression, Reference, has_references, item, mentions, root_of, shown, step_path, template
+from ._expr import Expression, Reference, has_references, mentions, reference, root_of, shown, step_path, template
 from ._options import StepOptions, checked, fields
 from ._plan import InputError
+from ._shape import Shape, described, fits
 from ._task import TaskFunction
 from .errors import InvalidArgument
 from .schema import bind
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
         name: str  # that a step of it has, unless it is given one
         call: str  # how it is written in the code, for messages
         defaults: Mapping[str, Any]  # options
+
+        @property
+        def output(self) -> Optional[Shape]:
+            """What is known of what it returns."""
 
         def input(self, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
             """What a step gets that is called with these arguments; None: nothing is said. Raises TypeError, EncodeError."""
@@ -84,7 +89,10 @@ class Builder:
         self.steps.append(document)
         self.places[name] = step.place
         self.targets.append(step.target)
-        return Reference(step_path(name, "output"), f"the output of step {name!r}", self, name)
+        shape = step.target.output
+        if step.over is not None:
+            shape = Shape({"type": "array", "items": shape.schema}, shape.defs) if shape else Shape({"type": "array"})
+        return Reference(step_path(name, "output"), f"the output of step {name!r}", self, name, shape)
 
     def _free_name(self, step: StepCall) -> str:
         name = step.options.get("name")
@@ -224,7 +232,15 @@ class StepFunction:
             explicit = mentions(encode([args, kwargs]), "item")
         except EncodeError:
             explicit = True  # the step tells what is wrong, and where
-        return self._add(args if explicit else (item, *args), kwargs, items if isinstance(items, Reference) else list(items))
+        given = args if explicit else (self._element(items), *args)
+        return self._add(given, kwargs, items if isinstance(items, Reference) else list(items))
+
+    def _element(self, items: Any) -> Any:
+        """What `item` is, with what is known of it."""
+        shape = items._shape if isinstance(items, Reference) else None
+        if shape and not fits(shape.types, {"array"}):
+            self._refuse(TypeError(f"{self._target.call}.map() goes over {items._described()}, which is {described(shape.types)}"))
+        return Reference("item", "an element of the map", current.get(), shape=shape and shape.element)
 
     def _add(self, args: Tuple[Any, ...], kwargs: Dict[str, Any], over: Any) -> Any:
         builder = current.get()
@@ -289,10 +305,20 @@ class TaskTarget:
         self._check(made)
         return made
 
+    @property
+    def output(self) -> Optional[Shape]:
+        return Shape.of(self.function.signature.output_schema)
+
     def _check(self, made: Any) -> None:
         """What is known already must fit the type hints; the rest is known when the task runs."""
         signature = self.function.signature
         known = made
+        wanted = Shape.of(signature.input_schema)
+        if wanted and signature.convention == "object":
+            for name, value in made.items():
+                _check_type(name, value, wanted.part(name))
+        elif wanted:
+            _check_type("its argument", made, wanted)
         if signature.convention == "object":
             known = {name: value for name, value in made.items() if not has_references(value)}
         elif has_references(made):
@@ -304,10 +330,24 @@ class TaskTarget:
                 raise TypeError(str(e)) from None
 
 
+def _check_type(name: str, value: Any, wanted: Optional[Shape]) -> None:
+    """Of an argument that is known when the pipeline runs. Raises TypeError: it cannot be what is wanted."""
+    builder = current.get()
+    if builder is None or wanted is None or not isinstance(value, str) or not has_references(value):
+        return
+    ref = reference(value, builder)
+    given = {"string"} if ref is None else ref._shape.types if ref._shape else {"any"}
+    if not fits(given, wanted.types):
+        what = "a text" if ref is None else f"{ref._described()}, which is {described(given)}"
+        raise TypeError(f"{name} is {what}; expected {described(wanted.types)}")
+
+
 class CapabilityTarget:
     """What workers of any language do."""
 
     key = "capability"
+
+    output: Optional[Shape] = None
 
     def __init__(self, capability: str) -> None:
         self.value = capability
@@ -326,6 +366,8 @@ class PipelineTarget:
 
     key = "pipeline"
 
+    output: Optional[Shape] = None
+
     def __init__(self, name: str, pipeline: Optional[Pipeline]) -> None:
         self.pipeline = pipeline
         self.value = self.name = name
@@ -334,7 +376,11 @@ class PipelineTarget:
 
     def input(self, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
         if self.pipeline is not None:
-            return self.pipeline._bind(args, kwargs)
+            made = self.pipeline._bind(args, kwargs)
+            for name, value in made.items():
+                declared = (self.pipeline._declared or {}).get(name)
+                _check_type(name, value, declared.shape if declared else None)
+            return made
         if args:
             raise TypeError("its params are not known here; give them by name")
         return encode(kwargs)

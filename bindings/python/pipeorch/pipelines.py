@@ -45,7 +45,7 @@ from typing import (
 
 from . import _encode, _ffi, _params
 from ._encode import EncodeError
-from ._expr import Expression, Reference, error_of, exists, index, item, length, state_of, step_path, template, this_run
+from ._expr import Reference, error_of, exists, index, item, length, state_of, step_path, template, this_run
 from ._options import StepOptions
 from ._steps import Builder, PipelineTarget, StepFunction, TaskTarget, current, step
 from ._task import TaskFunction
@@ -205,7 +205,9 @@ class Pipeline:
         assert self.fn is not None
         params = self._declared or {}
         builder = Builder(self.name)
-        given = {name: Reference(f"params.{name}", f"the param {name!r}", builder) for name in params}
+        given = {
+            name: Reference(f"params.{name}", f"the param {name!r}", builder, shape=param.shape) for name, param in params.items()
+        }
         positional = [p.name for p in inspect.signature(self.fn).parameters.values() if p.kind is p.POSITIONAL_ONLY]
         token = current.set(builder)
         try:
