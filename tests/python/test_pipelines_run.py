@@ -68,6 +68,11 @@ def squares(count: int = 3, label: str = "sum "):
     return total(square.map(table.rows, add=table.count), label=f"{label}of {count}: ")
 
 
+@pipeline
+def CALLED_SO(timeout: int, key: str = "none"):
+    return tell([timeout, key])
+
+
 # ---- local ----
 
 
@@ -75,6 +80,7 @@ def test_a_map_runs_here_with_params_and_defaults():
     assert squares.run(local=True) == "sum of 3: 14"
     assert squares.run(2, local=True, timeout=GUARD) == "sum of 2: 5"
     assert squares.run(label="", count=4, local=True) == "of 4: 30"
+    assert CALLED_SO.run(3, "k", local=True, timeout=GUARD) == [3, "k"]
 
 
 def test_conditions_decide_when_it_runs():
@@ -248,6 +254,7 @@ def test_what_nobody_here_serves_is_told_at_once():
         (lambda: squares.run("3", local=True), TypeError, 'pipeline \'squares\': at /count: expected an integer, found the string "3"'),
         (lambda: squares.run(cuont=3, local=True), TypeError, "pipeline 'squares' has no param 'cuont'; the nearest is \"count\""),
         (lambda: squares.run(object(), local=True), errors.InvalidArgument, "pipeline 'squares': at /count: a value of type object"),
+        (lambda: CALLED_SO.run(timeout=3, local=True), TypeError, "'timeout' is an option of run and submit as well, so that it is given by"),
         (lambda: squares.run(local=True, tasks=[7]), errors.InvalidArgument, "tasks has 7; expected functions decorated with @task"),
         (lambda: squares.run(tasks=[square]), errors.InvalidArgument, "tasks are given for a run that is not local"),
         (lambda: squares.run(), errors.InvalidArgument, "where should pipeline 'squares' run? Give local=True to run it here"),

@@ -27,7 +27,7 @@ def line_of(fn, text):
         (lambda o: o.a and o.b, "which is not known while the pipeline is built; give the step a condition, task.options(when=...)(...)"),
         (lambda o: not o.a, "made with &, | and ~ and parentheses around each comparison"),
         (lambda o: 1 < o.a < 3, "chained comparisons need the truth of the condition steps.tell.output.a > 1"),
-        (lambda o: [x for x in o.rows], "a loop goes over the output of step 'tell' (steps.tell.output.rows)"),
+        (lambda o: [x for x in o.rows], "a loop, or unpacking, goes over the output of step 'tell' (steps.tell.output.rows)"),
         (lambda o: "a" in o, "in looks into the output"),
         (lambda o: o in ["a"], "need the truth of the condition"),
         (lambda o: o in {"a"}, "a set, or a dict for its keys, compares the output"),
@@ -328,6 +328,8 @@ def test_what_type_hints_allow_is_allowed():
         name_it(name_it("a"))
         names = name_it.map(["a"])
         tell(names[0])
+        number, text = t.pair
+        name_it(text, number)
         total(square.map([n]))
         typed(t.owner, t.pair[0], job.file)
         assert dir(t) == ["count", "more", "owner", "pair", "rows"] and dir(anything) == []

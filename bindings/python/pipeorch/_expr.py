@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from typing import TYPE_CHECKING, Any, List, NoReturn, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Iterator, List, NoReturn, Optional, Tuple, Union
 
 from . import _encode
 from ._encode import EncodeError, encode
@@ -99,8 +99,8 @@ class Expression:
             "give the step a condition, task.options(when=...)(...), made with &, | and ~ and parentheses around each comparison",
         )
 
-    def __iter__(self) -> NoReturn:
-        self._unknown("a loop goes over", "run a task for each element with task.map(...)")
+    def __iter__(self) -> Iterator[Any]:
+        self._unknown("a loop, or unpacking, goes over", "run a task for each element with task.map(...); one part is written out[0]")
 
     def __len__(self) -> int:
         self._unknown("len() counts", "in a condition, write length(...)")
@@ -186,6 +186,11 @@ class Reference(Expression):
         if isinstance(key, int) and not isinstance(key, bool) and 0 <= key <= _INDEX_MAX:
             return self._part(f"[{key}]", key)
         raise TypeError(f"{shown(key)} names no part of {self._described()}; expected a text, or a whole number from 0 on")
+
+    def __iter__(self) -> Iterator[Any]:
+        """Of an array that has a fixed number of elements, as Tuple[str, int] does: `name, size = out`."""
+        count = self._shape.count if self._shape else None
+        return iter([self[i] for i in range(count)]) if count is not None else super().__iter__()
 
     def __str__(self) -> str:
         number = 0

@@ -17,6 +17,10 @@ from .schema import _hints
 _TYPES = {"string", "number", "integer", "boolean", "object", "array"}
 
 
+OPTIONS = frozenset({"client", "define", "key", "local", "priority", "tasks", "timeout", "zone"})
+"""Names that mean something else in Pipeline.run and Pipeline.submit: params that are called so are given by position."""
+
+
 class Param(NamedTuple):
     declared: Dict[str, Any]  # as the document has it
     plan: Optional[Plan] = None  # of the type hint; None: there is no more than what is declared
@@ -86,7 +90,9 @@ def bind(what: str, params: Optional[Mapping[str, Param]], args: Tuple[Any, ...]
         given[name] = value
     missing = [name for name, param in params.items() if param.declared.get("required") and name not in given]
     if missing:
-        raise TypeError(f"{what} needs {', '.join(map(repr, missing))}, which {'is' if len(missing) == 1 else 'are'} missing")
+        also = [name for name in missing if name in OPTIONS]
+        hint = f"; {also[0]!r} is an option of run and submit as well, so that it is given by position" if also else ""
+        raise TypeError(f"{what} needs {', '.join(map(repr, missing))}, which {'is' if len(missing) == 1 else 'are'} missing{hint}")
     made = _encoded(what, given)
     for name, value in made.items():
         _check(what, name, params[name], value)

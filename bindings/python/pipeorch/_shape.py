@@ -62,6 +62,13 @@ class Shape(NamedTuple):
         items = arrays[0].get("items") if len(arrays) == 1 and "prefixItems" not in arrays[0] else None
         return self.within(items) if isinstance(items, dict) else None
 
+    @property
+    def count(self) -> Optional[int]:
+        """The number of elements of an array that always has so many; None: it is not known."""
+        choice = self.choices[0]
+        count: Optional[int] = choice.get("minItems") if len(self.choices) == 1 else None
+        return count if count is not None and count == choice.get("maxItems") else None
+
     def part(self, key: Union[str, int]) -> Optional[Shape]:
         """Of a member or an element; None: nothing is known of it. Raises LookupError, a sentence without its beginning: it
         cannot be there."""

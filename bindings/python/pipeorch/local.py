@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import concurrent.futures
 import threading
 from typing import TYPE_CHECKING, Any, Deque, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
@@ -81,14 +82,18 @@ class LocalRun:
 
     async def awaited(self) -> Any:
         """As `result`, which runs on a thread. Cancelling ends the run."""
-        future = asyncio.get_running_loop().run_in_executor(None, self.result)
+        own = concurrent.futures.ThreadPoolExecutor(1, "pipeorch-run")  # the loop's has few threads, which others want, too
         try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            self._stop()
-            await asyncio.wait([future])
-            future.exception()  # that it was cancelled
-            raise
+            future = asyncio.get_running_loop().run_in_executor(own, self.result)
+            try:
+                return await asyncio.shield(future)
+            except asyncio.CancelledError:
+                self._stop()
+                await asyncio.wait([future])
+                future.exception()  # that it was cancelled
+                raise
+        finally:
+            own.shutdown(wait=False)
 
     def _stop(self) -> None:
         """From another thread."""
