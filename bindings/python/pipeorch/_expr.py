@@ -189,7 +189,7 @@ class Reference(Expression):
 
     def __iter__(self) -> Iterator[Any]:
         """Of an array that has a fixed number of elements, as Tuple[str, int] does: `name, size = out`."""
-        count = self._shape.count if self._shape else None
+        count = self._shape.fixed_length if self._shape else None
         return iter([self[i] for i in range(count)]) if count is not None else super().__iter__()
 
     def __str__(self) -> str:

@@ -63,7 +63,7 @@ class Shape(NamedTuple):
         return self.within(items) if isinstance(items, dict) else None
 
     @property
-    def count(self) -> Optional[int]:
+    def fixed_length(self) -> Optional[int]:
         """The number of elements of an array that always has so many; None: it is not known."""
         choice = self.choices[0]
         count: Optional[int] = choice.get("minItems") if len(self.choices) == 1 else None
