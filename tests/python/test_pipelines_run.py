@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pickle
 import signal
 import threading
 from typing import Any, List
@@ -130,6 +131,7 @@ def test_a_failure_names_the_step_and_what_was_raised():
     assert "step \"broken\": ValueError: no such thing (at test_pipelines_run.py:" in str(e.value)
     assert [s["name"] for s in e.value.steps] == ["broken"] and e.value.run["state"] == "failed"
     assert repr(e.value.__cause__) == "ValueError('no such thing')"  # with its traceback
+    assert pickle.loads(pickle.dumps(e.value)).run == e.value.run
 
 
 def test_what_was_raised_is_found_through_maps_and_pipelines():
@@ -254,7 +256,7 @@ def test_what_nobody_here_serves_is_told_at_once():
         (lambda: squares.run("3", local=True), TypeError, 'pipeline \'squares\': at /count: expected an integer, found the string "3"'),
         (lambda: squares.run(cuont=3, local=True), TypeError, "pipeline 'squares' has no param 'cuont'; the nearest is \"count\""),
         (lambda: squares.run(object(), local=True), errors.InvalidArgument, "pipeline 'squares': at /count: a value of type object"),
-        (lambda: CALLED_SO.run(timeout=3, local=True), TypeError, "'timeout' is an option of run and submit as well, so that it is given by"),
+        (lambda: CALLED_SO.run(timeout=3, local=True), TypeError, "'timeout' is an option of run and submit as well"),
         (lambda: squares.run(local=True, tasks=[7]), errors.InvalidArgument, "tasks has 7; expected functions decorated with @task"),
         (lambda: squares.run(tasks=[square]), errors.InvalidArgument, "tasks are given for a run that is not local"),
         (lambda: squares.run(), errors.InvalidArgument, "where should pipeline 'squares' run? Give local=True to run it here"),
@@ -397,6 +399,10 @@ def test_a_pipeline_is_submitted_and_awaited(cluster):
             await squares.define(client)
             run = await outer.submit(client, 2)
             assert await squares.arun(2, client=client, timeout=GUARD) == "sum of 2: 5"
+            with pytest.raises(errors.InvalidArgument, match="the client is an AsyncClient; use `await"):
+                squares.run(2, client=client)
+            with pytest.raises(errors.InvalidArgument, match="which would hold up the event loop; use an AsyncClient"):
+                await squares.arun(2, client=cluster.client)
             return await run.result(GUARD), await (await squares.submit(client, 3, define=False)).result(GUARD)
 
     assert asyncio.run(main()) == ({"below": "sum of 2: 5"}, "sum of 3: 14")

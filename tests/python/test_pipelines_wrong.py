@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import pickle
 from typing import Any, Dict, List, Literal, Optional, Tuple, TypedDict
 
 import pytest
@@ -18,6 +19,9 @@ def BELOW(n: int):
 def line_of(fn, text):
     lines, first = inspect.getsourcelines(fn)
     return f"test_pipelines_wrong.py:{first + next(i for i, line in enumerate(lines) if text in line)}"
+
+
+WRITTEN = Pipeline.from_json({"name": "written", "params": {"n": {"type": "string"}, "m": 7}})
 
 
 @pytest.mark.parametrize(
@@ -108,6 +112,10 @@ def test_attributes_that_tools_look_for_are_not_there():
             errors.InvalidArgument,
             "looks at the state of step 'tell' (steps.tell.state), but is skipped unless all steps before it succeeded; give it options(",
         ),
+        (lambda o: tell(None), errors.InvalidArgument, "tell: the whole input is None, which a step cannot be given"),
+        (lambda o: step("a:b")(None), errors.InvalidArgument, "the whole input is None"),
+        (lambda o: WRITTEN(o, n=[1]), TypeError, "pipeline 'written' got two values for 'n'"),
+        (lambda o: WRITTEN(square(1)), TypeError, "n is the output of step 'square' (steps.square.output), which is an integer"),
         (lambda o: step(pipeline="p")(1), TypeError, "its params are not known here; give them by name"),
         (lambda o: BELOW(), TypeError, "pipeline 'BELOW' needs 'n', which is missing"),
         (lambda o: BELOW(1, 2), TypeError, "pipeline 'BELOW' has 1 params (n), but 2 values were given"),
@@ -278,6 +286,10 @@ def test_a_document_that_is_wrong_is_told_with_its_lines(tmp_path):
         Pipeline.from_json({"a": {1, 2}})
     with pytest.raises(InvalidPipeline, match="missing"):
         Pipeline.from_json({}).validate()
+    assert Pipeline.from_json({}).steps == [] and Pipeline.from_json({}).edges == []
+    with pytest.raises(errors.InvalidArgument, match="the document is no UTF-8"):
+        Pipeline.from_json(b"\xff")
+    assert pickle.loads(pickle.dumps(e.value)).problems == e.value.problems
 
 
 # ---- what type hints tell before anything runs ----
@@ -351,7 +363,7 @@ def test_what_type_hints_allow_is_allowed():
         (lambda t, j, n: t.owner.fil, AttributeError, "has no part 'fil'; the nearest is \"file\""),
         (lambda t, j, n: j.fil, AttributeError, "the param 'job' (params.job) has no part 'fil'; the nearest is \"file\""),
         (lambda t, j, n: n.bit_length(), AttributeError, "the param 'n' (params.n) is an integer and has no part 'bit_length'"),
-        (lambda t, j, n: square(t.rows), TypeError, "square: n is the output of step 'table' (steps.table.output.rows), which is an array; "),
+        (lambda t, j, n: square(t.rows), TypeError, "square: n is the output of step 'table' (steps.table.output.rows), which is an"),
         (lambda t, j, n: square(f"{n}!"), TypeError, "square: n is a text; expected an integer"),
         (lambda t, j, n: resize(n), TypeError, "which is an integer; expected an object"),
         (lambda t, j, n: total.map(t.rows), TypeError, "numbers is an element of the map (item), which is an object; expected an array"),

@@ -52,7 +52,13 @@ def of_document(document: Mapping[str, Any]) -> Optional[Dict[str, Param]]:
     declared = document.get("params")
     if declared is None and document.get("start_node") is not None:
         return None
-    return {name: Param(param) for name, param in declared.items()} if isinstance(declared, dict) else {}
+    return {name: _declared(param) for name, param in declared.items()} if isinstance(declared, dict) else {}
+
+
+def _declared(param: Any) -> Param:
+    """Of a document, which may be wrong: that is told by Pipeline.validate."""
+    known = param if isinstance(param, dict) else {}
+    return Param(known, None, Shape({"type": known["type"]}) if known.get("type") in _TYPES else None)
 
 
 def _param(parameter: inspect.Parameter, hint: Any, plan: Plan, shape: Shape) -> Param:

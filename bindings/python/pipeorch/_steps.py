@@ -38,8 +38,11 @@ if TYPE_CHECKING:
             """What is known of what it returns."""
 
         def input(self, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
-            """What a step gets that is called with these arguments; None: nothing is said. Raises TypeError, EncodeError."""
+            """What a step gets that is called with these arguments, or NOTHING. Raises TypeError, EncodeError."""
 
+
+NOTHING: Any = object()
+"""Of what is not said."""
 
 _numbers = itertools.count(1)
 
@@ -70,12 +73,12 @@ class Builder:
         document: Dict[str, Any] = {"name": name, step.target.key: _versioned(step)}
         options = fields(step.options)
         mapped = self._template(step.over, uses, element=False)
-        within = self._template(step.input, uses, element=step.over is not None)
+        within = self._template(step.input, uses, element=step.over is not NOTHING)
         condition = self._condition(step.options.get("when"), uses)
         uses += self._after(step.options.get("after", ()))
         before = {use._step for use in uses}
         parts = {
-            "depends_on": [earlier["name"] for earlier in self.steps if earlier["name"] in before],
+            "depends_on": [earlier["name"] for earlier in self.steps if earlier["name"] in before] or None,
             "join": options.pop("join", None),
             "when": condition,
             "map": mapped,
@@ -85,12 +88,12 @@ class Builder:
             **options,
         }
         self._check_join(name, uses, parts["join"])
-        document.update((key, value) for key, value in parts.items() if value is not None and not (key == "depends_on" and not value))
+        document.update((key, value) for key, value in parts.items() if value is not None)
         self.steps.append(document)
         self.places[name] = step.place
         self.targets.append(step.target)
         shape = step.target.output
-        if step.over is not None:
+        if step.over is not NOTHING:
             shape = Shape({"type": "array", "items": shape.schema}, shape.defs) if shape else Shape({"type": "array"})
         return Reference(step_path(name, "output"), f"the output of step {name!r}", self, name, shape)
 
@@ -109,8 +112,10 @@ class Builder:
         return name
 
     def _template(self, value: Any, uses: List[Reference], *, element: bool) -> Any:
-        if value is None:
+        if value is NOTHING:
             return None
+        if value is None:
+            raise InvalidArgument("the whole input is None, which a step cannot be given; put it into an object or a list")
         made, found = template(value, self)
         uses += self._own(found, element=element)
         return made
@@ -163,7 +168,7 @@ class StepCall(NamedTuple):
     target: Target
     options: Mapping[str, Any]
     input: Any
-    over: Any  # what it maps over; None: it is no map
+    over: Any  # what it maps over, or NOTHING
     place: str
 
 
@@ -216,7 +221,7 @@ class StepFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Add a step. Returns a reference to its output, for other steps, conditions and the pipeline's result."""
-        return self._add(args, kwargs, None)
+        return self._add(args, kwargs, NOTHING)
 
     def map(self, items: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Add a step that runs for each element of an array, at the same time; its output is the array of outputs.
@@ -246,7 +251,7 @@ class StepFunction:
         builder = current.get()
         if builder is None:
             raise TypeError(f"{self._target.call} is called outside of a pipeline; steps are added in a function decorated with @pipeline")
-        if over is None and "parallel" in self._options:
+        if over is NOTHING and "parallel" in self._options:
             self._refuse(TypeError("the option 'parallel' is for map(...), and this is a call"))
         try:
             made = self._target.input(args, kwargs)
@@ -346,7 +351,6 @@ class CapabilityTarget:
     """What workers of any language do."""
 
     key = "capability"
-
     output: Optional[Shape] = None
 
     def __init__(self, capability: str) -> None:
@@ -358,14 +362,13 @@ class CapabilityTarget:
     def input(self, args: Tuple[Any, ...], kwargs: Dict[str, Any]) -> Any:
         if len(args) > 1 or (args and kwargs):
             raise TypeError("takes one value, which is the input, or the members of an object by name")
-        return encode(args[0]) if args else encode(kwargs) if kwargs else None
+        return encode(args[0]) if args else encode(kwargs) if kwargs else NOTHING
 
 
 class PipelineTarget:
     """Another pipeline. pipeline: None: it is only known by name."""
 
     key = "pipeline"
-
     output: Optional[Shape] = None
 
     def __init__(self, name: str, pipeline: Optional[Pipeline]) -> None:
@@ -389,7 +392,7 @@ class PipelineTarget:
 def step(capability: Optional[str] = None, /, *, pipeline: Optional[str] = None, **options: Unpack[StepOptions]) -> StepFunction:
     """A step for a capability that somebody else serves, in whatever language; or for a pipeline that is defined elsewhere.
 
-    capability: "verb:name", "verb:name@^1.2", or an alias of the pipeline's service_registry. Call it with one value, which
+    capability: "verb:name", "verb:name@^1.2", or an alias that the pipeline has. Call it with one value, which
     is the input; or with the members of an object by name; or with nothing: then the worker gets the run's params, the
     step's config and the output of the step before, as a step of a document that has no "input". pipeline: instead of a
     capability; call it with its params, by name. options: as of `StepFunction.options`.

@@ -37,6 +37,9 @@ class TaskFailed(Exception):
         super().__init__(f"task {task.id} {task.state} after {task.attempts} attempts: {task.error or 'no reason was given'}")
         self.task = task
 
+    def __reduce__(self) -> Any:
+        return type(self), (self.task,)
+
 
 class RunFailed(Exception):
     """A run that was waited for did not succeed. `run` is what RunHandle.wait returns of it; `steps` are those that failed."""
@@ -45,6 +48,9 @@ class RunFailed(Exception):
         super().__init__(f"run {run['id']} of pipeline {run['pipeline']!r} {run['state']}" + (f": {run['error']}" if run["error"] else ""))
         self.run = run
         self.steps = Answers(step for step in run["steps"] if step["state"] == "failed")
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.run,)
 
 
 class TaskHandle:

@@ -91,7 +91,11 @@ class InvalidPipeline(InvalidArgument):
     def __init__(self, name: str, problems: List[str]) -> None:
         count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
         super().__init__(f"pipeline {name!r} has {count}:\n  " + "\n  ".join(problems))
+        self._name = name
         self.problems = problems
+
+    def __reduce__(self) -> Any:
+        return type(self), (self._name, self.problems)
 
     def __str__(self) -> str:
         return self.message
@@ -143,8 +147,7 @@ class Pipeline:
             with open(source, "rb") as file:
                 source = file.read()
         if isinstance(source, (str, bytes)):
-            text = source.decode() if isinstance(source, bytes) else source
-            document = _parsed(text, place or "the document")
+            text, document = _parsed(source, place or "the document")
         else:
             document = copy.deepcopy(dict(source))
             text = _text(document, None)
@@ -164,14 +167,14 @@ class Pipeline:
     @property
     def steps(self) -> List[Dict[str, Any]]:
         """The steps of the document."""
-        steps: List[Dict[str, Any]] = self.document["steps"]
+        steps: List[Dict[str, Any]] = self.document.get("steps", [])
         return steps
 
     @property
     def edges(self) -> List[Tuple[str, str]]:
         """Pairs of names of steps: the second one depends on the first."""
         found: Dict[Tuple[str, str], None] = {}
-        for step in self._built.document["steps"]:
+        for step in self._built.document.get("steps", []):
             found.update(((before, step["name"]), None) for before in step.get("depends_on", ()))
             if "next_node" in step:
                 found[step["name"], step["next_node"]] = None
@@ -356,6 +359,8 @@ class Pipeline:
             return self._local(args, params, client, tasks, timeout).result()
         _refuse_tasks(tasks)
         if client is not None:
+            if not _blocking(client):
+                raise InvalidArgument("the client is an AsyncClient; use `await pipeline.arun(...)`, or a Client")
             return self.submit(client, *args, **params).result(_seconds(timeout))
         with self._client_of(Client) as own:
             return self.submit(own, *args, **params).result(_seconds(timeout))
@@ -375,6 +380,8 @@ class Pipeline:
             return await self._local(args, params, client, tasks, timeout).awaited()
         _refuse_tasks(tasks)
         if client is not None:
+            if _blocking(client):
+                raise InvalidArgument("the client is a Client, which would hold up the event loop; use an AsyncClient")
             return await (await self.submit(client, *args, **params)).result(_seconds(timeout))
         from .aclient import AsyncClient
 
@@ -430,7 +437,7 @@ def _text(document: Mapping[str, Any], indent: Optional[int]) -> str:
         raise InvalidArgument(f"the document of a pipeline is no JSON: {e}") from None
 
 
-def _parsed(text: str, what: str) -> Dict[str, Any]:
+def _parsed(source: Union[str, bytes], what: str) -> Tuple[str, Dict[str, Any]]:
     def members(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
         made = dict(pairs)
         if len(made) != len(pairs):
@@ -439,12 +446,15 @@ def _parsed(text: str, what: str) -> Dict[str, Any]:
         return made
 
     try:
+        text = source.decode() if isinstance(source, bytes) else source
         document = json.loads(text, object_pairs_hook=members)
+    except UnicodeDecodeError as e:
+        raise InvalidArgument(f"{what} is no UTF-8: {e}") from None
     except json.JSONDecodeError as e:
         raise InvalidArgument(f"{what}:{e.lineno}:{e.colno}: {e.msg}") from None
     if not isinstance(document, dict):
         raise InvalidArgument(f"{what} is {_encode.a_value(document)}; expected an object")
-    return document
+    return text, document
 
 
 def _assembled(
