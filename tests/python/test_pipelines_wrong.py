@@ -41,6 +41,8 @@ WRITTEN = Pipeline.from_json({"name": "written", "params": {"n": {"type": "strin
         (lambda o: "a" + o, 'put texts together as in f"{...}.csv"'),
         (lambda o: -o.n, "compute in a task"),
         (lambda o: o.name.upper(), "a call is made on the output of step 'tell' (steps.tell.output.name.upper)"),
+        (lambda o: o.options(retries=3), "options go before the call: task.options(...)(...)"),
+        (lambda o: o.map(square), "to map a task, write task.map(out)"),
         (lambda o: int(o), "a conversion needs the output"),
         (lambda o: f"{o:>10}", "the format '>10' is for the output"),
         (lambda o: f"{o > 1}", "a text is made of the condition steps.tell.output > 1"),
@@ -353,6 +355,7 @@ def test_what_type_hints_allow_is_allowed():
     "use, kind, said",
     [
         (lambda t, j, n: t.row, AttributeError, "step 'table' (steps.table.output) has no part 'row'; the nearest is \"rows\""),
+        (lambda t, j, n: t.options(retries=1), AttributeError, "has no part 'options'; options go before the call: task.options(...)(...)"),
         (lambda t, j, n: t["row"], LookupError, "has no part 'row'; the nearest is \"rows\""),
         (lambda t, j, n: t.rows[0].prize, AttributeError, "(steps.table.output.rows[0]) has no part 'prize'; the nearest is \"price\""),
         (lambda t, j, n: t.rows.first, AttributeError, "(steps.table.output.rows) is an array and has no part 'first'"),

@@ -30,6 +30,7 @@ _MARKED = re.compile(r"\$\{" + _TOKEN + r"-(\d+):([^}]*)\}")  # the number of a 
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 _ESCAPED = re.compile(r"\$+(?=\{)")  # dollars that would begin a reference
 _AT_END = re.compile(r"\$+(?=\{)|\$+\Z")  # likewise in front of one
+_OF_TASKS = {"options": "; options go before the call: task.options(...)(...)", "map": "; to map a task, write task.map(out)"}
 _INDEX_MAX = 999999999
 
 
@@ -175,7 +176,7 @@ class Reference(Expression):
         try:
             return self._part(_part(name), name)
         except LookupError as e:
-            raise AttributeError(str(e)) from None
+            raise AttributeError(f"{e}{_OF_TASKS.get(name, '')}") from None
 
     def __dir__(self) -> List[str]:
         return sorted(self._shape.members) if self._shape else []
@@ -186,6 +187,10 @@ class Reference(Expression):
         if isinstance(key, int) and not isinstance(key, bool) and 0 <= key <= _INDEX_MAX:
             return self._part(f"[{key}]", key)
         raise TypeError(f"{shown(key)} names no part of {self._described()}; expected a text, or a whole number from 0 on")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        hint = next((hint for name, hint in _OF_TASKS.items() if self._text.endswith("." + name)), "")
+        self._unknown("a call is made on", f"call methods in a task, which gets the value{hint}")
 
     def __iter__(self) -> Iterator[Any]:
         """Of an array that has a fixed number of elements, as Tuple[str, int] does: `name, size = out`."""
