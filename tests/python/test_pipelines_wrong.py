@@ -289,6 +289,8 @@ def test_a_document_that_is_wrong_is_told_with_its_lines(tmp_path):
     with pytest.raises(InvalidPipeline, match="missing"):
         Pipeline.from_json({}).validate()
     assert Pipeline.from_json({}).steps == [] and Pipeline.from_json({}).edges == []
+    with pytest.raises(errors.InvalidArgument, match="too many arrays and objects inside of each other"):
+        Pipeline.from_json("[" * 200000)
     with pytest.raises(errors.InvalidArgument, match="the document is no UTF-8"):
         Pipeline.from_json(b"\xff")
     assert pickle.loads(pickle.dumps(e.value)).problems == e.value.problems

@@ -117,10 +117,10 @@ class Builder:
         if value is None:
             raise InvalidArgument("the whole input is None, which a step cannot be given; put it into an object or a list")
         made, found = template(value, self)
-        uses += self._own(found, element=element)
+        uses += self.own(found, element=element)
         return made
 
-    def _own(self, uses: Iterable[Reference], *, element: bool) -> List[Reference]:
+    def own(self, uses: Iterable[Reference], *, element: bool) -> List[Reference]:
         """The references, which must mean something here."""
         found = list(uses)
         for use in found:
@@ -136,7 +136,7 @@ class Builder:
         if not isinstance(when, Expression):
             hint = " (Python has computed it already: `is`, `not` and `in` do not make conditions)" if isinstance(when, bool) else ""
             raise InvalidArgument(f"when is {shown(when)}{hint}; expected a condition such as out.rows > 0 or length(out.files) == 1")
-        uses += self._own(when._uses, element=False)
+        uses += self.own(when._uses, element=False)
         return when._text
 
     def _after(self, after: Any) -> List[Reference]:
@@ -147,7 +147,7 @@ class Builder:
                 raise InvalidArgument(
                     f"after has {shown(step)}{hint}; expected the output of a step, as its call returned it, or a list of them"
                 )
-        return self._own(found, element=False)
+        return self.own(found, element=False)
 
     def _check_join(self, name: str, uses: List[Reference], join: Optional[str]) -> None:
         for use in uses:

@@ -22,9 +22,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 import os
-import re
 import threading
 from typing import (
     TYPE_CHECKING,
@@ -43,9 +41,9 @@ from typing import (
     overload,
 )
 
-from . import _encode, _ffi, _params
+from . import _document, _encode, _ffi, _params
 from ._encode import EncodeError
-from ._expr import Reference, error_of, exists, index, item, length, state_of, step_path, template, this_run
+from ._expr import Reference, error_of, exists, index, item, length, state_of, this_run
 from ._options import StepOptions
 from ._steps import Builder, PipelineTarget, StepFunction, TaskTarget, current, step
 from ._task import TaskFunction
@@ -78,12 +76,6 @@ __all__ = [
     "step",
     "this_run",
 ]
-
-# Of documents that are chains: see libpipeorch/spec/README.md.
-_CHAIN_KEYS = {"name", "description", "steps"}
-_CHAIN_STEP_KEYS = {"name", "description", "capability", "config", "timeout_ms", "attempts_max", "depends_on"}
-_CHAIN_CAPABILITY = re.compile(r"[^:@]*:[^:@]*\Z")  # no alias, no range of versions
-
 
 class InvalidPipeline(InvalidArgument):
     """A pipeline's document is wrong. problems: all of them, a sentence each, with its place."""
@@ -147,10 +139,10 @@ class Pipeline:
             with open(source, "rb") as file:
                 source = file.read()
         if isinstance(source, (str, bytes)):
-            text, document = _parsed(source, place or "the document")
+            text, document = _document.parsed(source, place or "the document")
         else:
             document = copy.deepcopy(dict(source))
-            text = _text(document, None)
+            text = _document.text(document, None)
         made = cls(str(document.get("name", "")), None, place=place)
         made._made = _Built(document, text, {}, [], [])
         return made
@@ -162,7 +154,7 @@ class Pipeline:
 
     def to_json(self, indent: Optional[int] = 2) -> str:
         """The document as text: what `poctl pipeline define` and `Pipeline.from_json` take."""
-        return _text(self._built.document, indent)
+        return _document.text(self._built.document, indent)
 
     @property
     def steps(self) -> List[Dict[str, Any]]:
@@ -219,10 +211,10 @@ class Pipeline:
             current.reset(token)
         if not builder.steps:
             raise InvalidArgument(f"pipeline {self.name!r} has no step: its function calls no task, step(...) or other pipeline")
-        document = _assembled(self.name, self._about, params, builder, output)
+        document = _document.assembled(self.name, self._about, params, builder, output)
         tasks = {id(t.function): t.function for t in builder.targets if isinstance(t, TaskTarget)}
         pipelines = {id(t.pipeline): t.pipeline for t in builder.targets if isinstance(t, PipelineTarget) and t.pipeline is not None}
-        return _Built(document, _text(document, None), builder.places, list(tasks.values()), list(pipelines.values()))
+        return _Built(document, _document.text(document, None), builder.places, list(tasks.values()), list(pipelines.values()))
 
     def _all(self) -> List[Pipeline]:
         """The pipelines that this one runs, before those that run them, and itself at the end. Raises InvalidArgument."""
@@ -425,69 +417,6 @@ def _blocking(client: Any) -> bool:
         return False
     hint = "; give its client" if isinstance(client, Handle) else ""  # a node, a worker
     raise InvalidArgument(f"the client is {client!r}; expected a Client or an AsyncClient{hint}")
-
-
-# ---- documents ----
-
-
-def _text(document: Mapping[str, Any], indent: Optional[int]) -> str:
-    try:
-        return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent)
-    except (TypeError, ValueError) as e:
-        raise InvalidArgument(f"the document of a pipeline is no JSON: {e}") from None
-
-
-def _parsed(source: Union[str, bytes], what: str) -> Tuple[str, Dict[str, Any]]:
-    def members(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-        made = dict(pairs)
-        if len(made) != len(pairs):
-            twice = next(key for key, _ in pairs if [k for k, _ in pairs].count(key) > 1)
-            raise InvalidArgument(f"{what}: the key {json.dumps(twice)} is there twice in one object")
-        return made
-
-    try:
-        text = source.decode() if isinstance(source, bytes) else source
-        document = json.loads(text, object_pairs_hook=members)
-    except UnicodeDecodeError as e:
-        raise InvalidArgument(f"{what} is no UTF-8: {e}") from None
-    except json.JSONDecodeError as e:
-        raise InvalidArgument(f"{what}:{e.lineno}:{e.colno}: {e.msg}") from None
-    if not isinstance(document, dict):
-        raise InvalidArgument(f"{what} is {_encode.a_value(document)}; expected an object")
-    return text, document
-
-
-def _assembled(
-    name: str, about: Mapping[str, Any], params: Mapping[str, _params.Param], builder: Builder, output: Any
-) -> Dict[str, Any]:
-    document: Dict[str, Any] = {"name": name}
-    document.update((key, value) for key, value in about.items() if value is not None)
-    if params:
-        document["params"] = {name: param.declared for name, param in params.items()}
-    document["steps"] = builder.steps
-    if output is not None:
-        try:
-            document["output"], uses = template(output, builder)
-            builder._own(uses, element=False)
-        except (EncodeError, InvalidArgument) as e:
-            raise InvalidArgument(f"pipeline {name!r}: what it returns: {e.message if isinstance(e, InvalidArgument) else e}") from None
-    return _as_chain(document)
-
-
-def _as_chain(document: Dict[str, Any]) -> Dict[str, Any]:
-    """A chain as chains are written, which clusters of any release take; other documents as they are."""
-    steps = document["steps"]
-    last = ["output"] if document.get("output") == "${" + step_path(steps[-1]["name"], "output") + "}" else []  # the default
-    if not {*document} - {*last} <= _CHAIN_KEYS:
-        return document
-    for step, before in zip(steps, [[], *([step["name"]] for step in steps)]):
-        if not {*step} <= _CHAIN_STEP_KEYS or step.get("depends_on", []) != before or not _CHAIN_CAPABILITY.match(step["capability"]):
-            return document
-    chained = [{key: value for key, value in step.items() if key != "depends_on"} for step in steps]
-    for step, after in zip(chained, chained[1:]):
-        step["next_node"] = after["name"]
-    made = {key: value for key, value in document.items() if key not in ("steps", "output")}
-    return {**made, "start_node": steps[0]["name"], "steps": chained}
 
 
 def _placed(line: str, built: _Built) -> str:
