@@ -450,7 +450,8 @@ def test_a_worker_whose_id_is_taken_over_ends_with_that(node):
     second.add(pipeorch.task("a:b")(lambda: None))
     with second:
         thread.join(GUARD)
-        assert [type(e) for e in ended] == [errors.Stale]
+        assert ended == [first.error] and type(first.error) is errors.Stale and not first.ready
+    assert second.error is None
 
 
 def test_controllers_that_do_not_answer_are_waited_for(caplog):

@@ -73,7 +73,8 @@ class Worker(Handle):
     queue; None: nothing is durable. standalone_listen: "host:port" for clients of other processes. insecure: allow one that
     is not loopback, without TLS.
 
-    Use it in a `with` block, in an `async with` block, or call `run()`.
+    Use it in a `with` block, in an `async with` block, or call `run()`. Attributes: id; controllers; error, why it ended if
+    nobody asked it to: see `run`; None: it has not.
     """
 
     _closed_at = 0
@@ -128,7 +129,7 @@ class Worker(Handle):
         self._loop: Optional[asyncio.AbstractEventLoop] = None
         self._loop_thread: Optional[threading.Thread] = None
         self._ended = threading.Event()
-        self._end_code: Optional[Error] = None
+        self.error: Optional[Error] = None  # why it ended, if nobody asked it to
         self._started = False
         self._runner: Optional[threading.Thread] = None
         self._client: Optional[Client] = None
@@ -226,8 +227,8 @@ class Worker(Handle):
     def _run(self) -> None:
         code = self._blocking(_ffi.lib.po_worker_run)
         if code:
-            self._end_code = _ffi.last_error(code)
-            logger.error("worker %s ended: %s", self.id, self._end_code)
+            self.error = _ffi.last_error(code)
+            logger.error("worker %s ended: %s", self.id, self.error)
         self._ended.set()
 
     def start(self, timeout: float = 10.0) -> None:
@@ -248,7 +249,7 @@ class Worker(Handle):
         code = self._sliced(_ffi.lib.po_worker_wait_ready, timeout)
         if code == _CLOSED:
             self._ended.wait(timeout)
-            raise self._end_code or Closed(f"worker {self.id} has ended")
+            raise self.error or Closed(f"worker {self.id} has ended")
         if code == _TIMED_OUT:
             where = f"by {self.controllers}" if self.controllers else "by its own control node"
             raise TimedOut(f"worker {self.id} was not registered {where} within {timeout:g} s; it goes on trying")
@@ -369,8 +370,8 @@ class Worker(Handle):
             in_thread(self._close)
             for handled, handler in before.items():
                 signal.signal(handled, handler)
-        if self._end_code:
-            raise self._end_code
+        if self.error:
+            raise self.error
 
     @property
     def client(self) -> Client:
