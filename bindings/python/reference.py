@@ -15,7 +15,7 @@ import warnings
 
 import pdoc
 
-MODULES = ["pipeorch", "pipeorch.schema", "pipeorch.errors"]
+MODULES = ["pipeorch", "pipeorch.schema", "pipeorch.testing", "pipeorch.errors"]
 
 
 def members(module):

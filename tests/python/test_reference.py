@@ -21,6 +21,7 @@ def test_reference(tmp_path):
         assert f'<section id="{name}">' in page, name
     assert "idempotency key, up to 64 bytes" in page
     assert 'id="NoLeader"' in (tmp_path / "pipeorch" / "errors.html").read_text()
+    assert 'id="Cluster.kill"' in (tmp_path / "pipeorch" / "testing.html").read_text()
     assert 'id="schema_of"' in (tmp_path / "pipeorch" / "schema.html").read_text()
 
 

@@ -271,6 +271,27 @@ def test_misuse_is_refused_with_a_sentence(cluster, tmp_path):
     assert (tmp_path / "kept" / "n0" / "identity").exists()
 
 
+def test_a_forked_child_leaves_the_cluster_alone(program):
+    text = """
+import os
+from pipeorch import errors
+from pipeorch.testing import Cluster
+with Cluster(1) as cluster:
+    child = os.fork()
+    if child == 0:
+        try:
+            cluster.kill(0)
+        except errors.Forked:
+            cluster.close()
+            os._exit(7)
+    assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 7
+    assert os.path.isdir(os.path.join(cluster.dir, "n0")) and cluster.client.submit("a:b").id == 1
+"""
+    process = program(text)
+    _, said = process.communicate(timeout=GUARD)
+    assert process.returncode == 0, said
+
+
 # ---- simulations ----
 
 

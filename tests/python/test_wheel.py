@@ -155,6 +155,12 @@ def test_contents(wheel):
     assert not [name for name in names if "__pycache__" in name]
 
 
+def test_pytest_is_told_of_the_fixtures(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        entries = archive.read(f"pipeorch-{VERSION}.dist-info/entry_points.txt").decode()
+    assert re.search(r"^\[pytest11\]\npipeorch ?= ?_pipeorch_pytest$", entries, re.MULTILINE), entries
+
+
 def test_everything_native_finds_its_libraries_in_the_wheel(any_python):
     """As the loader sees it: whatever the system has, only the C library is taken from there."""
     (package,) = any_python.parents[1].glob("lib/python3*/site-packages/pipeorch")

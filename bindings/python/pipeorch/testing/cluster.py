@@ -24,7 +24,6 @@ T = TypeVar("T")
 SIZE_MAX = 7
 _HOST = "127.0.0.1"
 _POLL = 0.005  # seconds
-_CLOSED = -5
 
 
 class _Port:
@@ -83,7 +82,7 @@ class _Member:
 def _fault(node: Node, name: str, *arguments: Any) -> None:
     function = _ffi.provisional(name)
     code = in_thread(lambda: node._blocking(function, *arguments))
-    if code and code != _CLOSED:
+    if code:
         raise error_of(code, f"{name} failed on node {node.name}")
 
 
@@ -128,8 +127,12 @@ class Cluster:
         self._client: Optional[Client] = None
         self._workers: List[Worker] = []
         self._groups: List[Set[int]] = []
-        self._temporary = tempfile.TemporaryDirectory(prefix="pipeorch-") if dir is None else None
-        self.dir = self._temporary.name if self._temporary is not None else os.path.abspath(os.fspath(dir or ""))
+        self._pid = os.getpid()
+        self._temporary = None
+        if dir is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="pipeorch-")
+            dir = self._temporary.name
+        self.dir = os.path.abspath(dir)
         self._members: List[_Member] = []
         try:
             os.makedirs(self.dir, exist_ok=True)
@@ -146,7 +149,8 @@ class Cluster:
 
     def _settled(self) -> bool:
         """Every node has heard of the leader: calls on any of them succeed at once."""
-        return len({node.status.leader_id for node in self.nodes} | {0}) == 2 and all(node.status.leader_id for node in self.nodes)
+        leaders = {node.status.leader_id for node in self.nodes}
+        return len(leaders) == 1 and 0 not in leaders
 
     # ---- life ----
 
@@ -158,6 +162,8 @@ class Cluster:
 
     def close(self) -> None:
         """Close client and workers, stop all nodes, and remove the temporary directory. May be called again."""
+        if self._pid != os.getpid():
+            return  # a forked child has no part in it
         with self._lock, contextlib.ExitStack() as last_first:
             self._closed = True
             if self._temporary is not None:
