@@ -100,8 +100,9 @@ def together(ports: List[str], data: pathlib.Path) -> bool:
         for thread in threads:
             thread.start()
         half.wait()
-        leader = next(i for i, member in enumerate(members) if member.node.status.role == "leader")
-        print(f"{members[leader].name} leads, has counted to {members[leader].counter.value}, and is closed")
+        roles = [member.node.status.role for member in members]
+        leader = roles.index("leader") if "leader" in roles else 0  # an election is under way: then anyone
+        print(f"{members[leader].name}, {roles[leader]}, has counted to {members[leader].counter.value}, and is closed")
         members[leader].node.close()
         for thread in threads:
             thread.join()
