@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeorch import Node
     from pipeorch.testing import Cluster
 
-_MARK = "pipeorch_cluster(size=3, **options): the cluster that the fixture pipeorch_cluster makes; the arguments of pipeorch.testing.Cluster"
+_MARK = "pipeorch_cluster(size=3, **options): what the fixture pipeorch_cluster hands to pipeorch.testing.Cluster"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -335,7 +335,9 @@ class Cluster:
             for i in named:
                 self._member(i)
             if not chosen or not all(chosen) or len(named) != len(set(named)):
-                raise InvalidArgument(f"groups are {groups!r}; expected one or more lists of nodes, none empty and each node in one at most")
+                raise InvalidArgument(
+                    f"groups are {groups!r}; expected one or more lists of nodes, none empty and each node in one at most"
+                )
             rest = set(range(len(self._members))) - set(named)
             self._groups = [*chosen, rest] if rest else chosen
             self._apply_partition()
