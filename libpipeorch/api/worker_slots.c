@@ -96,7 +96,7 @@ void po__worker_give_slot(struct po_task *t)
 static void *handler_thread(void *arg)
 {
     struct po_worker *w = arg;
-    struct po_task *t;
+    struct po_task *t = NULL;
     pthread_mutex_lock(&w->lock);
     for (;;) {
         while (!w->threads_end && !(t = po__worker_next_task(w, false)))
