@@ -71,11 +71,11 @@ def simulate(
     """Run a pipeline on a simulated cluster: the code of real nodes, on simulated clocks, disks and networks. No real time passes,
     no file is touched, and the same arguments give the same course of events on every machine. Usually a second or less.
 
-    pipeline: one made of a function, or a document, as Client.define_pipeline takes it. params: of each run. workers:
-    [{"id": "gpu-1", "zone": "aws", "capabilities": [{"name": "train:net", "concurrency": 1, "min_ms": 500, "max_ms": 9000, "failure_percent": 2,
-    "version": "1.2.0", "output": {"loss": 0.1}}]}], at most 32; None: three that offer all that the pipeline needs, and never fail. No handler runs:
-    results are the "output" given, or else placeholders. faults: see `presets`. seed: 0 to 2**64 - 1. nodes: 1 to 7. runs: one
-    after the other, 1 to 1000. limit: of virtual time, in whole seconds, 10 to 86400.
+    pipeline: one made of a function, or a document, as Client.define_pipeline takes it. params: of each run. workers: at most 32,
+    [{"id": "gpu-1", "zone": "aws", "capabilities": [{"name": "train:net", "version": "1.2.0", "concurrency": 1, "min_ms": 500,
+    "max_ms": 9000, "failure_percent": 2, "output": {"loss": 0.1}}]}]; None: three that offer all that the pipeline needs, and never
+    fail. No handler runs: results are the "output" given, or else placeholders. faults: see `presets`. seed: 0 to 2**64 - 1.
+    nodes: 1 to 7. runs: one after the other, 1 to 1000. limit: of virtual time, in whole seconds, 10 to 86400.
 
     Nothing else of this package may be open meanwhile: failures of memory are made for the whole process. One simulation runs at a
     time; others wait. Ctrl-C ends it.
