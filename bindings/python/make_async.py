@@ -9,7 +9,8 @@ import re
 import sys
 
 PACKAGE = pathlib.Path(__file__).resolve().parent / "pipeorch"
-RENAMED = {"Client": "AsyncClient", "TaskHandle": "AsyncTaskHandle", "RunHandle": "AsyncRunHandle", "in_thread": "in_thread_async",
+RENAMED = {"Client": "AsyncClient", "TaskHandle": "AsyncTaskHandle", "RunHandle": "AsyncRunHandle", "InProcessClient": "AsyncInProcessClient",
+           "in_thread": "in_thread_async",
            "__enter__": "__aenter__", "__exit__": "__aexit__"}
 PRIVATE_AND_AWAITED = ("__aenter__", "__aexit__", "_do", "_do_many", "_finish")
 
@@ -25,12 +26,12 @@ def converted(text: str) -> str:
         body = re.sub(rf"(?<![\w.\"]){old}\b", new, body)
     body = re.sub(r"\bmilliseconds, run, run_many\b", "milliseconds, run_async, run_many_async", body)
     body = re.sub(r"^class (?:Task|Run)Failed\(.*?(?=^class )", "", body, flags=re.MULTILINE | re.DOTALL)
-    body = re.sub(r"^class InProcessClient\(.*\Z", "", body, flags=re.MULTILINE | re.DOTALL)
+    body = re.sub(r"^def _prepared\(.*\Z", "", body, flags=re.MULTILINE | re.DOTALL)
     body = re.sub(r"^from \.errors import", "from .client import RunFailed, TaskFailed, _prepared\nfrom .errors import", body, count=1, flags=re.MULTILINE)
     body = re.sub(r"^    def (\w+)\(", _made_async, body, flags=re.MULTILINE)
     body = body.replace("return run(self, op)", "return await run_async(self, op)")
     body = body.replace("return run_many(self, ops)", "return await run_many_async(self, ops)")
-    body = re.sub(r"\b(self\.(?:_do|_do_many|_finish|close)\(|self\._client\.\w+\(|in_thread_async\((?=send|lambda|self))", r"await \1", body)
+    body = re.sub(r"\b((?:self|super\(\))\.(?:_do|_do_many|_finish|close)\(|self\._client\.\w+\(|in_thread_async\((?=send|lambda|self))", r"await \1", body)
     body = re.sub(r'"""A client of a cluster, over the network\.', '"""A client of a cluster, over the network, for asyncio.', body)
     head = '"""Calls on the control plane, awaited: made by make_async.py from client.py, where they are documented in common. Change that."""\n\n'
     return (head + "from __future__" + body).rstrip() + "\n"

@@ -90,6 +90,30 @@ def test_async_with(tmp_path):
     asyncio.run(main())
 
 
+def test_the_own_client_is_there_for_asyncio(tmp_path):
+    @pipeorch.pipeline
+    def one() -> object:
+        return pipeorch.step("do:it")(1)
+
+    async def main() -> None:
+        async with pipeorch.Node(tmp_path / "n") as node:
+            client = node.async_client
+            assert client is node.async_client
+            task = await client.submit("a:b")
+            async with await client.watch("tasks") as watch:
+                await task.cancel()
+                assert (await watch.__anext__())["state"] == "cancelled"
+            run = await one.submit(client)
+            assert (await run.info())["state"] == "running"
+            with pytest.raises(errors.TimedOut) as e:
+                await run.wait(0.05)
+            assert e.value.leader_hint == "node 1"
+        with pytest.raises(errors.Closed):
+            await client.status()
+
+    asyncio.run(main())
+
+
 def test_what_c_holds_lives_until_it_is_closed(tmp_path):
     node = pipeorch.Node(tmp_path / "n", state_machine=pipeorch.StateMachine())
     watched = weakref.ref(node)

@@ -454,6 +454,26 @@ def test_a_worker_whose_id_is_taken_over_ends_with_that(node):
     assert second.error is None
 
 
+@pytest.mark.parametrize("standalone", [True, False])
+def test_a_worker_has_a_client_for_asyncio(node, standalone):
+    worker = pipeorch.Worker("w", [] if standalone else node.worker_address)
+
+    @worker.task("double:it")
+    async def double(n: int) -> int:
+        return 2 * n
+
+    async def main() -> None:
+        async with worker:
+            client = worker.async_client
+            assert await (await client.submit(double, 4)).result() == 8
+            assert [known["id"] for known in await client.workers()] == ["w"]
+            assert [known["id"] for known in node.client.workers()] == ([] if standalone else ["w"])
+        with pytest.raises(errors.Closed):
+            await client.status()
+
+    asyncio.run(main())
+
+
 def test_controllers_that_do_not_answer_are_waited_for(caplog):
     worker = pipeorch.Worker("w", "127.0.0.1:1", standalone="never", ready_timeout=0.05)
     worker.add(pipeorch.task("a:b")(lambda: None))

@@ -77,6 +77,7 @@ class Handle:
 
     _closed_at = 1  # at exit, lower ones first
     _kept = False  # until it is closed, although nobody has a reference any more: C calls into it
+    _inner = False  # of another handle, which closes it
 
     def __init__(self, what: str) -> None:
         self._what = what

@@ -6,7 +6,7 @@ import ctypes
 import os
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
 
 from . import _ffi, _ops
 from ._ops import Placement, TaskOptions, TaskResult
@@ -14,7 +14,7 @@ from ._task import TaskFunction
 from ._wait import TIMEOUT_MAX, Handle, Op, T, in_thread_async, milliseconds, run_async, run_many_async
 from .answers import Answer, Answers
 from .client import RunFailed, TaskFailed, _prepared
-from .errors import Error, InvalidArgument, TimedOut
+from .errors import Error, InvalidArgument, NoLeader, TimedOut
 
 if TYPE_CHECKING:
     from .pipelines import Pipeline
@@ -478,3 +478,30 @@ class AsyncClient(Handle):
     async def schedule(self, name: str) -> Answer:
         """A schedule, its next ticks and latest runs. Raises NotFound."""
         return await self._do(_ops.query(_ops.SCHEDULE, self._opts(), _ops.json_of, name=name))
+
+
+class AsyncInProcessClient(AsyncClient):
+    """A client of a node in this process, which owns it. leader: what its errors tell of the leader."""
+
+    _inner = True
+
+    def __init__(self, pointer: Optional[int], what: str, leader: Callable[[], Optional[str]] = lambda: None) -> None:
+        Handle.__init__(self, what)
+        self._timeout = 10.0
+        self._watches = weakref.WeakSet()
+        self._leader = leader
+        self._open(pointer)
+
+    async def _do(self, op: Op[T]) -> T:
+        try:
+            return await super()._do(op)
+        except (NoLeader, TimedOut) as e:
+            e.leader_hint = self._leader()
+            raise
+
+    async def close(self) -> None:
+        """Nothing more is called with it; it ends with its node."""
+        await in_thread_async(self._close)
+
+    def _release(self, pointer: int) -> None:
+        self._close_watches()

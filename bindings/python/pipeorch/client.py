@@ -12,14 +12,14 @@ import ctypes
 import os
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
 
 from . import _ffi, _ops
 from ._ops import Placement, TaskOptions, TaskResult
 from ._task import TaskFunction
 from ._wait import TIMEOUT_MAX, Handle, Op, T, in_thread, milliseconds, run, run_many
 from .answers import Answer, Answers
-from .errors import Error, InvalidArgument, TimedOut
+from .errors import Error, InvalidArgument, NoLeader, TimedOut
 
 if TYPE_CHECKING:
     from .pipelines import Pipeline
@@ -509,13 +509,23 @@ class Client(Handle):
 
 
 class InProcessClient(Client):
-    """A client of a node in this process, which owns it."""
+    """A client of a node in this process, which owns it. leader: what its errors tell of the leader."""
 
-    def __init__(self, pointer: Optional[int], what: str) -> None:
+    _inner = True
+
+    def __init__(self, pointer: Optional[int], what: str, leader: Callable[[], Optional[str]] = lambda: None) -> None:
         Handle.__init__(self, what)
         self._timeout = 10.0
         self._watches = weakref.WeakSet()
+        self._leader = leader
         self._open(pointer)
+
+    def _do(self, op: Op[T]) -> T:
+        try:
+            return super()._do(op)
+        except (NoLeader, TimedOut) as e:
+            e.leader_hint = self._leader()
+            raise
 
     def close(self) -> None:
         """Nothing more is called with it; it ends with its node."""

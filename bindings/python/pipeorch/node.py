@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import os
-from typing import Mapping, NamedTuple, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _ffi
 from ._log import LogStream
 from ._ops import call_opts, nothing
-from ._wait import Handle, Op, T, in_thread, in_thread_async, milliseconds, run, run_async
+from ._wait import Handle, Op, in_thread, in_thread_async, milliseconds, run, run_async
 from .client import Client, InProcessClient
-from .errors import Error, NoLeader, TimedOut, error_of
+from .errors import Error, error_of
 from .statemachine import StateMachine, bound
+
+if TYPE_CHECKING:
+    from .aclient import AsyncClient
 
 _ERROR_BYTES = 4096
 _ROLES = {1: "follower", 2: "candidate", 3: "leader", 4: "stopped"}
@@ -126,7 +129,8 @@ class Node(Handle):
             self._log.close()
             raise error_of(code, error.value.decode("utf-8", "replace"))
         self._open(pointer.value)
-        self._client = _NodeClient(self)
+        self._client = InProcessClient(*self._client_of())
+        self._async_client: Optional[AsyncClient] = None
 
     def __enter__(self) -> Node:
         return self
@@ -147,6 +151,8 @@ class Node(Handle):
 
     def _release(self, pointer: int) -> None:
         self._client._close()
+        if self._async_client is not None:
+            self._async_client._close()
         _ffi.lib.po_node_stop(pointer)
         self._log.close()
 
@@ -178,6 +184,29 @@ class Node(Handle):
     def client(self) -> Client:
         """Calls made with it go to this node in-process, and from there to the leader. Closed with the node."""
         return self._client
+
+    @property
+    def async_client(self) -> AsyncClient:
+        """As `client`, for asyncio."""
+        from .aclient import AsyncInProcessClient
+
+        with self._lock:
+            if self._async_client is None:
+                self._async_client = AsyncInProcessClient(*self._client_of())
+            return self._async_client
+
+    def _client_of(self) -> Tuple[int, str, Callable[[], Optional[str]]]:
+        """What a client in this process is made of."""
+        with self._lock:
+            pointer: int = _ffi.quick.po_node_client(self._get())
+        return pointer, f"the client of node {self.name}", self._leader
+
+    def _leader(self) -> Optional[str]:
+        try:
+            leader = self.status.leader_id
+        except Error:
+            return None
+        return f"node {leader}" if leader else None
 
     @property
     def status(self) -> NodeStatus:
@@ -219,27 +248,3 @@ class Node(Handle):
         code = in_thread(lambda: self._blocking(_ffi.lib.po_node_hand_over, ms))
         if code:
             raise error_of(code, f"node {self.name} could not hand over within {timeout:g} s")
-
-
-class _NodeClient(InProcessClient):
-    """The node's own client. Its errors name the leader that the node knows."""
-
-    def __init__(self, node: Node) -> None:
-        with node._lock:
-            pointer = _ffi.quick.po_node_client(node._get())
-        super().__init__(pointer, f"the client of node {node.name}")
-        self._node = node
-
-    def _do(self, op: Op[T]) -> T:
-        try:
-            return super()._do(op)
-        except (NoLeader, TimedOut) as e:
-            e.leader_hint = self._leader()
-            raise
-
-    def _leader(self) -> Optional[str]:
-        try:
-            leader = self._node.status.leader_id
-        except Error:
-            return None
-        return f"node {leader}" if leader else None

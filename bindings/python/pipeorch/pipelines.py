@@ -413,7 +413,7 @@ def _seconds(timeout: Optional[float]) -> float:
 def _blocking(client: Any) -> bool:
     if isinstance(client, Client):
         return True
-    if type(client).__name__ == "AsyncClient":
+    if any(kind.__name__ == "AsyncClient" for kind in type(client).__mro__):
         return False
     hint = "; give its client" if isinstance(client, Handle) else ""  # a node, a worker
     raise InvalidArgument(f"the client is {client!r}; expected a Client or an AsyncClient{hint}")

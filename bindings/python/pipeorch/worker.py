@@ -33,7 +33,10 @@ from .errors import Cancelled, Closed, Error, InvalidArgument, TimedOut, error_o
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from .aclient import AsyncClient
+
 F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", "Client", "AsyncClient")
 
 _AT_ONCE = 64  # tasks taken by one call
 _THREADS_MAX = 64  # unless the worker says otherwise
@@ -133,6 +136,7 @@ class Worker(Handle):
         self._started = False
         self._runner: Optional[threading.Thread] = None
         self._client: Optional[Client] = None
+        self._async_client: Optional[AsyncClient] = None
         self._client_lock = threading.Lock()
         self._log: Optional[LogStream] = None
 
@@ -307,9 +311,11 @@ class Worker(Handle):
 
     def _release(self, pointer: int) -> None:
         with self._client_lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client._close()
+            clients = [self._client, self._async_client]
+            self._client = self._async_client = None
+        for client in clients:
+            if client is not None:
+                client._close()
         _ffi.lib.po_worker_close(pointer)
         if self._log:
             self._log.close()
@@ -379,16 +385,27 @@ class Worker(Handle):
         self._check_process()
         with self._client_lock:
             if self._client is None:
-                self._client = self._new_client()
+                self._client = self._new_client(InProcessClient, Client)
             return self._client
 
-    def _new_client(self) -> Client:
+    @property
+    def async_client(self) -> AsyncClient:
+        """As `client`, for asyncio."""
+        from .aclient import AsyncClient, AsyncInProcessClient
+
+        self._check_process()
+        with self._client_lock:
+            if self._async_client is None:
+                self._async_client = self._new_client(AsyncInProcessClient, AsyncClient)
+            return self._async_client
+
+    def _new_client(self, inner: Callable[..., C], remote: Callable[..., C]) -> C:
         with self._lock:
             own = _ffi.quick.po_worker_client(self._get())
         if own:
-            return InProcessClient(own, "the worker's client")
+            return inner(own, "the worker's client")
         if self.controllers:
-            return Client(self.controllers, name=self.id)
+            return remote(self.controllers, name=self.id)
         raise Closed(f"the control node of worker {self.id} does not run, or not yet; see wait_ready")
 
     @property

@@ -9,7 +9,6 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Uni
 
 from .. import _ffi, _ops, _wait
 from .._wait import in_thread
-from ..client import InProcessClient
 from ..errors import InvalidArgument, WrongState, error_of
 from ..pipelines import Pipeline
 from ..schema import dumps
@@ -125,7 +124,7 @@ def simulate(
 
 def _open() -> List[str]:
     """What is open in this process; clients of nodes and workers are closed with these."""
-    return sorted(h._what for h in list(_wait._live) if h._pointer is not None and not isinstance(h, InProcessClient))
+    return sorted(h._what for h in list(_wait._live) if h._pointer is not None and not h._inner)
 
 
 def _run(opts: Any) -> str:
