@@ -22,6 +22,8 @@ from fastapi import Body, FastAPI, HTTPException, Response
 
 import pipeorch
 
+PATIENCE = 2.0  # seconds that /status waits for the cluster
+
 # ready_timeout=0: the service does not wait for the controllers before it answers its first request.
 worker = pipeorch.Worker(labels={"service": "words"}, drain=5.0, ready_timeout=0)
 
@@ -53,9 +55,6 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 
 
-# The other functions are plain ones, which FastAPI runs on threads: they may wait for the cluster.
-
-
 @app.get("/health")
 async def health(response: Response) -> Dict[str, str]:
     """Asks nobody, so that a cluster that is away does not get the service restarted; a worker that gave up does."""
@@ -67,7 +66,7 @@ async def health(response: Response) -> Dict[str, str]:
 
 
 @app.get("/status")
-def status() -> Dict[str, Any]:
+async def status() -> Dict[str, Any]:
     said: Dict[str, Any] = {
         "id": worker.id,
         "controllers": worker.controllers or None,
@@ -77,18 +76,21 @@ def status() -> Dict[str, Any]:
     if not worker.ready:
         return {**said, "error": "the worker is not registered yet"}
     try:
-        known = [one for one in worker.client.workers() if one["id"] == worker.id]
+        known = [one for one in await asyncio.wait_for(worker.async_client.workers(), PATIENCE) if one["id"] == worker.id]
+    except asyncio.TimeoutError:
+        return {**said, "error": f"the cluster did not answer within {PATIENCE:g} s"}
     except pipeorch.Error as error:
         return {**said, "error": str(error)}
     return {**said, "cluster": known[0] if known else None}
 
 
 @app.post("/words")
-def words(text: str = Body(embed=True)) -> Dict[str, int]:
+async def words(text: str = Body(embed=True)) -> Dict[str, int]:
     """One task, run by this worker or another one that offers the same."""
     if not worker.ready:
         raise HTTPException(503, "the worker is not registered yet; try again later")
     try:
-        return worker.client.submit(count_words, text).result(30.0)
+        task = await worker.async_client.submit(count_words, text)
+        return await task.result(30.0)
     except pipeorch.Error as error:
         raise HTTPException(503, str(error)) from None

@@ -270,6 +270,8 @@ def test_service_serves_without_the_controllers_that_it_has(service, ports, tmp_
         until(lambda: running.is_in("registered"))
         assert running.ask("/words", {"text": "a"}) == (200, {"a": 1})
     assert running.is_in("registered")  # it was; nothing has to be restarted
+    code, said = running.ask("/status")
+    assert (code, said["cluster"]) == (200, None) and said["error"]
     running.end()
 
 
