@@ -3,13 +3,14 @@
 import asyncio
 import datetime
 import inspect
+import sys
 import threading
 import time
 
 import pytest
 
 import pipeorch
-from pipeorch import _ffi, _ops, errors
+from pipeorch import _ffi, _ops, _wait, errors
 
 GUARD = 60.0
 CHAIN = {
@@ -250,6 +251,28 @@ def test_a_signal_handler_may_call_while_its_thread_waits(client):
 
     assert client._do(status(handler))["leader_id"] == 1
     assert [s["leader_id"] for s in client._do_many([status(handler), status(handler)])] == [1, 1]
+
+
+def test_many_threads_may_block_at_a_time():
+    before, failed = sys.getswitchinterval(), []
+
+    def block():
+        for _ in range(200):
+            try:
+                assert _wait.in_thread(lambda: 7) == 7
+            except BaseException as e:
+                failed.append(e)
+
+    threads = [threading.Thread(target=block) for _ in range(8)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert failed == []
 
 
 def test_closing_waits_for_a_batch_under_way(monkeypatch):

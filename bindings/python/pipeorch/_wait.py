@@ -155,7 +155,7 @@ _kept: Set[Handle] = set()
 
 def _close_all() -> None:
     """At exit, while threads can still run Python: workers first, then clients, then nodes."""
-    for handle in sorted(_live, key=lambda h: h._closed_at):
+    for handle in sorted(list(_live), key=lambda h: h._closed_at):
         try:
             handle._close()
         except Exception as e:  # the others have to be closed all the same
@@ -340,7 +340,7 @@ def in_thread(function: Callable[[], T], undo: Optional[Callable[[T], None]] = N
             undo(result)
 
     thread = threading.Thread(target=body, name="pipeorch-call", daemon=True)
-    _helpers.difference_update([t for t in _helpers if not t.is_alive() and t.ident is not None])
+    _helpers.difference_update([t for t in list(_helpers) if not t.is_alive() and t.ident is not None])  # others add to it meanwhile
     _helpers.add(thread)
     try:
         thread.start()
