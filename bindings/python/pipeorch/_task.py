@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, Tuple, TypedDict, TypeVar
 
 from .errors import InvalidArgument
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .schema import Signature
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+loading = False  # while a process that a worker has started imports the modules of its tasks
+_EXECUTIONS = ("thread", "process", "asyncio")
 
 building: Optional[Callable[[], Any]] = None
 """The pipeline that is being built, or None; set by _steps, which nobody loads who has no pipelines."""
@@ -28,13 +31,14 @@ class Traits(TypedDict, total=False):
     max_concurrency: int
     retries: Optional[int]
     timeout: Optional[float]
+    execution: Optional[str]
 
 
 class TaskFunction(Generic[F]):
     """A function with the capability that it implements. Calling it calls the function; in a `@pipeline`, it adds a step.
 
     Attributes: fn, capability ("verb:name"), version, requires_gpu, max_concurrency, retries (further attempts after the
-    first), timeout (seconds, of one attempt), as given to `task`.
+    first), timeout (seconds, of one attempt), as given to `task`; execution: "thread", "process" or "asyncio".
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class TaskFunction(Generic[F]):
         max_concurrency: int = 1,
         retries: Optional[int] = None,
         timeout: Optional[float] = None,
+        execution: Optional[str] = None,
     ) -> None:
         if not callable(fn):
             raise InvalidArgument(f"@task({capability!r}) decorates {fn!r}; expected a function")
@@ -57,7 +62,12 @@ class TaskFunction(Generic[F]):
         self.max_concurrency = max_concurrency
         self.retries = retries
         self.timeout = timeout
+        self._execution = execution
         self._signature: Optional[Signature] = None
+        if execution not in (None, *_EXECUTIONS):
+            raise InvalidArgument(f"{self!r}: execution is {execution!r}; expected 'thread', 'process' or 'asyncio'")
+        if execution == "process":
+            address_of(self)  # what cannot be found by another process is told here
         functools.update_wrapper(self, fn)
 
     @property
@@ -66,8 +76,17 @@ class TaskFunction(Generic[F]):
         if self._signature is None:
             from .schema import signature_of
 
-            self._signature = signature_of(self.fn)
+            signature = signature_of(self.fn)
+            asynchronous = signature.kind.startswith("async")
+            if self._execution is not None and asynchronous != (self._execution == "asyncio"):
+                is_a, instead = ("asynchronous", "'asyncio'") if asynchronous else ("a plain", "'thread' or 'process'")
+                raise InvalidArgument(f"{self!r}: execution is {self._execution!r}, and it is {is_a} function; expected {instead}, or none")
+            self._signature = signature
         return self._signature
+
+    @property
+    def execution(self) -> str:
+        return self._execution or ("asyncio" if self.signature.kind.startswith("async") else "thread")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if building is not None and building() is not None:
@@ -88,6 +107,17 @@ class TaskFunction(Generic[F]):
         return f"<task {self.capability} {self.version}: {getattr(self.fn, '__qualname__', self.fn)}>"
 
 
+def address_of(function: TaskFunction[Any]) -> Tuple[str, str]:
+    """The module and the qualified name by which another process finds a task's function. Raises InvalidArgument: it cannot."""
+    module, name = getattr(function.fn, "__module__", None), getattr(function.fn, "__qualname__", None)
+    if not module or not name or "<" in name:
+        raise InvalidArgument(
+            f"{function!r} cannot run in another process, which finds a function by its module and its name: expected one that is defined "
+            "with def at the top level of a module, no lambda, local function, partial or object"
+        )
+    return module, name
+
+
 def task(capability: str, **traits: Unpack[Traits]) -> Callable[[F], TaskFunction[F]]:
     """Make a function a task: `worker.add` serves it, `client.submit` sends it work.
 
@@ -95,6 +125,10 @@ def task(capability: str, **traits: Unpack[Traits]) -> Callable[[F], TaskFunctio
     lets tasks choose by it; False. max_concurrency: calls of it at a time in one worker, 1 to 1024; 1. retries: attempts
     after a first one that failed, 0 to 99; timeout: seconds that one attempt may take, 0.1 to 86400: both are the
     defaults of `client.submit(function)`, None leaves them to the cluster (2 retries, 600 s).
+
+    execution: where the worker runs it. "thread": on a thread of the worker; "asyncio": on an event loop; "process": in another
+    process, for computations that hold the GIL, native code that may crash, and memory that is to be given back. None: "asyncio"
+    for coroutine functions and asynchronous generators, which run nowhere else, and "thread" for all others.
 
     Raises InvalidArgument.
     """

@@ -6,14 +6,11 @@ import contextvars
 import json
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from . import _ffi
 from ._wait import milliseconds
 from .errors import Cancelled, InvalidArgument
-
-if TYPE_CHECKING:
-    import asyncio
 
 _UNCHANGED = 1001  # PO_PROGRESS_UNCHANGED
 _EXTEND_MAX = 86400.0  # seconds
@@ -44,7 +41,7 @@ class Context:
         self._key = pointer
         self._pointer: Optional[int] = pointer  # None: answered, or given up
         self._lock = threading.Lock()
-        self._coroutine: Optional[asyncio.Task[None]] = None
+        self._on_lost: Callable[[], None] = _nothing  # tells who executes that the lease is lost
         self.id = id
         self.token = token
         self.attempt = attempt
@@ -84,11 +81,8 @@ class Context:
 
     def extend(self, seconds: float) -> None:
         """Ask for more time: the attempt's deadline becomes now + seconds (0.1 to 86400)."""
-        ms = milliseconds(seconds, "seconds", _EXTEND_MAX, 0.1)
-        with self._lock:
-            if self._pointer is not None:
-                _ffi.check(_ffi.quick.po_task_extend(self._pointer, ms))
-                self.deadline = time.time() + seconds
+        self._extend(milliseconds(seconds, "seconds", _EXTEND_MAX, 0.1))
+        self.deadline = time.time() + seconds
 
     @staticmethod
     def _thousandths(fraction: float) -> int:
@@ -100,6 +94,11 @@ class Context:
         with self._lock:
             if self._pointer is not None:
                 _ffi.check(_ffi.quick.po_task_checkpoint(self._pointer, progress, data, len(data) if data else 0))
+
+    def _extend(self, ms: int) -> None:
+        with self._lock:
+            if self._pointer is not None:
+                _ffi.check(_ffi.quick.po_task_extend(self._pointer, ms))
 
     def _yielded(self, value: Any) -> None:
         """What a generator handler yields: a fraction, a Progress, or None for nothing but a sign of life."""
@@ -121,6 +120,10 @@ class Context:
     def _give_up(self) -> None:
         with self._lock:
             self._pointer = None
+
+
+def _nothing() -> None:
+    """Functions on threads ask whether they are cancelled."""
 
 
 current_context: "contextvars.ContextVar[Context]" = contextvars.ContextVar("pipeorch_context")

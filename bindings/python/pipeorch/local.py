@@ -8,13 +8,14 @@ import concurrent.futures
 import threading
 from typing import TYPE_CHECKING, Any, Deque, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
+from ._handler import failure_of
 from ._ops import Placement
 from ._plan import nearest
 from ._task import TaskFunction
 from .client import RunFailed
 from .errors import InvalidArgument, NoCapability, TimedOut, WrongState
 from .pipelines import Pipeline
-from .worker import Worker, failure_text
+from .worker import Worker
 
 if TYPE_CHECKING:
     from .client import Client, RunHandle
@@ -105,7 +106,7 @@ class LocalRun:
 
     def _cause(self, error: str) -> Optional[BaseException]:
         """What a function raised, by the error of the run, which ends with the error of the task."""
-        return next((e for e in reversed(self._worker.raised) if error.endswith(failure_text(e))), None)
+        return next((e for e in reversed(self._worker.raised) if error.endswith(failure_of(e)[0])), None)
 
 
 def _without_placement(document: Dict[str, Any]) -> Dict[str, Any]:

@@ -12,27 +12,28 @@ from __future__ import annotations
 import asyncio
 import collections
 import ctypes
+import functools
 import json
 import os
 import signal
 import socket
 import threading
 import time
-import traceback
 from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Sequence, Set, TypeVar, Union
 
-from . import _ffi, _ops
+from . import _ffi, _handler, _ops, _task
 from ._log import LogStream, logger
 from ._task import TaskFunction, Traits
 from ._task import task as make_task
 from ._wait import Handle, in_thread, in_thread_async, milliseconds
 from .client import Client, InProcessClient
-from .context import Context, Final, current_context
-from .errors import Cancelled, Closed, Error, InvalidArgument, TimedOut, error_of
+from .context import Context, current_context
+from .errors import Closed, Error, InvalidArgument, TimedOut, error_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from ._processes import Processes
     from .aclient import AsyncClient
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,7 +75,8 @@ class Worker(Handle):
     when the worker stops. ready_timeout: seconds that a `with` block waits for the registration before it begins; when they
     are over it begins all the same, and the worker goes on trying; 0: it begins at once. standalone_dir: keeps the standalone
     queue; None: nothing is durable. standalone_listen: "host:port" for clients of other processes. insecure: allow one that
-    is not loopback, without TLS.
+    is not loopback, without TLS. tasks_per_process: how many a process runs, of tasks with execution="process", before another
+    takes its place, which gives back the memory that it has gathered; 0: any number.
 
     Use it in a `with` block, in an `async with` block, or call `run()`. Attributes: id; controllers; error, why it ended if
     nobody asked it to: see `run`; None: it has not.
@@ -100,6 +102,7 @@ class Worker(Handle):
         standalone_dir: Union[str, "os.PathLike[str]", None] = None,
         standalone_listen: Optional[str] = None,
         insecure: bool = False,
+        tasks_per_process: int = 0,
     ) -> None:
         super().__init__("the worker")
         self.id = id if id is not None else f"{socket.gethostname()}-{os.getpid()}"
@@ -139,15 +142,17 @@ class Worker(Handle):
         self._async_client: Optional[AsyncClient] = None
         self._client_lock = threading.Lock()
         self._log: Optional[LogStream] = None
+        self._tasks_per_process = tasks_per_process
+        self._processes: Optional[Processes] = None  # if there are tasks that want them
 
     # ---- what it offers ----
 
     def task(self, capability: str, **traits: Unpack[Traits]) -> Callable[[F], TaskFunction[F]]:
         """Decorate a function to be served by this worker: see `pipeorch.task` for the parameters.
 
-        Plain and generator functions run on threads; coroutine functions and asynchronous generators on an event loop.
-        What a generator yields is its progress, 0 to 1, or a Progress; what it returns is the result. A parameter
-        annotated Context, or called ctx, gets the Context.
+        Plain and generator functions run on threads, or in other processes; coroutine functions and asynchronous
+        generators on an event loop. What a generator yields is its progress, 0 to 1, or a Progress; what it returns is the
+        result. A parameter annotated Context, or called ctx, gets the Context.
         """
         decorate = make_task(capability, **traits)
 
@@ -200,6 +205,28 @@ class Worker(Handle):
             raise
         self._open(pointer.value)
 
+    def _prepare(self) -> None:
+        """Start what the worker needs before it may get a task."""
+        if _task.loading:
+            raise InvalidArgument(
+                f"worker {self.id} is started by a process that another worker has started to run its tasks, while it imports the module "
+                'that both are in; put what is to run once only under `if __name__ == "__main__":`'
+            )
+        wanted = [f for f in self._functions if f.execution == "process"]
+        if wanted and not self._started:
+            from ._processes import Processes
+
+            self._processes = Processes(self.id, wanted, self._tasks_per_process)
+            self._processes.start()
+
+    def _end_processes(self) -> None:
+        if self._processes is not None:
+            self._processes.close()
+
+    def _begin_here(self) -> None:
+        in_thread(self._prepare, undo=lambda _: self._end_processes())
+        self._begin(None)
+
     def _begin(self, loop: Optional[asyncio.AbstractEventLoop]) -> None:
         if self._started:
             raise InvalidArgument(f"worker {self.id} was started before; make another one")
@@ -208,9 +235,10 @@ class Worker(Handle):
         except BaseException:
             if self._log:
                 self._log.close()
+            self._end_processes()
             raise
         self._started = True
-        asynchronous = any(f.signature.kind.startswith("async") for f in self._functions)
+        asynchronous = any(f.execution == "asyncio" for f in self._functions)
         if asynchronous and loop is None:
             loop = asyncio.new_event_loop()
             self._loop_thread = threading.Thread(target=_run_loop, args=(loop,), name="pipeorch-loop", daemon=True)
@@ -220,7 +248,7 @@ class Worker(Handle):
         self._runner.start()
         if self._stop_wanted:  # meanwhile, by a signal
             self.stop()
-        most = sum(f.max_concurrency for f in self._functions if not f.signature.kind.startswith("async"))
+        most = sum(f.max_concurrency for f in self._functions if f.execution != "asyncio")
         executing = self._threads_wanted or min(most, _THREADS_MAX)
         self._slots = threading.Semaphore(executing)
         for i in range(executing + 1):  # one is left to hear what is cancelled, and to take what is for the loop
@@ -240,7 +268,7 @@ class Worker(Handle):
 
         Raises InvalidArgument, BadAddress, Stale (another process took the id over), TimedOut: it goes on trying.
         """
-        self._begin(None)
+        self._begin_here()
         if timeout:
             self.wait_ready(timeout)
 
@@ -307,6 +335,7 @@ class Worker(Handle):
             for context in left:
                 context._give_up()
             self._cancel(left)
+            self._end_processes()
             super()._close()
 
     def _release(self, pointer: int) -> None:
@@ -327,7 +356,7 @@ class Worker(Handle):
             thread.join(max(0.0, until - time.monotonic()))
 
     def __enter__(self) -> Worker:
-        self._begin(None)
+        self._begin_here()
         try:
             in_thread(self._registered)
         except BaseException:
@@ -347,6 +376,7 @@ class Worker(Handle):
             logger.warning("%s", e)
 
     async def __aenter__(self) -> Worker:
+        await in_thread_async(self._prepare, undo=lambda _: self._end_processes())
         self._begin(asyncio.get_running_loop())
         try:
             await in_thread_async(self._registered)
@@ -369,7 +399,7 @@ class Worker(Handle):
             for number in (signal.SIGINT, signal.SIGTERM):
                 before[number] = signal.signal(number, lambda *_: self.stop())
         try:
-            self._begin(None)
+            self._begin_here()
             while not self._ended.wait(0.5):  # a signal between two looks at them is noticed then
                 pass
         finally:
@@ -461,7 +491,7 @@ class Worker(Handle):
                 lost += self._in_hand(g)
                 continue
             grant = _grant(g)
-            (asynchronous if self._functions[grant.function].signature.kind.startswith("async") else self._ready).append(grant)
+            (asynchronous if self._functions[grant.function].execution == "asyncio" else self._ready).append(grant)
         self._cancel(lost)
         if self._loop and asynchronous:
             self._loop.call_soon_threadsafe(self._spread, asynchronous)
@@ -476,8 +506,7 @@ class Worker(Handle):
     def _cancel(self, contexts: List[Context]) -> None:
         """Coroutines; plain functions ask."""
         for context in contexts:
-            if context._coroutine is not None and self._loop is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(context._coroutine.cancel)
+            context._on_lost()
 
     def _context(self, g: _Grant) -> Optional[Context]:
         """Of a task that begins; None: the worker is gone, and the task with it."""
@@ -503,10 +532,8 @@ class Worker(Handle):
             return
         token = current_context.set(context)
         try:
-            args, kwargs = f.signature.decode(json.loads(g.input), context)
-            result = f.fn(*args, **kwargs)
-            if f.signature.kind == "generator":
-                result = _drive(result, context)
+            run = self._processes.run if f.execution == "process" and self._processes else _handler.call
+            result = run(f, g.input, context)
             self._complete(context, result)
         except BaseException as e:
             self._fail(context, e)
@@ -519,20 +546,16 @@ class Worker(Handle):
         for g in grants:
             context = self._context(g)
             if context is not None:
-                context._coroutine = asyncio.ensure_future(self._execute_async(g, context))
+                context._on_lost = functools.partial(self._cancel_coroutine, asyncio.ensure_future(self._execute_async(g, context)))
+
+    def _cancel_coroutine(self, running: asyncio.Task[None]) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(running.cancel)
 
     async def _execute_async(self, g: _Grant, context: Context) -> None:
-        f = self._functions[g.function]
         current_context.set(context)  # of this asyncio task alone
         try:
-            args, kwargs = f.signature.decode(json.loads(g.input), context)
-            result: Any = None
-            if f.signature.kind == "async_generator":
-                async for value in f.fn(*args, **kwargs):
-                    context._yielded(value)
-            else:
-                result = await f.fn(*args, **kwargs)
-            self._complete(context, result)
+            self._complete(context, await _handler.call_async(self._functions[g.function], g.input, context))
         except BaseException as e:
             self._fail(context, e)
             if not isinstance(e, (Exception, asyncio.CancelledError)):
@@ -540,51 +563,15 @@ class Worker(Handle):
         finally:
             self._forget(context)
 
-    def _complete(self, context: Context, result: Any) -> None:
-        from .schema import dumps
-
-        raw = dumps(result)
-        context._answer(_ffi.quick.po_task_complete, raw, len(raw))
+    def _complete(self, context: Context, result: bytes) -> None:
+        context._answer(_ffi.quick.po_task_complete, result, len(result))
 
     def _fail(self, context: Context, e: BaseException) -> None:
-        from .schema import EncodeError, InputError
-
-        # An answer that was refused (InvalidArgument: it breaks the output schema) is the task's failure, as the handler's own.
-        retryable = not isinstance(e, (Final, InputError, EncodeError, InvalidArgument))
-        text = failure_text(e)
+        text, retryable = _handler.failure_of(e)
         try:
             context._answer(_ffi.quick.po_task_fail, text.replace("\0", "?").encode("utf-8", "replace"), int(retryable))
         except Error as refused:
             logger.error("worker %s: the failure of task %d could not be told: %s; its lease will expire", self.id, context.id, refused)
-
-
-def failure_text(e: BaseException) -> str:
-    """A task's error, when its handler raised this."""
-    from .schema import EncodeError, InputError
-
-    if isinstance(e, (asyncio.CancelledError, Cancelled)):
-        return "the attempt was cancelled"
-    if isinstance(e, (Final, InputError, EncodeError, Error)):
-        return str(e) or type(e).__name__
-    return "".join(traceback.format_exception_only(type(e), e)).strip() + _place(e)
-
-
-def _place(e: BaseException) -> str:
-    """Where an exception was raised: what somebody who reads the task's error needs first."""
-    frames = traceback.extract_tb(e.__traceback__)
-    return f" (at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
-
-
-def _drive(generator: Any, context: Context) -> Any:
-    """Run a generator handler to its end; its return value."""
-    try:
-        while True:
-            context._yielded(next(generator))
-            context.raise_if_cancelled()
-    except StopIteration as end:
-        return end.value
-    finally:
-        generator.close()
 
 
 def _grant(g: Any) -> _Grant:

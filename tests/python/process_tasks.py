@@ -1,0 +1,107 @@
+"""The tasks of test_process.py: the processes of a worker import this module, and find its functions by their names."""
+
+import ctypes
+import os
+import re
+import signal
+import sys
+import threading
+import time
+
+import pipeorch
+
+LIMIT = 2000  # of loops that somebody has to end: about 20 s
+
+
+@pipeorch.task("tell:process", execution="process")
+def tell(ctx: pipeorch.Context) -> dict:
+    current = pipeorch.current()
+    return {
+        "pid": os.getpid(),
+        "main": threading.current_thread() is threading.main_thread(),
+        "id": current.id,
+        "same": current is ctx,
+        "capability": ctx.capability,
+        "token": ctx.token,
+        "deadline": ctx.deadline,
+        "descriptors": sorted(os.listdir("/proc/self/fd")),
+    }
+
+
+@pipeorch.task("meet:others", execution="process", max_concurrency=2)
+def meet(folder: str, name: str) -> int:
+    """Ends when another one runs at the same time."""
+    open(os.path.join(folder, name), "w").close()
+    for _ in range(LIMIT):
+        if len(os.listdir(folder)) == 2:
+            return os.getpid()
+        time.sleep(0.01)
+    raise RuntimeError("alone")
+
+
+@pipeorch.task("die:of_it", execution="process", retries=0)
+def die(how: str) -> None:
+    if how == "exit":
+        sys.exit(3)
+    if how == "_exit":
+        os._exit(3)
+    if how == "raise":
+        raise KeyError("missing")
+    if how == "final":
+        raise pipeorch.Final("no such image")
+    if how == "segfault":
+        ctypes.string_at(0)
+    if how == "result":
+        return object()  # type: ignore[return-value]
+    os.kill(os.getpid(), getattr(signal, how))
+
+
+def spin(how: str) -> None:
+    """A function of its own: what a signal raises at the end of a loop escapes the finally clause of that function in Python 3.13."""
+    while how == "busy" or not pipeorch.current().cancelled:
+        pass
+
+
+@pipeorch.task("loop:for_ever", execution="process", retries=0)
+def loop(folder: str, how: str) -> None:
+    begun, ended = os.path.join(folder, "begun"), os.path.join(folder, "ended")
+    with open(begun + ".part", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(begun + ".part", begun)
+    if how == "native":
+        re.match(r"(a+)+$", "a" * 60 + "b")
+    if how == "deaf":
+        while True:
+            try:
+                while True:
+                    time.sleep(0.001)
+            except pipeorch.errors.Cancelled:
+                pass
+    try:
+        spin(how)
+    finally:
+        open(ended, "w").close()
+
+
+@pipeorch.task("count:steps", execution="process", retries=1)
+def steps(n: int, ctx: pipeorch.Context):
+    if ctx.checkpoint == n:
+        return ctx.checkpoint
+    ctx.extend(3600)
+    for i in range(n):
+        yield pipeorch.Progress((i + 1) / (2 * n), i + 1)
+    try:
+        ctx.save("x" * (1 << 19))
+    except pipeorch.errors.TooBig as e:
+        raise RuntimeError(f"half-way: {e}") from None
+
+
+@pipeorch.task("echo:value", execution="process", max_concurrency=2, retries=99)
+def echo(value, /):
+    return value
+
+
+@pipeorch.task("square:number", execution="process", max_concurrency=2, retries=99)
+def square(n: int, ctx: pipeorch.Context) -> list:
+    time.sleep(0.002)
+    return [n * n, ctx.id]
