@@ -82,6 +82,7 @@ def test_one_that_nobody_has_is_closed(client):
         return sorted(f for f in fds if f.startswith(("anon_inode:", "pipe:")))
 
     client.status()  # it is connected
+    gc.collect()  # what earlier tests left
     before = mine()
     watch = client.watch()
     assert len(mine()) > len(before)
