@@ -86,6 +86,7 @@ class TaskFunction(Generic[F]):
 
     @property
     def execution(self) -> str:
+        """Where it runs: as given, else "asyncio" for coroutine functions and asynchronous generators, "thread" for others."""
         return self._execution or ("asyncio" if self.signature.kind.startswith("async") else "thread")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
