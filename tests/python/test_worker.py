@@ -678,6 +678,25 @@ def test_a_forked_child_is_refused_and_opens_its_own(node, tmp_path):
     assert node.client.status()
 
 
+FORKED = """
+import os, pipeorch, time
+worker = pipeorch.Worker()
+worker.add(pipeorch.task("a:b")(lambda: None))
+worker.start()
+read, write = os.pipe()
+if os.fork() == 0:
+    os.close(write)
+    os.read(read, 1)  # until the program has ended
+    os._exit(0)
+worker.client.submit("a:b").result()
+"""
+
+
+def test_the_interpreter_ends_while_a_fork_goes_on(program):
+    process = program(FORKED)
+    assert process.wait(GUARD) == 0
+
+
 ENDS = """
 import pipeorch, tempfile
 for kind in (pipeorch.Worker, pipeorch.Client, pipeorch.Node):

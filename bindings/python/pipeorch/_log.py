@@ -58,6 +58,7 @@ def _start(queue: Queue) -> None:
 
     def end() -> None:
         if pid == os.getpid():
+            os.write(write, b"x")  # a fork may have the writing end, too: closing it would say nothing
             os.close(write)
             thread.join()
 
