@@ -24,6 +24,7 @@ from .errors import Error
 
 if TYPE_CHECKING:
     from ._ops import Placement, TaskOptions, TaskResult
+    from ._store import Store, share
     from ._task import TaskFunction, task
     from .aclient import AsyncClient, AsyncRunHandle, AsyncTaskHandle
     from .answers import Answer, Answers, draw
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 # Where a name comes from when it is used; tests hold this, the imports above and __all__ together.
 _MODULES = {
     "_ops": "Placement TaskOptions TaskResult",
+    "_store": "Store share",
     "_task": "TaskFunction task",
     "aclient": "AsyncClient AsyncRunHandle AsyncTaskHandle",
     "answers": "Answer Answers draw",
@@ -59,6 +61,8 @@ __all__ = [
     "Placement",
     "TaskOptions",
     "TaskResult",
+    "Store",
+    "share",
     "TaskFunction",
     "task",
     "AsyncClient",

@@ -41,6 +41,7 @@ class Setting(NamedTuple):
     main_path: Optional[str]  # of the script, if a function is from there
     argv: Any
     directory: str
+    store: Optional[Tuple[str, int, float]]  # what `share` was given
 
 
 class Order(NamedTuple):
@@ -202,6 +203,10 @@ class _Context(Context):
 def _load(setting: Setting) -> Dict[Address, TaskFunction[Any]]:
     sys.argv[:] = setting.argv
     os.chdir(setting.directory)
+    if setting.store is not None:
+        from ._store import share
+
+        share(*setting.store)
     _task.loading = True
     try:
         if setting.main_path is not None:

@@ -129,6 +129,11 @@ class Compiler:
                 return self._model(cls)
             if hasattr(cls, "__required_keys__") or (issubclass(cls, tuple) and hasattr(cls, "_fields")):
                 return self._record(hint, cls, args, self._hinted_members)
+        if getattr(cls, "__module__", "").partition(".")[0] in ("numpy", "pyarrow"):
+            from . import _store
+
+            if _store.is_shared(cls):
+                return _store.plan_of(cls)
         if isinstance(hint, (str, typing.ForwardRef)):
             raise TypeError(f"the annotation {hint!r} is not resolved; define the class at the top level of its module")
         raise TypeError(

@@ -229,6 +229,20 @@ def _model(value: Any, depth: int) -> Any:
     return _encode(dumped, depth)
 
 
+def _shared(value: Any, depth: int) -> Any:
+    """An array or a table: by reference, if there is a directory for it."""
+    from . import _store
+
+    if _store.current is not None:
+        return _encode(_store.current.put(value), depth)
+    if getattr(value, "ndim", 1) == 0:
+        return _item(value, depth)
+    raise EncodeError(
+        f"{type_name(type(value))} has no JSON form; call its {'tolist' if hasattr(value, 'tolist') else 'to_pylist'}(), or have it passed "
+        "by reference within this machine: pipeorch.share(directory)"
+    )
+
+
 def _item(value: Any, depth: int) -> Any:
     """A scalar of numpy, or what looks like one. An array is refused: tolist() would be a surprise of megabytes."""
     if getattr(value, "ndim", 1) != 0:
@@ -276,6 +290,11 @@ def _encoder_of(kind: Type[Any]) -> Encoder:
     for bases, by_base in _BY_BASE:
         if issubclass(kind, bases):
             return by_base
+    if any(base.__module__.partition(".")[0] in ("numpy", "pyarrow") for base in kind.__mro__):
+        from . import _store
+
+        if _store.is_shared(kind):
+            return _shared
     if hasattr(kind, "item") and hasattr(kind, "dtype"):
         return _item
     raise EncodeError(

@@ -23,7 +23,7 @@ from multiprocessing import spawn
 from multiprocessing.connection import Connection
 from typing import Any, Dict, List, Optional, Sequence, Set, Tuple
 
-from . import _child
+from . import _child, _store
 from ._child import Address, Order, Setting
 from ._handler import Failure
 from ._task import TaskFunction, address_of
@@ -363,7 +363,9 @@ def _setting_of(functions: Sequence[TaskFunction[Any]]) -> Tuple[Setting, Dict[T
             else:
                 raise InvalidArgument(f"{f!r} cannot run in another process: it is defined in an interactive session; put it into a module")
         addresses[f] = (module, name)
-    return Setting(list(addresses.values()), main_path, list(sys.argv), os.getcwd()), addresses
+    shared = _store.current
+    store = None if shared is None else (shared.directory, shared.max_bytes, shared.keep)
+    return Setting(list(addresses.values()), main_path, list(sys.argv), os.getcwd(), store), addresses
 
 
 _processes: "weakref.WeakSet[_Process]" = weakref.WeakSet()
