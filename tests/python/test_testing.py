@@ -273,7 +273,7 @@ def test_misuse_is_refused_with_a_sentence(cluster, tmp_path):
 
 def test_a_forked_child_leaves_the_cluster_alone(program):
     text = """
-import os
+import os, sys
 from pipeorch import errors
 from pipeorch.testing import Cluster
 with Cluster(1) as cluster:
@@ -283,13 +283,19 @@ with Cluster(1) as cluster:
             cluster.kill(0)
         except errors.Forked:
             cluster.close()
-            os._exit(7)
+            sys.exit(7)  # as a program does that comes to its end
     assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 7
     assert os.path.isdir(os.path.join(cluster.dir, "n0")) and cluster.client.submit("a:b").id == 1
 """
     process = program(text)
     _, said = process.communicate(timeout=GUARD)
     assert process.returncode == 0, said
+
+
+def test_a_cluster_that_nobody_closed_is_removed_at_exit(program):
+    process = program("from pipeorch.testing import Cluster\ncluster = Cluster(1)\nprint(cluster.dir)")
+    folder, said = process.communicate(timeout=GUARD)
+    assert (process.returncode, said) == (0, "") and not os.path.exists(folder.strip())
 
 
 # ---- simulations ----

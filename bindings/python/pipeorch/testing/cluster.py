@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import shutil
 import socket
 import tempfile
 import threading
@@ -12,7 +13,7 @@ import time
 from typing import Any, Callable, Iterable, List, Optional, Sequence, Set, Tuple, TypeVar, Union
 
 from .. import _ffi
-from .._wait import in_thread, milliseconds
+from .._wait import at_end, in_thread, milliseconds
 from ..client import Client
 from ..errors import Closed, InvalidArgument, TimedOut, WrongState, error_of
 from ..node import Node, NodeStatus
@@ -128,11 +129,10 @@ class Cluster:
         self._workers: List[Worker] = []
         self._groups: List[Set[int]] = []
         self._pid = os.getpid()
-        self._temporary = None
-        if dir is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="pipeorch-")
-            dir = self._temporary.name
-        self.dir = os.path.abspath(dir)
+        self._temporary = dir is None
+        self.dir = tempfile.mkdtemp(prefix="pipeorch-") if dir is None else os.path.abspath(dir)
+        if self._temporary:
+            at_end.append(self._remove)
         self._members: List[_Member] = []
         try:
             os.makedirs(self.dir, exist_ok=True)
@@ -166,8 +166,7 @@ class Cluster:
             return  # a forked child has no part in it
         with self._lock, contextlib.ExitStack() as last_first:
             self._closed = True
-            if self._temporary is not None:
-                last_first.callback(self._temporary.cleanup)
+            last_first.callback(self._remove)
             for member in self._members:
                 last_first.callback(member.close)
             if self._client is not None:
@@ -177,6 +176,13 @@ class Cluster:
                 worker.stop()
             for member in self._members:  # workers and clients may wait for their answers
                 last_first.callback(member.resume)
+
+    def _remove(self) -> None:
+        """The temporary directory; at exit, if nobody closed the cluster. It is not a forked child's, which may exit earlier."""
+        if self._temporary and self._pid == os.getpid():
+            at_end.remove(self._remove)
+            self._temporary = False
+            shutil.rmtree(self.dir)
 
     def __repr__(self) -> str:
         if self._closed:
