@@ -186,6 +186,13 @@ def test_options_are_filled_in():
 
 def test_a_wait_may_be_longer_than_a_call(client, worker):
     assert client.submit("text:upper", input="a").wait(timeout=100000).output == "A"
+    nobody = client.submit("nobody:does")
+    for timeout in (0, 0.05):
+        with pytest.raises(errors.TimedOut, match=f"task {nobody.id} was not finished within {timeout} s"):
+            nobody.wait(timeout=timeout)
+    for timeout in (-1, "5", True, float("nan")):
+        with pytest.raises(errors.InvalidArgument, match=f"timeout is {timeout!r}; expected"):
+            nobody.result(timeout=timeout)
 
 
 def test_many_are_waited_for_together(client, worker):
@@ -271,6 +278,31 @@ def test_many_threads_may_block_at_a_time():
         for thread in threads:
             thread.join()
     finally:
+        sys.setswitchinterval(before)
+    assert failed == []
+
+
+def test_handles_may_open_and_close_while_all_are_looked_at():
+    before, failed, over = sys.getswitchinterval(), [], threading.Event()
+
+    def until_over(body):
+        while not over.is_set():
+            try:
+                body()
+            except BaseException as e:
+                failed.append(e)
+
+    opening = [threading.Thread(target=until_over, args=(lambda: pipeorch.Client("127.0.0.1:1")._close(),)) for _ in range(3)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in opening:
+            thread.start()
+        for _ in range(3000):
+            _wait.live_handles()
+    finally:
+        over.set()
+        for thread in opening:
+            thread.join()
         sys.setswitchinterval(before)
     assert failed == []
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import pickle
 import signal
+import sys
 import threading
 from typing import Any, List
 
@@ -28,6 +29,7 @@ from pipeorch import (
     task,
     this_run,
 )
+from pipeorch.local import LocalRun
 
 GUARD = 60.0
 
@@ -147,6 +149,36 @@ def test_what_was_raised_is_found_through_maps_and_pipelines():
     with pytest.raises(RunFailed, match='step "inner": element 0: run 2 of pipeline "inner" failed: step "fail": ValueError: this') as e:
         outer.run(["this"], local=True)
     assert repr(e.value.__cause__) == "ValueError('this')"
+    with pytest.raises(RunFailed) as e:
+        outer.run(["long" * 1000, "x"], local=True)  # of which a step keeps the beginning
+    assert str(e.value.__cause__) in ("x", "long" * 1000)
+
+
+def test_what_was_raised_is_looked_for_while_other_tasks_fail():
+    over, failed = threading.Event(), []
+    run = LocalRun(pipeline("one")(lambda: fail("x")), {}, [], None)
+    raised = run._worker.raised
+    raised.extend(ValueError(f"no {i}") for i in range(raised.maxlen))
+
+    def look():
+        try:
+            for _ in range(300):
+                run._cause("another error")
+        except BaseException as e:
+            failed.append(e)
+        over.set()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        while not over.is_set():
+            raised.append(ValueError("more"))
+    finally:
+        looking.join()
+        sys.setswitchinterval(before)
+    assert failed == []
 
 
 def test_a_failure_may_be_continued_and_looked_at():
@@ -258,6 +290,9 @@ def test_what_nobody_here_serves_is_told_at_once():
         (lambda: squares.run(object(), local=True), errors.InvalidArgument, "pipeline 'squares': at /count: a value of type object"),
         (lambda: CALLED_SO.run(timeout=3, local=True), TypeError, "'timeout' is an option of run and submit as well"),
         (lambda: squares.run(local=True, tasks=[7]), errors.InvalidArgument, "tasks has 7; expected functions decorated with @task"),
+        (lambda: squares.run(local=True, tasks=square), errors.InvalidArgument, "tasks is <task square:number 1.0.0: square>; expected a list"),
+        (lambda: squares.run(1, local=True, timeout="5"), errors.InvalidArgument, "timeout is '5'; expected a number of seconds"),
+        (lambda: squares.run(1, local=True, timeout=-1), errors.InvalidArgument, "timeout is -1; expected a number of seconds"),
         (lambda: squares.run(tasks=[square]), errors.InvalidArgument, "tasks are given for a run that is not local"),
         (lambda: squares.run(), errors.InvalidArgument, "where should pipeline 'squares' run? Give local=True to run it here"),
         (lambda: squares.run(client="here"), errors.InvalidArgument, "the client is 'here'; expected a Client or an AsyncClient"),
@@ -327,6 +362,29 @@ def test_a_local_run_can_be_awaited_and_cancelled():
         assert repr(e.value.__cause__) == "ValueError('oh')"
         with pytest.raises(TypeError, match="no param 'x'"):
             await squares.arun(x=1, local=True)
+
+    asyncio.run(main())
+
+
+def test_a_run_that_is_cancelled_as_it_ends_was_cancelled():
+    ends, goes_on = threading.Event(), threading.Event()
+
+    async def main():
+        run = LocalRun(pipeline("one")(lambda: tell(1)), {}, [], None)
+        release = run._worker._release
+
+        def slow(pointer):  # the worker's client is closed by now, and the worker is about to be
+            release(pointer)
+            ends.set()
+            goes_on.wait(GUARD)
+
+        run._worker._release = slow
+        running = asyncio.ensure_future(run.awaited())
+        await asyncio.get_running_loop().run_in_executor(None, ends.wait, GUARD)
+        running.cancel()
+        asyncio.get_running_loop().call_later(0, goes_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await running
 
     asyncio.run(main())
 

@@ -68,6 +68,13 @@ def milliseconds(seconds: float, name: str, most: float = TIMEOUT_MAX, least: fl
     return max(1, round(seconds * 1000))
 
 
+def deadline(timeout: float) -> float:
+    """When a wait of any length is over, as time.monotonic() tells it."""
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+        raise InvalidArgument(f"timeout is {timeout!r}; expected a number of seconds, 0 or more")
+    return time.monotonic() + timeout
+
+
 class Handle:
     """A pointer of the library's with its life: not used after it was closed, nor in a forked child.
 
@@ -90,7 +97,8 @@ class Handle:
 
     def _open(self, pointer: Optional[int]) -> None:
         self._pointer = pointer
-        _live.add(self)
+        with _live_lock:
+            _live.add(self)
         if self._kept:
             _kept.add(self)
 
@@ -142,7 +150,8 @@ class Handle:
                     self._idle.wait()
             if pointer is not None:
                 self._release(pointer)
-            _live.discard(self)
+            with _live_lock:
+                _live.discard(self)
             _kept.discard(self)
 
     def _release(self, pointer: int) -> None:
@@ -150,19 +159,26 @@ class Handle:
 
 
 _live: "weakref.WeakSet[Handle]" = weakref.WeakSet()
+_live_lock = threading.RLock()  # a WeakSet that is gone through must not change; again by one thread: in a signal handler
 _kept: Set[Handle] = set()
+
+
+def live_handles() -> List[Handle]:
+    """Those that are open, in this process."""
+    with _live_lock:
+        return list(_live)
 
 
 def _close_all() -> None:
     """At exit, while threads can still run Python: workers first, then clients, then nodes."""
-    for handle in sorted(list(_live), key=lambda h: h._closed_at):
+    for handle in sorted(live_handles(), key=lambda h: h._closed_at):
         try:
             handle._close()
         except Exception as e:  # the others have to be closed all the same
             sys.excepthook(type(e), e, e.__traceback__)
     for thread in list(_helpers):
         thread.join()
-    for end in at_end:
+    for end in list(at_end):
         end()
 
 
@@ -449,10 +465,11 @@ async def in_thread_async(function: Callable[[], T], undo: Optional[Callable[[T]
 
 def _after_fork() -> None:
     """A child has none of the library's threads: what it inherits is left alone, and is refused if used."""
-    global _of_thread, _of_loops, _live, _kept, _helpers
+    global _of_thread, _of_loops, _live, _live_lock, _kept, _helpers
     _of_thread = _OfThread()
     _of_loops = weakref.WeakKeyDictionary()
     _live = weakref.WeakSet()
+    _live_lock = threading.RLock()
     _kept = set()
     _helpers = set()
 

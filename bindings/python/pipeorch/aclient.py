@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, List, Mappi
 from . import _ffi, _ops
 from ._ops import Placement, TaskOptions, TaskResult
 from ._task import TaskFunction
-from ._wait import TIMEOUT_MAX, Handle, Op, T, in_thread_async, milliseconds, run_async, run_many_async
+from ._wait import TIMEOUT_MAX, Handle, Op, T, deadline, in_thread_async, milliseconds, run_async, run_many_async
 from .answers import Answer, Answers
 from .client import RunFailed, TaskFailed, _prepared
 from .errors import Error, InvalidArgument, NoLeader, TimedOut
@@ -246,7 +246,7 @@ class AsyncClient(Handle):
 
     async def wait(self, task_id: int, timeout: float = 60.0) -> TaskResult:
         """Wait until a task is finished, at most `timeout` seconds (of any length). Raises TimedOut, NotFound."""
-        finished: TaskResult = await self._finish(_ffi.quick.po_task_wait_async, task_id, _ops.result_of, timeout)
+        finished: TaskResult = await self._finish("task", _ffi.quick.po_task_wait_async, task_id, _ops.result_of, timeout)
         return finished
 
     async def wait_many(self, tasks: Iterable[Union[int, AsyncTaskHandle]], timeout: float = 60.0) -> List[TaskResult]:
@@ -272,9 +272,9 @@ class AsyncClient(Handle):
                 raise TimedOut(f"{len(ids)} tasks were not all finished within {timeout:g} s: {e.message}", e.leader_hint) from e
             raise
 
-    async def _finish(self, function: Any, id: int, read: Any, timeout: float) -> Any:
+    async def _finish(self, what: str, function: Any, id: int, read: Any, timeout: float) -> Any:
         """Wait for an end in slices that one call may last."""
-        until = time.monotonic() + timeout
+        until = deadline(timeout)
         while True:
             left = min(max(until - time.monotonic(), 0.001), TIMEOUT_MAX)
             try:
@@ -283,7 +283,7 @@ class AsyncClient(Handle):
                 if time.monotonic() < until and isinstance(e, TimedOut):
                     continue
                 if e.retryable and time.monotonic() >= until:  # a last short slice may find nobody, which says nothing
-                    raise TimedOut(f"{id} was not finished within {timeout:g} s: {e.message}", e.leader_hint) from e
+                    raise TimedOut(f"{what} {id} was not finished within {timeout:g} s: {e.message}", e.leader_hint) from e
                 raise
 
     async def task(self, task_id: int, *, stale: float = 0) -> Answer:
@@ -402,7 +402,7 @@ class AsyncClient(Handle):
 
     async def wait_run(self, run_id: int, timeout: float = 60.0) -> Answer:
         """Wait until a run is finished, at most `timeout` seconds (of any length). Raises TimedOut, NotFound."""
-        finished: Answer = await self._finish(_ffi.quick.po_run_wait_async, run_id, _ops.json_of, timeout)
+        finished: Answer = await self._finish("run", _ffi.quick.po_run_wait_async, run_id, _ops.json_of, timeout)
         return finished
 
     async def run(self, run_id: int) -> Answer:

@@ -12,8 +12,9 @@ from ._handler import failure_of
 from ._ops import Placement
 from ._plan import nearest
 from ._task import TaskFunction
+from ._wait import deadline
 from .client import RunFailed
-from .errors import InvalidArgument, NoCapability, TimedOut, WrongState
+from .errors import Closed, InvalidArgument, NoCapability, TimedOut, WrongState
 from .pipelines import Pipeline
 from .worker import Worker
 
@@ -26,6 +27,7 @@ Given = Union[TaskFunction[Any], Worker, Pipeline]
 _DRAIN = 2.0  # seconds that tasks get to end when the run was interrupted
 _RAISED_MAX = 100  # exceptions of tasks that are kept, the latest ones
 _SHOWN_MAX = 5  # steps in a message
+_BEGINNING = 200  # characters of an error by which it is known
 
 
 class _LocalWorker(Worker):
@@ -44,6 +46,9 @@ class LocalRun:
     """A run of a pipeline, in this process: see Pipeline.run. Raises what is wrong with it at once."""
 
     def __init__(self, pipeline: Pipeline, params: Mapping[str, Any], more: Sequence[Given], timeout: Optional[float]) -> None:
+        _check_given(more)
+        if timeout is not None:
+            deadline(timeout)  # what is wrong with it is told here
         pipeline.validate()
         pipelines = {p.name: p for given in (*more, pipeline) if isinstance(given, Pipeline) for p in given._all()}
         self._pipeline = pipeline
@@ -106,7 +111,8 @@ class LocalRun:
 
     def _cause(self, error: str) -> Optional[BaseException]:
         """What a function raised, by the error of the run, which ends with the error of the task."""
-        return next((e for e in reversed(self._worker.raised) if error.endswith(failure_of(e)[0])), None)
+        raised = self._worker.raised.copy()  # other tasks may still fail
+        return next((e for e in reversed(raised) if _ends_with(error, failure_of(e)[0])), None)
 
 
 def _without_placement(document: Dict[str, Any]) -> Dict[str, Any]:
@@ -115,12 +121,18 @@ def _without_placement(document: Dict[str, Any]) -> Dict[str, Any]:
     return document
 
 
+def _check_given(tasks: Any) -> None:
+    expected = "functions decorated with @task, workers that have some, or pipelines"
+    if not isinstance(tasks, (list, tuple)):
+        raise InvalidArgument(f"tasks is {tasks!r}; expected a list of {expected}")
+    for one in tasks:
+        if not isinstance(one, (TaskFunction, Worker, Pipeline)):
+            raise InvalidArgument(f"tasks has {one!r}; expected {expected}")
+
+
 def _worker(given: Sequence[Given]) -> _LocalWorker:
     functions: List[TaskFunction[Any]] = []
     for one in given:
-        if not isinstance(one, (TaskFunction, Worker, Pipeline)):
-            expected = "expected functions decorated with @task, workers that have some, or pipelines"
-            raise InvalidArgument(f"tasks has {one!r}; {expected}")
         functions += one._functions if isinstance(one, Worker) else [one] if isinstance(one, TaskFunction) else []
     worker = _LocalWorker()
     served: Dict[str, TaskFunction[Any]] = {}
@@ -196,8 +208,14 @@ def _under_way(run: RunHandle) -> str:
     return f"{', '.join(running[:_SHOWN_MAX]) or 'no step'}{more} was running"
 
 
+def _ends_with(error: str, text: str) -> bool:
+    """Of long texts runs and steps keep the beginning."""
+    at = error.rfind(text[:_BEGINNING])
+    return at >= 0 and text.startswith(error[at:])
+
+
 def _cancel(run: RunHandle) -> None:
     try:
         run.cancel()
-    except WrongState:  # it ended meanwhile
+    except (WrongState, Closed):  # it ended meanwhile, or its worker is about to be closed
         pass

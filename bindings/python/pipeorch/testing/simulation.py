@@ -7,8 +7,8 @@ import json
 import threading
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
-from .. import _ffi, _ops, _wait
-from .._wait import in_thread
+from .. import _ffi, _ops
+from .._wait import in_thread, live_handles
 from ..errors import InvalidArgument, WrongState, error_of
 from ..pipelines import Pipeline
 from ..schema import dumps
@@ -124,7 +124,7 @@ def simulate(
 
 def _open() -> List[str]:
     """What is open in this process; clients of nodes and workers are closed with these."""
-    return sorted(h._what for h in list(_wait._live) if h._pointer is not None and not h._inner)
+    return sorted(h._what for h in live_handles() if h._pointer is not None and not h._inner)
 
 
 def _run(opts: Any) -> str:
