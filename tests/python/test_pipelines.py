@@ -1,8 +1,14 @@
 """Pipelines written as Python functions: the documents that they become."""
 
+import concurrent.futures
+import copy
 import enum
+import functools
 import json
+import multiprocessing
+import operator
 import pathlib
+import pickle
 import subprocess
 import sys
 import threading
@@ -11,10 +17,15 @@ from typing import Annotated, Any, Dict, List, Literal, Optional
 import pytest
 from pipeline_tasks import Job, beat, load, resize, square, steps, tell, total
 
-from pipeorch import Pipeline, Placement, error_of, exists, index, item, length, pipeline, state_of, step, this_run
+from pipeorch import Pipeline, Placement, error_of, exists, index, item, length, pipeline, state_of, step, task, this_run
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 DOCUMENTS = sorted(path for path in EXAMPLES.rglob("*.json") if "steps" in json.loads(path.read_text()))
+
+
+@pipeline
+def BY_NAME(n: int = 2):
+    return square(n)
 
 
 # ---- the document ----
@@ -69,6 +80,20 @@ def test_a_function_becomes_the_document_that_would_be_written_by_hand():
 
 def test_outside_of_a_pipeline_a_task_is_a_function():
     assert square(3) == 9 and total([1, 2]) == 3
+
+
+def test_tasks_and_pipelines_are_pickled_by_name():
+    for given in (square, BY_NAME):
+        square.signature, BY_NAME.document  # what is made later does not count
+        assert pickle.loads(pickle.dumps(given)) is given and copy.deepcopy([given])[0] is given
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert list(pool.map(square, [2, 3])) == [4, 9]
+    written = Pipeline.from_json(BY_NAME.document)
+    assert pickle.loads(pickle.dumps(written)).document == written.document
+    with pytest.raises((pickle.PicklingError, AttributeError), match="local"):
+        pickle.dumps(task("a:b")(lambda n: n))
+    added = task("a:b")(functools.partial(operator.add, 1))  # it has no name, and can be pickled itself
+    assert pickle.loads(pickle.dumps(added))(2) == 3
 
 
 def test_a_document_is_a_copy_and_built_once():

@@ -104,6 +104,10 @@ class TaskFunction(Generic[F]):
         """In a `@pipeline`: a step that runs for each element, see `StepFunction.map`. `resize.map(files, width=640)`"""
         return self.options().map(items, *args, **kwargs)
 
+    def __reduce__(self) -> Any:
+        """A task is pickled by the name of its function, as functions are, whose name is the task's."""
+        return getattr(self, "__qualname__", None) or super().__reduce__()
+
     def __repr__(self) -> str:
         return f"<task {self.capability} {self.version}: {getattr(self.fn, '__qualname__', self.fn)}>"
 

@@ -121,6 +121,10 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"<pipeline {self.name}>"
 
+    def __reduce__(self) -> Any:
+        """Pickled by the name of its function, as functions are; without one, by its document."""
+        return self.fn.__qualname__ if self.fn is not None else (Pipeline.from_json, (self._built.document,))
+
     # ---- the document ----
 
     def _repr_html_(self) -> str:
