@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import os
 import pickle
 from typing import Any, Dict, List, Literal, Optional, Tuple, TypedDict
 
@@ -44,6 +45,8 @@ WRITTEN = Pipeline.from_json({"name": "written", "params": {"n": {"type": "strin
         (lambda o: o.options(retries=3), "options go before the call: task.options(...)(...)"),
         (lambda o: o.map(square), "to map a task, write task.map(out)"),
         (lambda o: int(o), "a conversion needs the output"),
+        (lambda o: os.path.join(o, "a.csv"), "a path is made of the output of step 'tell' (steps.tell.output)"),
+        (lambda o: open(o), 'write it as a text, f"{...}/a.csv"'),
         (lambda o: f"{o:>10}", "the format '>10' is for the output"),
         (lambda o: f"{o > 1}", "a text is made of the condition steps.tell.output > 1"),
         (lambda o: o.__await__(), "leave await out"),
@@ -63,6 +66,14 @@ def test_what_needs_the_value_is_refused_with_a_way_out(use, said):
         use(tell(1))
 
     assert said in refused(made, TypeError)
+
+
+@pytest.mark.parametrize("change", [str.upper, lambda text: text[:14], lambda text: text[11:], lambda text: text.split("-")])
+def test_texts_that_were_changed_after_an_output_was_put_in_are_refused(change):
+    def made(param: str):
+        tell({"text": change(f"a{param}")})
+
+    assert "that was changed afterwards, as upper(), split() and [:5] do" in refused(made, errors.InvalidArgument)
 
 
 def test_attributes_that_tools_look_for_are_not_there():

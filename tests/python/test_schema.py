@@ -812,6 +812,9 @@ def test_handlers_that_cannot_be_one():
     class Holder:
         thing: random.Random
 
+    class Trainer:
+        def fit(self, epochs: int): ...
+
     def nested(a: List[Holder]): ...
     def returns() -> random.Random: ...
 
@@ -821,9 +824,11 @@ def test_handlers_that_cannot_be_one():
         (returns, r"returns\(\): what it returns: random.Random has no JSON form"),
         (Box, "a handler is a function or an object with __call__"),
         (3, "a handler is a function or an object with __call__, not 3"),
+        (Trainer.fit, r"fit\(\) is a method of Trainer, and a task has no object to call it on; decorate what a task can call"),
     ):
         with pytest.raises(TypeError, match=message):
             signature_of(fn)
+    assert signature_of(Trainer().fit).parameters == ("epochs",)
 
 
 # ---- the side of the client ----

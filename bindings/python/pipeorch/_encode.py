@@ -299,7 +299,7 @@ def _encoder_of(kind: Type[Any]) -> Encoder:
         return _item
     raise EncodeError(
         f"a value of type {type_name(kind)} has no JSON form; "
-        "return a dataclass, a dict, a list, a pydantic model or another type that has one"
+        "expected a dataclass, a dict, a list, a pydantic model or another type that has one"
     )
 
 

@@ -27,6 +27,7 @@ _SIGNS = {_OR: "||", _AND: "&&"}
 
 _TOKEN = secrets.token_hex(8)
 _MARKED = re.compile(r"\$\{" + _TOKEN + r"-(\d+):([^}]*)\}")  # the number of a builder, 0: of none; a path
+_DAMAGED = re.compile(rf"{_TOKEN[:8]}|{_TOKEN[8:]}", re.IGNORECASE)  # what is left of one that was cut, or changed to capitals
 _NAME = re.compile(r"[A-Za-z0-9_-]+\Z")
 _ESCAPED = re.compile(r"\$+(?=\{)")  # dollars that would begin a reference
 _AT_END = re.compile(r"\$+(?=\{)|\$+\Z")  # likewise in front of one
@@ -129,6 +130,9 @@ class Expression:
         self._unknown("a conversion needs", "convert in a task, which gets the value")
 
     __int__ = __float__ = __index__ = __complex__ = __bytes__ = __round__ = _converted
+
+    def __fspath__(self) -> NoReturn:
+        self._unknown("a path is made of", 'write it as a text, f"{...}/a.csv", or make it in a task, which gets the value')
 
     def __str__(self) -> str:
         self._unknown("a text is made of", "a text can have outputs, params and elements of a map in it, but no conditions")
@@ -330,6 +334,11 @@ def _template(value: Any, builder: Builder, uses: List[Reference]) -> Any:
 def _text(text: str, builder: Builder, uses: List[Reference]) -> str:
     parts = _MARKED.split(text)  # texts, numbers and paths by turns
     out = []
+    if any(map(_DAMAGED.search, parts[::3])):
+        raise EncodeError(
+            "the text has an output, a param or an element of a map in it that was changed afterwards, as upper(), split() and [:5] do; "
+            "change texts in a task, which gets the value"
+        )
     for literal, number, path in zip(parts[::3], parts[1::3], parts[2::3]):
         uses.append(builder.find(int(number), path))
         out += [_AT_END.sub(_doubled, literal), "${", path, "}"]

@@ -226,9 +226,9 @@ class StepFunction:
     def map(self, items: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Add a step that runs for each element of an array, at the same time; its output is the array of outputs.
 
-        items: an output, a param or a part of one that is an array; or a list. The element becomes the first argument, in
-        front of the others, which all get alike: `resize.map(files, width=640)`. Arguments that have `item` in them are
-        taken as they are: `fit.map(parts, source=item.name, place=index)`.
+        items: an output, a param or a part of one that is an array; or a list; of at most 10,000 elements. The element becomes
+        the first argument, in front of the others, which all get alike: `resize.map(files, width=640)`. Arguments that have
+        `item` in them are taken as they are: `fit.map(parts, source=item.name, place=index)`.
         """
         if not isinstance(items, (Reference, list, tuple, range)):
             what = f"{self._target.call}.map() goes over {shown(items)}"

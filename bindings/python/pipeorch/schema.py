@@ -169,6 +169,12 @@ def signature_of(fn: Callable[..., Any]) -> Signature:
         parameters = list(inspect.signature(fn).parameters.values())
     except ValueError:
         raise TypeError(f"{name} does not tell its parameters; wrap it in a function that does") from None
+    owner = getattr(layers[-1], "__qualname__", "").rpartition("<locals>.")[2].rpartition(".")[0]
+    if owner and parameters and parameters[0].name == "self":
+        raise TypeError(
+            f"{name} is a method of {owner}, and a task has no object to call it on; decorate what a task can call: "
+            f"task(...)(the_object.{layers[-1].__name__}), a staticmethod, or a function"
+        )
     hints = _hints(layers[-1], name)
     context = _context_of(parameters, hints, name)
     taken = _take([p for p in parameters if p.name != context], hints, name)
