@@ -1,9 +1,11 @@
 """Tasks that run in other processes: what they can do, how they end, and that nothing is left of them."""
 
+import asyncio
 import contextlib
 import os
 import pathlib
 import random
+import re
 import signal
 import threading
 
@@ -77,25 +79,23 @@ def test_as_many_run_at_a_time_as_are_allowed(tmp_path):
         assert len({task.result() for task in met} & children()) == 2
 
 
-@pytest.mark.parametrize(
-    "how, told, attempts_left",
-    [
-        ("raise", r"KeyError: 'missing' \(at process_tasks.py:\d+ in die\)$", True),
-        ("final", ": no such image$", False),
-        ("result", "object", False),
-        ("exit", r"SystemExit: 3 \(at process_tasks.py", True),
-        ("_exit", r"the process that ran it \(\d+\) ended with exit status 3$", True),
-        ("segfault", r"the process that ran it \(\d+\) was killed by SIGSEGV$", True),
-        ("SIGKILL", r"was killed by SIGKILL \(for lack of memory\?\)$", True),
-    ],
-)
-def test_how_a_task_fails_is_told_and_the_next_one_runs(how, told, attempts_left):
+ENDS = {
+    "raise": (r"^KeyError: 'missing' \(at process_tasks.py:\d+ in die\)$", 2),
+    "final": ("^no such image$", 1),
+    "result": ("object has no JSON form", 1),
+    "exit": (r"^SystemExit: 3 \(at process_tasks.py", 2),
+    "_exit": (r"^the process that ran it \(\d+\) ended with exit status 3$", 2),
+    "segfault": (r"^the process that ran it \(\d+\) was killed by SIGSEGV$", 2),
+    "SIGKILL": (r"^the process that ran it \(\d+\) was killed by SIGKILL \(for lack of memory\?\)$", 2),
+}
+
+
+def test_how_a_task_fails_is_told_and_the_next_one_runs():
     with worker_of(tasks.die, tasks.tell) as worker:
-        failed = worker.client.submit(tasks.die, how, retries=int(attempts_left), retry_delay=0.001).wait()
-        assert (failed.state, failed.attempts) == ("failed", 1 + attempts_left)
-        with pytest.raises(pipeorch.TaskFailed, match=told):
-            worker.client.submit(tasks.die, how).result()
-        assert worker.client.submit(tasks.tell).result()["pid"] in children()
+        for how, (told, attempts) in ENDS.items():
+            failed = worker.client.submit(tasks.die, how, retries=1, retry_delay=0.001).wait()
+            assert re.search(told, failed.error) and (failed.state, failed.attempts) == ("failed", attempts)
+            assert worker.client.submit(tasks.tell).result()["pid"] in children()
 
 
 @pytest.mark.parametrize("how, cleans_up", [("asks", True), ("busy", True), ("native", False), ("deaf", False)])
@@ -142,6 +142,31 @@ def test_a_process_that_does_not_read_is_replaced(monkeypatch):
         os.kill(pid, signal.SIGSTOP)
         assert worker.client.submit(tasks.echo, "x" * 900000, retry_delay=0.001).result() == "x" * 900000
         assert not runs(pid)
+
+
+def test_one_that_cannot_be_started_fails_the_attempt_and_others_wait_longer_each_time(monkeypatch, until):
+    monkeypatch.setattr("pipeorch._processes._PAUSE", 0.001)
+    with worker_of(tasks.tell) as worker:
+        pid = worker.client.submit(tasks.tell).result()["pid"]
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not runs(pid))
+        processes = worker._processes
+        right, processes._setting = processes._setting, processes._setting._replace(functions=[("process_tasks", "missing")])
+        failed = worker.client.submit(tasks.tell, retries=2, retry_delay=0.001).wait()
+        assert failed.attempts == 3 and "cannot import the tasks' functions: AttributeError" in failed.error
+        assert processes._failed_starts == 3
+        processes._setting = right
+        assert worker.client.submit(tasks.tell).result()["pid"] in children()
+        assert processes._failed_starts == 0
+
+
+def test_async_with_starts_and_ends_them():
+    async def main():
+        async with worker_of(tasks.tell) as worker:
+            task = worker.client.submit(tasks.tell)
+            return await asyncio.get_running_loop().run_in_executor(None, task.result)
+
+    assert not runs(asyncio.run(main())["pid"])
 
 
 def test_the_end_of_the_worker_ends_what_runs_within_the_drain(tmp_path, until):
@@ -211,7 +236,7 @@ SCRIPT = """
 import os, signal, sys, threading, time
 import pipeorch
 
-worker = pipeorch.Worker(drain=5)
+worker = pipeorch.Worker(drain=0.1 if sys.argv[1] == "left" else 5)
 
 @worker.task("add:numbers", execution="process")
 def add(a: int, b: int) -> int:
@@ -221,7 +246,7 @@ def add(a: int, b: int) -> int:
 @worker.task("loop:native", execution="process")
 def loop() -> None:
     import re
-    print("pid", os.getpid(), flush=True)
+    os.write(1, f"pid {os.getpid()}\\n".encode())
     re.match(r"(a+)+$", "a" * 60 + "b")
 
 @worker.task("be:slow", execution="process")
@@ -243,6 +268,18 @@ GUARD
     if sys.argv[1] == "add":
         with worker:
             print(worker.client.submit(add, 1, 2).result(), flush=True)
+    elif sys.argv[1] == "fork":
+        with worker:
+            worker.client.submit(loop)
+            if os.fork() == 0:
+                os.write(1, f"fork {os.getpid()}\\n".encode())
+                os.close(1), os.close(2)
+            time.sleep(60)
+    elif sys.argv[1] == "left":
+        worker.start()
+        worker.client.submit(loop)
+        while not worker._contexts:
+            time.sleep(0.01)
     else:
         threading.Thread(target=submit, args=({"loop": loop, "slow": slow}[sys.argv[1]],), daemon=True).start()
         worker.run()
@@ -316,3 +353,21 @@ def test_nothing_is_left_when_the_worker_is_killed(script, until):
     assert kind == "pid" and children(process.pid) >= {int(pid)}
     process.kill()
     until(lambda: not runs(pid))
+
+
+def test_a_fork_of_the_worker_does_not_keep_them(script, until):
+    process = script(GUARDED, "fork")
+    said = dict(process.stdout.readline().split() for _ in range(2))
+    process.kill()
+    try:
+        until(lambda: not runs(said["pid"]))
+        assert runs(said["fork"])
+    finally:
+        os.kill(int(said["fork"]), signal.SIGKILL)
+
+
+def test_the_interpreter_ends_although_one_is_busy(script):
+    process = script(GUARDED, "left")
+    out, err = process.communicate(timeout=GUARD)
+    assert process.returncode == 0, err
+    assert not runs(out.split()[1])

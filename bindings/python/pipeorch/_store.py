@@ -278,7 +278,7 @@ def share(directory: Union[str, "os.PathLike[str]"], max_bytes: int = 1 << 30, k
     Workers and clients of one machine name the same one, best on a tmpfs: "/dev/shm/NAME". It is made if it is missing, and
     belongs to one user. A parameter that is annotated numpy.ndarray, pyarrow.Table or pyarrow.RecordBatch gets the value; of
     a result `Store.load` makes it. max_bytes: of all files, 1 to 2**50; keep: seconds that a value stays at least after it
-    was written or last opened. Processes for tasks with execution="process" share what their worker shares.
+    was written or last opened. Processes for tasks with execution="process" share what their worker does when it starts.
 
     Raises InvalidArgument, OSError.
     """
