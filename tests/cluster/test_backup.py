@@ -136,14 +136,17 @@ class Backup(ClusterCase):
         wait_until(lambda: self.ask(controllers, "task", "show", str(new))["state"] == "succeeded", what="a task of the new cluster")
         self.assertGreater(self.ask(controllers, "task", "show", str(new))["token"], max(old_token, saved["index"]))
         wait_until(lambda: all(m["up"] for m in self.ask(controllers, "status")["members"]), what="all nodes up")
-        self.equal_when_stopped(nodes, directories, self.ask(controllers, "status")["leader"])
+        self.equal_when_stopped(nodes, directories, controllers)
 
     def start_restored_worker(self, controllers):
         self.cluster.worker("w2", "aws", self.capabilities({"text:now": ECHO}), harness.WORKER_OPTIONS, controllers)
 
-    def equal_when_stopped(self, nodes, directories, leader):
+    def equal_when_stopped(self, nodes, directories, controllers):
         """The nodes hold the same state at the same index, once killed: the leader last, so that nobody follows it."""
         self.cluster.workers["w2"].stop()
+        # w1 works for the old cluster; when this one has noticed, nothing is left that it would do by itself.
+        wait_until(lambda: [w["status"] for w in self.ask(controllers, "workers")["workers"]] == ["offline"], what="w1 missed")
+        leader = self.ask(controllers, "status")["leader"]
         for n in sorted(nodes, key=lambda n: n == leader):
             nodes[n].kill()
         reached = [self.tool("snapshot", "save", self.folder / f"end-{n}.po", "--dir", folder) for n, folder in directories.items()]

@@ -68,7 +68,7 @@ def test_a_watch_ends_with_its_client(node):
     watch = client.watch()
     client.close()
     assert watch.next(GUARD) is None
-    with node.client.watch() as inside:
+    with node.client.watch("tasks") as inside:
         node.client.submit("a:b")
         assert inside.next(GUARD)["event"] == "task_submitted"
 
