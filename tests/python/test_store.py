@@ -88,8 +88,11 @@ def test_equal_values_are_one_file(store):
     assert store.put(numpy.arange(1000)) == first and len(files(store)) == 1
     changed = numpy.arange(1000)
     store.put(changed)
+    view = changed.view()
+    view.flags.writeable = False
+    store.put(view)
     changed[0] = 9
-    assert store.load(store.put(changed))[0] == 9 and store.load(first)[0] == 0
+    assert store.load(store.put(changed))[0] == store.load(store.put(view))[0] == 9 and store.load(first)[0] == 0
 
 
 def test_tasks_and_pipelines_pass_arrays(store):

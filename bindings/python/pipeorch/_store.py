@@ -76,7 +76,7 @@ class Store:
     # ---- what its users call ----
 
     def put(self, value: Any) -> JSONSchema:
-        """Write an array or a table; its reference. Raises EncodeError: it cannot be in a file; QuotaExceeded."""
+        """Write an array or a table; its reference. Raises EncodeError: it cannot be in a file; QuotaExceeded, NoSpace."""
         weak, known = self._known.get(id(value), (_nobody, {}))
         if weak() is value and self._touch(self._path(known)):
             return dict(known)
@@ -84,14 +84,16 @@ class Store:
         if not member:
             raise EncodeError(f"a value of type {type_name(type(value))} cannot be shared; expected a numpy array, an Arrow table or batch")
         weak, part = self._made.pop(id(value), (_nobody, ""))
-        if weak() is value and self._touch(part):
+        made = weak() is value and self._touch(part)
+        if made:
             value.flags.writeable = False  # what the reference stands for does not change
             about = _about_array(value)
         else:
             part, about = self._write_array(value) if member == "$array" else self._write_table(value)
         reference = {member: {"name": self._seal(part, ending), "host": _host(), **about}}
-        self._know(value, reference)
-        return dict(reference)
+        if made:
+            self._know(value, reference)
+        return reference
 
     def load(self, reference: Any) -> Any:
         """The array, read-only, or the table, that a reference stands for, as a task's result has it. Raises NotFound; InputError: it
@@ -110,7 +112,8 @@ class Store:
         return value
 
     def empty(self, shape: Any, dtype: Any = "float64") -> Any:
-        """A new array in the store, to be filled, as of numpy.empty. Passing it on copies nothing, and makes it read-only."""
+        """A new array in the store, to be filled, as of numpy.empty. Passing it on copies nothing, and makes it read-only; views of it
+        that were taken before are not to be written to any more. Raises EncodeError: dtype has objects; QuotaExceeded, NoSpace."""
         numpy = _package("numpy")
 
         dtype = numpy.dtype(dtype)
@@ -253,8 +256,7 @@ class Store:
     # ---- objects that are in the store as they are ----
 
     def _know(self, value: Any, reference: JSONSchema) -> None:
-        if getattr(getattr(value, "flags", None), "writeable", False):
-            return  # it may become another value
+        """Only of what is a mapping of a file: a read-only view of something else may become another value."""
         key = id(value)
         self._known[key] = (weakref.ref(value, lambda _: self._known.pop(key, None)), reference)
 
