@@ -218,6 +218,18 @@ def test_what_waiting_for_many_raises(client, worker):
     assert client.wait_many(tasks)[599].output == "A"  # answers that nobody waits for any more do no harm
 
 
+def test_inputs_of_a_batch_are_mappings_of_arguments(client):
+    @pipeorch.task("add:numbers")
+    def add(a: int, b: int = 1) -> int: ...
+
+    @pipeorch.task("negate:number")
+    def negate(a: int, /) -> int: ...
+
+    with pytest.raises(errors.InvalidArgument, match=r'input 1 of <task add.* is 2; expected a mapping .* {"a": ..., "b": ...}'):
+        client.submit_many(add, [{"a": 1}, 2])
+    assert len(client.submit_many(add, [{"a": 1}, {"a": 1, "b": 2}])) == len(client.submit_many(negate, [1, 2])) == 2
+
+
 def test_refused_calls_leave_nothing_behind(client):
     for _ in range(70000):  # more than a queue has places
         with pytest.raises(errors.InvalidArgument):
@@ -365,6 +377,39 @@ def test_the_same_calls_await(node, worker):
 
     asyncio.run(main())
     asyncio.run(main())  # on another loop
+
+
+def test_thousands_of_coroutines_may_wait_at_a_time(node):
+    async def main():
+        async with pipeorch.AsyncClient(node.worker_address, timeout=GUARD) as client:
+            task = await client.submit("nobody:does")
+            waiting = [asyncio.ensure_future(task.wait(timeout=GUARD)) for _ in range(3000)]
+            await asyncio.sleep(0)  # all have called
+            await task.cancel()
+            assert {finished.state for finished in await asyncio.gather(*waiting)} == {"cancelled"}
+
+    asyncio.run(main())
+
+
+def test_a_wait_that_nobody_waits_for_any_more_ends(node, monkeypatch):
+    monkeypatch.setattr("pipeorch.aclient._WAIT_SLICE", 0.05)
+    monkeypatch.setattr("pipeorch.aclient._CALLS_MAX", 4)
+
+    async def main():
+        async with pipeorch.AsyncClient(node.worker_address, timeout=GUARD) as client:
+            task = await client.submit("nobody:does")
+            for _ in range(4):
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(task.wait(timeout=100000), 0.01)
+            end = time.monotonic() + GUARD / 2
+            while True:
+                try:
+                    return await client.status()
+                except errors.Busy:  # until the abandoned ones are over
+                    assert time.monotonic() < end
+                    await asyncio.sleep(0.001)
+
+    assert asyncio.run(main())["leader_id"] == 1
 
 
 def test_both_clients_have_the_same_calls():

@@ -14,6 +14,7 @@ from .answers import Answer, Answers
 from .errors import InvalidArgument, NoLeader, OutcomeUnknown, TimedOut, Unreachable
 
 if TYPE_CHECKING:
+    from ._task import TaskFunction
     from .pipelines import Pipeline
 
 ATTEMPT_MAX = 86400.0  # seconds, of one attempt and of a wait between two
@@ -232,6 +233,16 @@ def submit(capability: str, input: bytes, o: TaskOptions, opts: Any) -> Op[int]:
     t = _ffi.po_task_opts()
     t.kept = fill_task(t, capability.encode(), input, o)
     return Op(_ffi.quick.po_submit_task_async, (t, opts), id_of)
+
+
+def check_batch(task: TaskFunction[Any], inputs: Sequence[bytes]) -> None:
+    """Raises InvalidArgument: an input is the value of a parameter, where a mapping of all arguments is expected."""
+    names = task.signature.parameters
+    wrong = next((i for i, raw in enumerate(inputs) if names and not raw.startswith(b"{")), None)
+    if task.signature.convention == "object" and wrong is not None:
+        value = inputs[wrong][:40].decode("utf-8", "replace")
+        arguments = ", ".join(f'"{name}": ...' for name in names)
+        raise InvalidArgument(f"input {wrong} of {task!r} is {value}; expected a mapping of the function's arguments, {{{arguments}}}")
 
 
 def batch(capability: str, inputs: Sequence[bytes], o: TaskOptions) -> Any:

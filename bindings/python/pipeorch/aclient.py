@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable, Iterator, List, Mappi
 from . import _ffi, _ops
 from ._ops import Placement, TaskOptions, TaskResult
 from ._task import TaskFunction
-from ._wait import TIMEOUT_MAX, Handle, Op, T, deadline, in_thread_async, milliseconds, run_async, run_many_async
+from ._wait import Handle, Op, T, deadline, in_thread_async, milliseconds, run_async, run_many_async
 from .answers import Answer, Answers
 from .client import RunFailed, TaskFailed, _prepared
 from .errors import Error, InvalidArgument, NoLeader, TimedOut
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 Key = Union[str, bytes, None]
 Task = Union[str, "TaskFunction[Any]"]
 _ON, _DRAINING = 1, 3
+_CALLS_MAX = 65536  # of a client at a time: as many as there are places in a completion queue
+_WAIT_SLICE = 60.0  # seconds; a wait that nobody waits for any more, as its coroutine was cancelled, is under way so long at most
 
 
 class AsyncTaskHandle:
@@ -90,7 +92,8 @@ class AsyncClient(Handle):
 
     addresses: control nodes' worker addresses, "host:port,host:port" or a list; None: those of the environment variables
     PO_CONTROLLERS or CONTROLLER_URL. One of them that lives is enough. name: shown in logs. timeout: seconds, of each
-    call that names none. May be used from any number of threads. Opening waits for no connection.
+    call that names none. May be used from any number of threads, for up to 65,536 calls at a time; Busy refuses more. Opening
+    waits for no connection.
 
     Raises InvalidArgument, BadAddress.
     """
@@ -106,7 +109,8 @@ class AsyncClient(Handle):
                 "variable PO_CONTROLLERS"
             )
         pointer = ctypes.c_void_p()
-        _ffi.check(_ffi.lib.po_client_open(ctypes.byref(pointer), _ffi.text(text), _ffi.sized(_ffi.po_client_opts, name=_ffi.text(name))))
+        opts = _ffi.sized(_ffi.po_client_opts, name=_ffi.text(name), calls_max=_CALLS_MAX)
+        _ffi.check(_ffi.lib.po_client_open(ctypes.byref(pointer), _ffi.text(text), opts))
         self._open(pointer.value)
 
     # ---- life ----
@@ -217,8 +221,9 @@ class AsyncClient(Handle):
     ) -> List[AsyncTaskHandle]:
         """Submit up to 100,000 tasks in one call, which is a few messages.
 
-        inputs: for a function with several parameters, mappings of its arguments; else values. options: as of `submit`,
-        the same for all. Repeating the call with the same key (at most 56 bytes) and inputs submits nothing twice.
+        inputs: for a function, mappings of its arguments, [{"file": "a.png", "width": 640}]; for one that takes a single record
+        or positional-only value, and for a capability, values. options: as of `submit`, the same for all. Repeating the call
+        with the same key (at most 56 bytes) and inputs submits nothing twice.
 
         Raises as `submit`; the message names the first task concerned, and others may have been submitted: repeat with
         the same key.
@@ -233,6 +238,8 @@ class AsyncClient(Handle):
         else:
             capability = task
         raw = [dumps(value) for value in inputs]
+        if isinstance(task, TaskFunction):
+            _ops.check_batch(task, raw)
         if not raw:
             return []
         tasks = _ops.batch(capability, raw, options._replace(retries=retries, attempt_timeout=attempt_timeout))
@@ -276,7 +283,7 @@ class AsyncClient(Handle):
         """Wait for an end in slices that one call may last."""
         until = deadline(timeout)
         while True:
-            left = min(max(until - time.monotonic(), 0.001), TIMEOUT_MAX)
+            left = min(max(until - time.monotonic(), 0.001), _WAIT_SLICE)
             try:
                 return await self._do(_ops.on_id(function, id, self._opts(left), read))
             except Error as e:
