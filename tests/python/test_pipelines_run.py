@@ -366,19 +366,23 @@ def test_a_local_run_can_be_awaited_and_cancelled():
     asyncio.run(main())
 
 
-def test_a_run_that_is_cancelled_as_it_ends_was_cancelled():
+@pytest.mark.parametrize("step", ["_close", "_release"])
+def test_a_run_that_is_cancelled_as_it_ends_was_cancelled(step):
     ends, goes_on = threading.Event(), threading.Event()
 
     async def main():
         run = LocalRun(pipeline("one")(lambda: tell(1)), {}, [], None)
-        release = run._worker._release
+        close = getattr(run._worker, step)
 
-        def slow(pointer):  # the worker's client is closed by now, and the worker is about to be
-            release(pointer)
+        def slow(*arguments):  # the run is over; or the worker and its client are, too
+            if step == "_release":
+                close(*arguments)
             ends.set()
             goes_on.wait(GUARD)
+            if step == "_close":
+                close()
 
-        run._worker._release = slow
+        setattr(run._worker, step, slow)
         running = asyncio.ensure_future(run.awaited())
         await asyncio.get_running_loop().run_in_executor(None, ends.wait, GUARD)
         running.cancel()

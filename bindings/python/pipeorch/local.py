@@ -14,7 +14,7 @@ from ._plan import nearest
 from ._task import TaskFunction
 from ._wait import deadline
 from .client import RunFailed
-from .errors import Closed, InvalidArgument, NoCapability, TimedOut, WrongState
+from .errors import Error, InvalidArgument, NoCapability, TimedOut
 from .pipelines import Pipeline
 from .worker import Worker
 
@@ -217,5 +217,5 @@ def _ends_with(error: str, text: str) -> bool:
 def _cancel(run: RunHandle) -> None:
     try:
         run.cancel()
-    except (WrongState, Closed):  # it ended meanwhile, or its worker is about to be closed
+    except Error:  # WrongState: it ended meanwhile; Closed, OutcomeUnknown: so does its worker, with whatever runs
         pass
