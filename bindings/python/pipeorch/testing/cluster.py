@@ -76,6 +76,9 @@ class _Member:
     def close(self) -> None:
         if self.node is not None:
             self.node.close()
+
+    def release(self) -> None:
+        """Others may have its ports."""
         self.peers.close()
         self.workers.close()
 
@@ -131,9 +134,8 @@ class Cluster:
         self._pid = os.getpid()
         self._temporary = dir is None
         self.dir = tempfile.mkdtemp(prefix="pipeorch-") if dir is None else os.path.abspath(dir)
-        if self._temporary:
-            at_end.append(self._remove)
         self._members: List[_Member] = []
+        at_end.append(self._clear)
         try:
             os.makedirs(self.dir, exist_ok=True)
             if os.listdir(self.dir):
@@ -166,7 +168,7 @@ class Cluster:
             return  # a forked child has no part in it
         with self._lock, contextlib.ExitStack() as last_first:
             self._closed = True
-            last_first.callback(self._remove)
+            last_first.callback(self._clear)
             for member in self._members:
                 last_first.callback(member.close)
             if self._client is not None:
@@ -177,11 +179,15 @@ class Cluster:
             for member in self._members:  # workers and clients may wait for their answers
                 last_first.callback(member.resume)
 
-    def _remove(self) -> None:
-        """The temporary directory; at exit, if nobody closed the cluster. It is not a forked child's, which may exit earlier."""
-        if self._temporary and self._pid == os.getpid():
-            at_end.remove(self._remove)
-            self._temporary = False
+    def _clear(self) -> None:
+        """Ports and the temporary directory; at exit, if nobody closed the cluster. They are not a forked child's, which may
+        exit earlier."""
+        if self._pid != os.getpid() or self._clear not in at_end:
+            return
+        at_end.remove(self._clear)
+        for member in self._members:
+            member.release()
+        if self._temporary:
             shutil.rmtree(self.dir)
 
     def __repr__(self) -> str:
