@@ -294,6 +294,37 @@ def test_many_threads_may_block_at_a_time():
     assert failed == []
 
 
+def test_what_a_signal_left_behind_is_waited_for_at_exit(program):
+    process = program(
+        """
+import os, signal, sys, threading, time
+from pipeorch import _wait
+goes_on = threading.Event()
+def main_waits():
+    frame, names = sys._current_frames()[threading.main_thread().ident], []
+    while frame:
+        names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return "in_thread" in names and "start" not in names
+def block():
+    while not main_waits():
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+    goes_on.wait()
+    time.sleep(0.3)  # longer than the end of the program would take without it
+    return 7
+try:
+    _wait.in_thread(block, undo=lambda result: print("undone", result, flush=True))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+_wait.in_thread(lambda: 8)  # which forgets those that have ended
+goes_on.set()
+"""
+    )
+    out, err = process.communicate(timeout=GUARD)
+    assert (out, process.returncode) == ("interrupted\nundone 7\n", 0), err
+
+
 def test_handles_may_open_and_close_while_all_are_looked_at():
     before, failed, over = sys.getswitchinterval(), [], threading.Event()
 

@@ -341,6 +341,8 @@ def in_thread(function: Callable[[], T], undo: Optional[Callable[[T], None]] = N
     results: List[Tuple[Any, Optional[BaseException]]] = []
     abandoned: List[bool] = []
 
+    over = threading.Event()  # a signal within Thread.join() has Python 3.11 and others take the thread for one that has ended
+
     def body() -> None:
         result: Any = None
         failed: Optional[BaseException] = None
@@ -350,6 +352,7 @@ def in_thread(function: Callable[[], T], undo: Optional[Callable[[T], None]] = N
             failed = e
         with lock:
             results.append((result, failed))
+            over.set()
             if not abandoned:
                 return
         if failed is None and undo is not None:
@@ -360,8 +363,9 @@ def in_thread(function: Callable[[], T], undo: Optional[Callable[[T], None]] = N
     _helpers.add(thread)
     try:
         thread.start()
-        while thread.is_alive():
-            thread.join((pause_ms() or 3600000) / 1000)
+        while not over.wait((pause_ms() or 3600000) / 1000):
+            pass
+        thread.join()
     except BaseException:
         with lock:
             abandoned.append(True)
