@@ -1,6 +1,7 @@
 """The tasks of test_process.py: the processes of a worker import this module, and find its functions by their names."""
 
 import ctypes
+import multiprocessing
 import os
 import re
 import signal
@@ -65,12 +66,19 @@ def spin(how: str) -> None:
 @pipeorch.task("loop:for_ever", execution="process", retries=0)
 def loop(folder: str, how: str) -> None:
     begun, ended = os.path.join(folder, "begun"), os.path.join(folder, "ended")
+    if how == "held":  # by a fork that Python does not know of, which keeps the connection
+        libc = ctypes.PyDLL(None)
+        holder = libc.fork()
+        while holder == 0:
+            libc.pause()
+        with open(os.path.join(folder, "holder"), "w") as file:
+            file.write(str(holder))
     with open(begun + ".part", "w") as file:
         file.write(str(os.getpid()))
     os.rename(begun + ".part", begun)
     if how == "native":
         re.match(r"(a+)+$", "a" * 60 + "b")
-    if how == "deaf":
+    if how in ("deaf", "held"):
         while True:
             try:
                 while True:
@@ -81,6 +89,44 @@ def loop(folder: str, how: str) -> None:
         spin(how)
     finally:
         open(ended, "w").close()
+
+
+def in_fork(function) -> str:
+    """What a function returns in a fork of this process."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(write, str(function()).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(write)
+    with open(read) as told:
+        return told.read()
+
+
+@pipeorch.task("fork:process", execution="process", retries=0)
+def forks(ctx: pipeorch.Context) -> list:
+    def closed() -> int:
+        """Of the files that a fork opens those that its own fork has not."""
+        opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(8)]
+        return sum(name not in in_fork(lambda: os.listdir("/proc/self/fd")) for name in map(repr, map(str, opened)))
+
+    def tell() -> str:
+        try:
+            ctx.progress(0.5)
+        except pipeorch.errors.Forked as e:
+            return str(e)
+        return "told"
+
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(LIMIT,))
+    process.start()
+    process.terminate()
+    process.join(LIMIT / 100)
+    ended = process.exitcode
+    process.kill()
+    return [ended, in_fork(closed), in_fork(tell)]
 
 
 @pipeorch.task("count:steps", execution="process", retries=1)

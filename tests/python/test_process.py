@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import pathlib
 import random
@@ -13,7 +14,7 @@ import process_tasks as tasks
 import pytest
 
 import pipeorch
-from pipeorch import errors
+from pipeorch import _processes, errors
 
 GUARD = 60.0
 
@@ -98,11 +99,20 @@ def test_how_a_task_fails_is_told_and_the_next_one_runs():
             assert worker.client.submit(tasks.tell).result()["pid"] in children()
 
 
-@pytest.mark.parametrize("how, cleans_up", [("asks", True), ("busy", True), ("native", False), ("deaf", False)])
+@contextlib.contextmanager
+def holder_killed(folder):
+    try:
+        yield
+    finally:
+        if (folder / "holder").exists():
+            os.kill(int((folder / "holder").read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("how, cleans_up", [("asks", True), ("busy", True), ("native", False), ("deaf", False), ("held", False)])
 def test_what_is_cancelled_ends(tmp_path, until, monkeypatch, how, cleans_up):
     monkeypatch.setattr("pipeorch._processes._TOLD", GUARD if how == "asks" else 0.05)
     monkeypatch.setattr("pipeorch._processes._TERMINATED", GUARD if how == "busy" else 0.05)
-    with worker_of(tasks.loop, tasks.tell) as worker:
+    with worker_of(tasks.loop, tasks.tell) as worker, holder_killed(tmp_path):
         task = worker.client.submit(tasks.loop, str(tmp_path), how)
         until((tmp_path / "begun").exists)
         pid = int((tmp_path / "begun").read_text())
@@ -120,6 +130,32 @@ def test_a_timeout_ends_it(tmp_path, until, monkeypatch):
         assert failed.state == "failed"
         until(lambda: not worker._contexts)
         assert worker.client.submit(tasks.tell).result()
+
+
+def test_what_is_cancelled_before_its_process_has_started_never_begins(tmp_path, until, monkeypatch):
+    start = _processes._Process.start
+
+    def started_late(process):
+        start(process)
+        until(lambda: [context.cancelled for context in worker._contexts.values()] == [True])
+
+    with worker_of(tasks.loop) as worker:
+        process = worker._processes._idle[0]._popen
+        process.kill()
+        until(lambda: not runs(process.pid))
+        monkeypatch.setattr(_processes._Process, "start", started_late)
+        task = worker.client.submit(tasks.loop, str(tmp_path), "asks")
+        until(lambda: worker._contexts)
+        task.cancel()
+        until(lambda: not worker._contexts)
+        assert os.listdir(tmp_path) == [] and len(worker._processes._idle) == 1
+
+
+def test_forks_of_a_process_are_of_their_own():
+    with worker_of(tasks.forks) as worker:
+        ended, closed, told = worker.client.submit(tasks.forks).result()
+    assert (ended, closed) == (-signal.SIGTERM, "0")
+    assert "of which this one is a fork" in told
 
 
 def test_progress_checkpoints_and_more_time_pass():
@@ -144,6 +180,10 @@ def test_a_process_that_does_not_read_is_replaced(monkeypatch):
         assert not runs(pid)
 
 
+def too_many():
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
 def test_one_that_cannot_be_started_fails_the_attempt_and_others_wait_longer_each_time(monkeypatch, until):
     monkeypatch.setattr("pipeorch._processes._PAUSE", 0.001)
     with worker_of(tasks.tell) as worker:
@@ -156,6 +196,10 @@ def test_one_that_cannot_be_started_fails_the_attempt_and_others_wait_longer_eac
         assert failed.attempts == 3 and "cannot import the tasks' functions: AttributeError" in failed.error
         assert processes._failed_starts == 3
         processes._setting = right
+        with monkeypatch.context() as exhausted:
+            exhausted.setattr(_processes.socket, "socketpair", too_many)
+            failed = worker.client.submit(tasks.tell, retries=0).wait()
+            assert failed.error == "no process could be started for it: [Errno 24] Too many open files"
         assert worker.client.submit(tasks.tell).result()["pid"] in children()
         assert processes._failed_starts == 0
 

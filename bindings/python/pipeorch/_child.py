@@ -11,6 +11,7 @@ whatever it does: it has the reading end of a pipe, the lifeline, whose writing 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib
 import os
@@ -24,7 +25,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from . import _handler, _task
 from ._task import TaskFunction
 from .context import Context, current_context
-from .errors import Cancelled, error_of
+from .errors import Cancelled, Forked, error_of
 
 # What is said: tuples that begin with one of these.
 LOAD, RUN, CANCEL, REPLY, END = "load", "run", "cancel", "reply", "end"  # by the worker
@@ -58,7 +59,7 @@ class Order(NamedTuple):
 
 
 def main(socket: int, lifeline: int) -> None:
-    child = _Child(Connection(socket))
+    child = _Child(Connection(socket), lifeline)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, child.terminated)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # blocked until here, by the worker
@@ -67,19 +68,17 @@ def main(socket: int, lifeline: int) -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-    os.register_at_fork(after_in_child=lambda: _close(socket, lifeline))  # else a fork would keep what only this process may have
+    os.register_at_fork(before=child.fork_begins, after_in_parent=child.fork_ended, after_in_child=child.forked)
     threading.Thread(target=child.read, name="pipeorch-child", daemon=True).start()
     child.serve()
 
 
-def _close(*descriptors: int) -> None:
-    for fd in descriptors:
-        os.close(fd)
-
-
 class _Child:
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, lifeline: int) -> None:
         self._connection = connection
+        self._lifeline: Optional[int] = lifeline
+        self._pid = os.getpid()
+        self._forking = threading.local()
         self._send_lock = threading.Lock()
         self._orders: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
         self._replies: "queue.SimpleQueue[Any]" = queue.SimpleQueue()
@@ -145,14 +144,42 @@ class _Child:
             self._ending = True
             raise Cancelled(f"the lease of task {context.id}, attempt {context.attempt}, is lost")
 
+    # ---- around a fork of this process, as of multiprocessing ----
+
+    def fork_begins(self) -> None:
+        self._forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))  # what the fork gets must not reach `terminated`
+
+    def fork_ended(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._forking.mask)
+
+    def forked(self) -> None:
+        """In the fork: it must not keep what only this process may have, and SIGTERM ends it. Its own forks come here, too, and may have
+        other files under these numbers."""
+        lifeline, self._lifeline = self._lifeline, None
+        with contextlib.suppress(OSError):  # the handler has closed what it does not know
+            self._connection.close()
+        with contextlib.suppress(OSError):
+            if lifeline is not None:
+                os.close(lifeline)
+        if signal.getsignal(signal.SIGTERM) == self.terminated:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self.fork_ended()
+
     # ---- both, and those of the handler ----
 
+    def _refuse_fork(self) -> None:
+        """Before a lock is touched, which another thread may have held when this process was forked."""
+        if self._pid != os.getpid():
+            raise Forked(f"the task is that of process {self._pid}, of which this one is a fork; only that one may tell the worker something")
+
     def send(self, *message: Any) -> None:
+        self._refuse_fork()
         with self._send_lock:
             self._connection.send(message)
 
     def ask(self, kind: str, *arguments: Any) -> None:
-        """Say something that the worker answers. Raises the Error that its library returned."""
+        """Say something that the worker answers. Raises the Error that its library returned; Forked."""
+        self._refuse_fork()
         with self._ask_lock:
             self._asked += 1
             self.send(kind, self._asked, *arguments)

@@ -77,6 +77,7 @@ class Processes:
         )
         process = self._take()
         try:
+            context.raise_if_cancelled()  # while a process started
             return process.run(order, context)
         finally:
             self._give_back(process)
@@ -155,8 +156,7 @@ class _Process:
         self._popen: Optional[subprocess.Popen[bytes]] = None
         self._connection: Optional[Connection] = None
         self._lifeline = -1
-        self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._open = True
+        self._woken = self._waker = -1
         self._lock = threading.Lock()  # wake against end
         self._poll = select.poll()
         self.ran = 0
@@ -167,20 +167,15 @@ class _Process:
 
     def start(self) -> None:
         """Raises Failure: it could not start or import its functions; Cancelled: the worker ends."""
-        ours, theirs = socket.socketpair()
-        held, self._lifeline = os.pipe2(os.O_CLOEXEC)
         try:
-            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-                ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(_STALL), int(_STALL % 1 * 1e6)))  # a timeval
-            self._connection = Connection(ours.detach())
-            self._popen = _spawned(self._name, theirs.fileno(), held)
+            with self._lock:
+                self._woken, self._waker = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            connection = self._launch()
         except OSError as e:
             raise Failure(f"no process could be started for it: {e}") from None
-        finally:
-            ours.close()
-            theirs.close()
-            os.close(held)
-        self._poll.register(self._connection.fileno(), select.POLLIN)
+        if self._pool.closing:  # nobody could wake it before
+            raise Cancelled("the worker ends")
+        self._poll.register(connection.fileno(), select.POLLIN)
         self._poll.register(self._woken, select.POLLIN)
         self._send(_child.LOAD, self._setting)
         until = time.monotonic() + _START
@@ -194,6 +189,19 @@ class _Process:
                 raise Failure(f"the process that was to run it has not imported the tasks' modules within {_START:g} s")
         if message[1] is not None:
             raise Failure(f"the process that was to run it cannot import the tasks' functions: {message[1]}")
+
+    def _launch(self) -> Connection:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", int(_STALL), int(_STALL % 1 * 1e6)))  # a timeval
+            held, self._lifeline = os.pipe2(os.O_CLOEXEC)
+            try:
+                self._popen = _spawned(self._name, theirs.fileno(), held)
+            finally:
+                os.close(held)
+            self._connection = Connection(ours.detach())
+        return self._connection
 
     def alive(self) -> bool:
         return self._popen is not None and self._popen.poll() is None
@@ -209,7 +217,7 @@ class _Process:
     def wake(self) -> None:
         """Have the thread that waits for the process look what has changed."""
         with self._lock:
-            if self._open:
+            if self._waker >= 0:
                 try:
                     os.write(self._waker, b"x")
                 except BlockingIOError:  # it will wake as it is
@@ -227,7 +235,6 @@ class _Process:
 
     def release(self) -> None:
         with self._lock:
-            self._open = False
             if self._connection is not None:
                 self._connection.close()
             for fd in (self._lifeline, self._woken, self._waker):
@@ -243,7 +250,7 @@ class _Process:
         self.idle = False
         context._on_lost = self.wake
         self._send(_child.RUN, order)
-        stage, since = 0, 0.0  # 1: told; 2: terminated; 3: killed
+        stage, since = 0, 0.0  # 1: told; 2: terminated
         while True:
             now, until = time.monotonic(), None
             if stage == 0 and context.cancelled:
@@ -253,8 +260,11 @@ class _Process:
                 until = since + (_AT_CLOSE if self._pool.closing else _TOLD if stage == 1 else _TERMINATED)
                 if now >= until:
                     assert self._popen is not None
-                    self._popen.send_signal(signal.SIGTERM if stage == 1 else signal.SIGKILL)
-                    stage, since = stage + 1, now
+                    if stage == 2:
+                        self._popen.kill()
+                        raise self._lost()
+                    self._popen.terminate()
+                    stage, since = 2, now
                     continue
             message = self._receive(until)
             if message is None:
