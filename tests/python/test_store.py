@@ -1,5 +1,6 @@
 """Arrays and tables by reference: what passes, that readers copy nothing, how long files live, and what is refused."""
 
+import fcntl
 import os
 import socket
 
@@ -83,6 +84,27 @@ def test_what_was_made_in_the_store_is_not_copied(store, monkeypatch):
     assert len(files(store)) == 1  # one that nobody kept is gone
 
 
+def test_an_array_that_got_another_form_is_another_value(store):
+    values = numpy.arange(12)
+    loaded, made = store.load(store.put(values)), store.empty((3, 4), "int64")
+    made[:] = values.reshape(3, 4)
+    loaded.shape, made.shape = (3, 4), (12,)
+    assert numpy.array_equal(store.load(store.put(loaded)), values.reshape(3, 4))
+    assert numpy.array_equal(store.load(store.put(made)), values)
+    loaded.dtype = "float64"
+    assert store.load(store.put(loaded)).dtype == "float64"
+
+
+def test_a_reference_is_its_owners(store):
+    array = store.empty(3)
+    reference = store.put(array)
+    for _ in range(2):
+        given = store.put(array)
+        assert given == reference
+        given["$array"]["shape"].append(given["$array"].pop("name"))
+    assert store.put(store.load({"$array": {"name": reference["$array"]["name"], "x": 1}})) == reference
+
+
 def test_equal_values_are_one_file(store):
     first = store.put(numpy.arange(1000))
     assert store.put(numpy.arange(1000)) == first and len(files(store)) == 1
@@ -123,7 +145,8 @@ def test_tables_of_arrow(store):
     reference = schema.encode(table)
     before = pyarrow.total_allocated_bytes()
     loaded = store.load(reference)
-    assert loaded.equals(table) and store.put(loaded) == reference
+    assert loaded.equals(table) and store.put(loaded) == store.put(table) == reference
+    assert store.put(store.load({"$table": {"name": reference["$table"]["name"]}})) == reference
     assert pyarrow.total_allocated_bytes() - before < 10000  # it is mapped
     batch = table.to_batches()[0]
 
@@ -155,6 +178,61 @@ def test_room_is_made_of_what_nobody_has_used_for_long(store):
         store.load(references[0])
 
 
+def test_files_of_others_are_left_alone(store):
+    for name in ("thesis.tex", "part-00000.parquet", "x" + "0" * 40 + ".npy"):
+        with open(os.path.join(store.directory, name), "w") as file:
+            file.truncate(1 << 20)
+        os.utime(file.name, (1, 1))
+    os.mkdir(os.path.join(store.directory, "folder"))
+    before = files(store)
+    store.max_bytes, store.keep = 100000, 0
+    for i in range(3):
+        store.put(numpy.full(4000, i))
+    assert files(store) == sorted([*before, store.put(numpy.full(4000, 2))["$array"]["name"]])
+
+
+def test_what_is_being_written_is_not_removed(store):
+    store.max_bytes, store.keep = 200000, 0
+    with store._part(1000) as (part, _):
+        os.utime(part, (1, 1))
+        store.put(numpy.zeros(10000))
+        store.put(numpy.ones(10000))
+        assert os.path.basename(part) in files(store) and len(files(store)) == 2
+        with pytest.raises(errors.QuotaExceeded, match="written or used"):
+            store.put(numpy.zeros(24999))
+    store.put(numpy.zeros(16800))  # now it is what a process that crashed has left
+    assert not os.path.exists(part)
+
+
+def test_what_was_made_and_has_been_removed_is_written_again(store):
+    array = store.empty(10000)
+    array[:] = 5
+    store.max_bytes, store.keep = 150000, 0
+    store.put(numpy.zeros(10000))
+    assert not any(name.startswith("part-") for name in files(store))
+    assert store.load(store.put(array)).sum() == 50000
+
+
+def test_a_fork_does_not_hold_the_lock(store):
+    read, write = os.pipe()
+    with store._locked():
+        pid = os.fork()
+        if pid == 0:
+            os.close(write)
+            os.read(read, 1)
+            os._exit(0)
+    with open(os.path.join(store.directory, "lock")) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(write)
+    os.waitpid(pid, 0)
+    os.close(read)
+
+
+def test_what_was_made_is_removed_when_the_interpreter_ends(store, program):
+    made = program("import sys, pipeorch; array = pipeorch.share(sys.argv[1]).empty(10); array[:] = 1", store.directory)
+    assert made.communicate() == ("", "") and files(store) == []
+
+
 def test_a_value_of_another_machine_is_told(store):
     reference = store.put(numpy.zeros(3))
     reference["$array"].update(host="elsewhere", name="0" * 40 + ".npy")
@@ -164,7 +242,10 @@ def test_a_value_of_another_machine_is_told(store):
 
 @pytest.mark.parametrize(
     "reference",
-    [3, {}, {"$array": 1}, {"$array": {}}, {"x": {"name": "0" * 40 + ".npy"}}, *({"$array": {"name": name}} for name in ("../../x", "lock"))],
+    [
+        *(3, {}, {"$array": 1}, {"$array": {}}, {"x": {"name": "0" * 40 + ".npy"}}),
+        *({"$array": {"name": name}} for name in ("../../x", "lock", "0" * 40 + ".arrow")),
+    ],
 )
 def test_what_is_no_reference_is_refused(store, reference):
     with pytest.raises(schema.InputError, match="no reference to an array or a table"):
@@ -176,6 +257,7 @@ def test_what_is_no_reference_is_refused(store, reference):
     [
         (lambda: numpy.array([object()]), "has Python objects"),
         (lambda: numpy.array([(1, None)], dtype=[("a", "i4"), ("b", "O")]), "has Python objects"),
+        (lambda: numpy.zeros(2, {"names": "ab", "formats": ["i4", "i2"], "offsets": [0, 0]}), "as another one"),
         (lambda: numpy.ma.masked_array([1, 2], [True, False]), "more than its values"),
     ],
 )

@@ -19,6 +19,7 @@ numpy and pyarrow are not imported before there is a value of theirs.
 from __future__ import annotations
 
 import contextlib
+import copy
 import fcntl
 import hashlib
 import importlib
@@ -37,13 +38,14 @@ from ._encode import EncodeError, type_name
 from ._plan import InputError, JSONSchema, Plan, wrong
 from .errors import InvalidArgument, NoSpace, NotFound, QuotaExceeded
 
-# Of the module and the name of a class: the member of its reference, and the ending of its files.
-_KINDS: Dict[Tuple[str, str], Tuple[str, str]] = {
-    ("numpy", "ndarray"): ("$array", "npy"),
-    ("pyarrow.lib", "Table"): ("$table", "arrow"),
-    ("pyarrow.lib", "RecordBatch"): ("$table", "arrow"),
+# Of the module and the name of a class: the member of its reference.
+_KINDS: Dict[Tuple[str, str], str] = {
+    ("numpy", "ndarray"): "$array",
+    ("pyarrow.lib", "Table"): "$table",
+    ("pyarrow.lib", "RecordBatch"): "$table",
 }
-_NAME = re.compile(r"[0-9a-f]{40}\.(npy|arrow)")
+_NAMES = {"$array": re.compile(r"[0-9a-f]{40}\.npy"), "$table": re.compile(r"[0-9a-f]{40}\.arrow")}
+_OURS = re.compile(r"[0-9a-f]{40}\.(npy|arrow)|part-[a-z0-9_]{8}")  # what may be removed; other files there are somebody else's
 _HEADER_MAX = 65536  # bytes of an .npy file before its values
 _BYTES_MAX = 1 << 50
 
@@ -60,8 +62,8 @@ class Store:
         self.max_bytes = max_bytes
         self.keep = keep
         self._pid = os.getpid()
-        self._known: Dict[int, Tuple[Any, JSONSchema]] = {}  # of objects that are in the store: a weak one, and the reference
-        self._made: Dict[int, Tuple[Any, str]] = {}  # by `empty`: a weak one, and the file
+        self._known: Dict[int, Tuple[Any, Any, JSONSchema]] = {}  # of objects that are in the store: a weak one, its form, the reference
+        self._made: Dict[int, "weakref.finalize[Any, Any]"] = {}  # of those of `empty`: removes the file
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         found = os.stat(self.directory)
         if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
@@ -77,38 +79,32 @@ class Store:
 
     def put(self, value: Any) -> JSONSchema:
         """Write an array or a table; its reference. Raises EncodeError: it cannot be in a file; QuotaExceeded, NoSpace."""
-        weak, known = self._known.get(id(value), (_nobody, {}))
-        if weak() is value and self._touch(self._path(known)):
-            return dict(known)
-        member, ending = _kind_of(type(value)) or ("", "")
+        weak, form, known = self._known.get(id(value), (_nobody, None, {}))
+        if weak() is value and form == _form(value) and self._touch(self._path(known)):
+            return copy.deepcopy(known)
+        member = _member_of(type(value))
         if not member:
             raise EncodeError(f"a value of type {type_name(type(value))} cannot be shared; expected a numpy array, an Arrow table or batch")
-        weak, part = self._made.pop(id(value), (_nobody, ""))
-        made = weak() is value and self._touch(part)
-        if made:
-            value.flags.writeable = False  # what the reference stands for does not change
-            about = _about_array(value)
-        else:
-            part, about = self._write_array(value) if member == "$array" else self._write_table(value)
-        reference = {member: {"name": self._seal(part, ending), "host": _host(), **about}}
-        if made:
+        name = self._sealed(value)
+        if name:
+            reference = _reference(member, name, _about_array(value))
             self._know(value, reference)
-        return reference
+            return copy.deepcopy(reference)
+        return self._write_array(value) if member == "$array" else self._write_table(value)
 
     def load(self, reference: Any) -> Any:
         """The array, read-only, or the table, that a reference stands for, as a task's result has it. Raises NotFound; InputError: it
         is no reference."""
-        member = next(iter(reference)) if isinstance(reference, dict) and len(reference) == 1 else None
-        if member not in ("$array", "$table"):
-            raise InputError(f"{reference!r} is no reference to an array or a table")
         path = self._path(reference)
+        ((member, given),) = reference.items()
         if not self._touch(path):
-            self._missing(reference[member])
+            self._missing(given)
         try:
             value = _read_array(path) if member == "$array" else _read_table(path)
+            about = _about_array(value) if member == "$array" else _about_table(value, os.path.getsize(path))
         except FileNotFoundError:
-            self._missing(reference[member])
-        self._know(value, reference)
+            self._missing(given)
+        self._know(value, _reference(member, given["name"], about))
         return value
 
     def empty(self, shape: Any, dtype: Any = "float64") -> Any:
@@ -117,21 +113,18 @@ class Store:
         numpy = _package("numpy")
 
         dtype = numpy.dtype(dtype)
-        _refuse_objects(dtype)
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        _check_dtype(dtype)
+        shape = (shape,) if hasattr(shape, "__index__") else tuple(shape)
         length = math.prod(shape) * dtype.itemsize
         if length == 0:
             return numpy.empty(shape, dtype)  # there is nothing to map
-        part = self._part(length + _HEADER_MAX)
-        with self._cleaned(part):
-            with open(part, "r+b") as file:
-                header = {"descr": numpy.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-                numpy.lib.format.write_array_header_1_0(file, header)
-                begin = file.tell()
-                file.truncate(begin + length)
-            array = numpy.memmap(part, dtype, "r+", begin, shape).view(numpy.ndarray)
-        key = id(array)
-        self._made[key] = (weakref.ref(array, lambda _: self._unmake(key)), part)
+        with self._part(length + _HEADER_MAX) as (part, file):
+            header = {"descr": numpy.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            numpy.lib.format.write_array_header_1_0(file, header)
+            begin = file.tell()
+            file.truncate(begin + length)
+            array = numpy.memmap(file, dtype, "r+", begin, shape).view(numpy.ndarray)
+        self._made[id(array)] = weakref.finalize(array, self._unmake, id(array), part, _form(array))
         return array
 
     def remove(self, reference: Any) -> None:
@@ -144,9 +137,9 @@ class Store:
     def _path(self, reference: Any) -> str:
         """Raises InputError: the reference is none, or names something else than a file of the store."""
         try:
-            (about,) = reference.values()
+            ((member, about),) = reference.items()
             name = about["name"]
-            if not _NAME.fullmatch(name):
+            if not _NAMES[member].fullmatch(name):
                 raise ValueError
         except (AttributeError, KeyError, TypeError, ValueError):
             raise InputError(f"{reference!r} is no reference to an array or a table") from None
@@ -180,91 +173,122 @@ class Store:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # closing it is not enough when another thread has forked meanwhile
             os.close(fd)
 
-    def _part(self, length: int) -> str:
-        """A file of a length that nobody sees yet, with room for it."""
+    @contextlib.contextmanager
+    def _part(self, length: int) -> Iterator[Tuple[str, Any]]:
+        """A new file that nobody sees yet, with room for a length, to be written; removed if that fails. It is locked meanwhile: what is
+        not locked may have been left by a process that crashed."""
         with self._locked():
             self._make_room(length)
             fd, part = tempfile.mkstemp(prefix="part-", dir=self.directory)
+            file = open(fd, "r+b", buffering=0)
+            fcntl.flock(fd, fcntl.LOCK_EX)
             try:
                 os.posix_fallocate(fd, 0, max(1, length))  # else a write to a full tmpfs would be a SIGBUS
             except OSError as e:
+                file.close()
                 os.unlink(part)
                 raise NoSpace(f"{self.directory} has no room for {length} bytes: {e}; it is on a file system that is full") from None
-            finally:
-                os.close(fd)
-        return part
+        try:
+            yield part, file
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part)
+            raise
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+            file.close()
 
     def _make_room(self, length: int) -> None:
         entries: List[Tuple[float, int, str]] = []
         for entry in os.scandir(self.directory):
             with contextlib.suppress(FileNotFoundError):
-                if entry.name != "lock":
+                if _OURS.fullmatch(entry.name):
                     found = entry.stat(follow_symlinks=False)
                     entries.append((found.st_mtime, found.st_size, entry.path))
         total = sum(size for _, size, _ in entries)
         for used, size, path in sorted(entries):
             if total + length <= self.max_bytes or used > time.time() - self.keep:
                 break
-            os.unlink(path)
-            total -= size
+            if _removed(path):
+                total -= size
         if total + length > self.max_bytes:
             raise QuotaExceeded(
-                f"{self.directory} has {total} bytes of values that were used within the last {self.keep:g} s, and {length} more are over "
-                f"its max_bytes of {self.max_bytes}; share() with more, keep less long, or remove() what is done with"
+                f"{self.directory} has {total} bytes of values that were written or used within the last {self.keep:g} s, and {length} more "
+                f"are over its max_bytes of {self.max_bytes}; share() with more, keep less long, or remove() what is done with"
             )
 
-    def _seal(self, part: str, ending: str) -> str:
+    def _seal(self, part: str, file: Any, ending: str) -> str:
         """Give a finished file its name."""
-        with open(part, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             name = f"{hashlib.blake2b(content, digest_size=20).hexdigest()}.{ending}"
         os.rename(part, os.path.join(self.directory, name))  # over one that is the same
         return name
 
-    def _write_array(self, array: Any) -> Tuple[str, JSONSchema]:
+    def _write_array(self, array: Any) -> JSONSchema:
         numpy = _package("numpy")
 
         if type(array) not in (numpy.ndarray, numpy.memmap):
             raise EncodeError(f"a {type_name(type(array))} is more than its values, and cannot be shared; pass a plain numpy.ndarray")
-        _refuse_objects(array.dtype)
-        part = self._part(array.nbytes + _HEADER_MAX)
-        with self._cleaned(part), open(part, "r+b", buffering=0) as file:
+        _check_dtype(array.dtype)
+        with self._part(array.nbytes + _HEADER_MAX) as (part, file):
             numpy.lib.format.write_array(file, array, allow_pickle=False)
             file.truncate()
-        return part, _about_array(array)
+            return _reference("$array", self._seal(part, file, "npy"), _about_array(array))
 
-    def _write_table(self, table: Any) -> Tuple[str, JSONSchema]:
+    def _write_table(self, table: Any) -> JSONSchema:
         pyarrow = _package("pyarrow")
 
         measured = pyarrow.MockOutputStream()
         with pyarrow.ipc.new_file(measured, table.schema) as writer:
             writer.write(table)
-        part = self._part(measured.size())
-        with self._cleaned(part), pyarrow.OSFile(part, "wb") as file, pyarrow.ipc.new_file(file, table.schema) as writer:
-            writer.write(table)
-        return part, {"columns": table.schema.names, "rows": table.num_rows, "bytes": measured.size()}
-
-    @contextlib.contextmanager
-    def _cleaned(self, part: str) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            os.unlink(part)
-            raise
+        with self._part(measured.size()) as (part, file):
+            with pyarrow.ipc.new_file(file, table.schema) as writer:
+                writer.write(table)
+            return _reference("$table", self._seal(part, file, "arrow"), _about_table(table, measured.size()))
 
     # ---- objects that are in the store as they are ----
 
     def _know(self, value: Any, reference: JSONSchema) -> None:
         """Only of what is a mapping of a file: a read-only view of something else may become another value."""
         key = id(value)
-        self._known[key] = (weakref.ref(value, lambda _: self._known.pop(key, None)), reference)
+        self._known[key] = (weakref.ref(value, lambda _: self._known.pop(key, None)), _form(value), reference)
 
-    def _unmake(self, key: int) -> None:
-        made = self._made.pop(key, None)
-        if made is not None and self._pid == os.getpid():  # a fork leaves the file to its parent
+    def _sealed(self, value: Any) -> Optional[str]:
+        """The name of what `empty` has made, which is read-only from now on. None: it has not, it got another form, or the file was
+        removed to make room."""
+        made = self._made.get(id(value))
+        found = made.peek() if made else None
+        if not made or not found or found[2][2] != _form(value) or not made.detach():
+            return None
+        del self._made[id(value)]
+        value.flags.writeable = False  # what the reference stands for does not change
+        part = found[2][1]
+        with contextlib.suppress(FileNotFoundError), open(part, "rb") as file:
+            return self._seal(part, file, "npy")
+        return None
+
+    def _unmake(self, key: int, part: str, _: Any) -> None:
+        self._made.pop(key, None)
+        if self._pid == os.getpid():  # a fork leaves the file to its parent
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(made[1])
+                os.unlink(part)
+
+
+def _removed(path: str) -> bool:
+    """Remove a file of a store, unless somebody writes it at this moment."""
+    with contextlib.suppress(FileNotFoundError):
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(fd)
+    return True
 
 
 def _nobody() -> None:
@@ -278,9 +302,9 @@ def share(directory: Union[str, "os.PathLike[str]"], max_bytes: int = 1 << 30, k
     """From now on numpy arrays and Arrow tables in inputs and results of this process pass through files of a directory.
 
     Workers and clients of one machine name the same one, best on a tmpfs: "/dev/shm/NAME". It is made if it is missing, and
-    belongs to one user. A parameter that is annotated numpy.ndarray, pyarrow.Table or pyarrow.RecordBatch gets the value; of
-    a result `Store.load` makes it. max_bytes: of all files, 1 to 2**50; keep: seconds that a value stays at least after it
-    was written or last opened. Processes for tasks with execution="process" share what their worker does when it starts.
+    belongs to one user; what else is in there is left alone. A parameter that is annotated numpy.ndarray, pyarrow.Table or
+    pyarrow.RecordBatch gets the value; of a result `Store.load` makes it. max_bytes: of all its files, 1 to 2**50; keep: seconds that a
+    value stays at least after it was written or last opened. Processes for tasks with execution="process" share what their worker does when it starts.
 
     Raises InvalidArgument, OSError.
     """
@@ -293,12 +317,12 @@ def share(directory: Union[str, "os.PathLike[str]"], max_bytes: int = 1 << 30, k
 
 
 def is_shared(kind: Any) -> bool:
-    return _kind_of(kind) is not None
+    return _member_of(kind) is not None
 
 
 def plan_of(kind: Any) -> Plan:
     """How a parameter of this class is read."""
-    member, _ = _kind_of(kind) or ("", "")
+    member = _member_of(kind) or ""
     expects = f"a reference to {'an array' if member == '$array' else 'a table'}"
     named: JSONSchema = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 
@@ -318,7 +342,7 @@ def _package(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def _kind_of(kind: Any) -> Optional[Tuple[str, str]]:
+def _member_of(kind: Any) -> Optional[str]:
     names = [(base.__module__, base.__qualname__) for base in kind.__mro__] if isinstance(kind, type) else []
     return next((_KINDS[name] for name in names if name in _KINDS), None)
 
@@ -333,13 +357,33 @@ def _batch(table: Any) -> Any:
     return pyarrow.RecordBatch.from_pylist([], schema=table.schema)
 
 
+def _reference(member: str, name: str, about: JSONSchema) -> JSONSchema:
+    return {member: {"name": name, "host": _host(), **about}}
+
+
+def _form(value: Any) -> Any:
+    """What can be set of an array, which then is another value than that of its file. Tables are what they are."""
+    return tuple(getattr(value, name, None) for name in ("dtype", "shape", "strides"))
+
+
 def _about_array(array: Any) -> JSONSchema:
     return {"dtype": array.dtype.str, "shape": list(array.shape), "bytes": array.nbytes}
 
 
-def _refuse_objects(dtype: Any) -> None:
+def _about_table(table: Any, size: int) -> JSONSchema:
+    return {"columns": table.schema.names, "rows": table.num_rows, "bytes": size}
+
+
+def _check_dtype(dtype: Any) -> None:
     if dtype.hasobject:
         raise EncodeError(f"an array of dtype {dtype} has Python objects, which only this process has; convert it, or call its tolist()")
+    form = _package("numpy.lib.format")
+    try:
+        kept = form.descr_to_dtype(form.dtype_to_descr(dtype)) == dtype
+    except ValueError:  # fields that overlap
+        kept = False
+    if not kept:
+        raise EncodeError(f"an array of dtype {dtype} would come out of an .npy file as another one; convert it, or view it as one of numpy's")
 
 
 def _read_array(path: str) -> Any:
