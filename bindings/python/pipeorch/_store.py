@@ -216,8 +216,8 @@ class Store:
                 total -= size
         if total + length > self.max_bytes:
             raise QuotaExceeded(
-                f"{self.directory} has {total} bytes of values that were written or used within the last {self.keep:g} s, and {length} more "
-                f"are over its max_bytes of {self.max_bytes}; share() with more, keep less long, or remove() what is done with"
+                f"{self.directory} has {total} bytes of values that were written or used within the last {self.keep:g} s, and {length} "
+                f"more are over its max_bytes of {self.max_bytes}; share() with more, keep less long, or remove() what is done with"
             )
 
     def _seal(self, part: str, file: Any, ending: str) -> str:
@@ -301,10 +301,10 @@ current: Optional[Store] = None
 def share(directory: Union[str, "os.PathLike[str]"], max_bytes: int = 1 << 30, keep: float = 86400.0) -> Store:
     """From now on numpy arrays and Arrow tables in inputs and results of this process pass through files of a directory.
 
-    Workers and clients of one machine name the same one, best on a tmpfs: "/dev/shm/NAME". It is made if it is missing, and
-    belongs to one user; what else is in there is left alone. A parameter that is annotated numpy.ndarray, pyarrow.Table or
-    pyarrow.RecordBatch gets the value; of a result `Store.load` makes it. max_bytes: of all its files, 1 to 2**50; keep: seconds that a
-    value stays at least after it was written or last opened. Processes for tasks with execution="process" share what their worker does when it starts.
+    Workers and clients of one machine name the same one, best on a tmpfs: "/dev/shm/NAME". It is made if it is missing, and belongs to
+    one user; what else is in there is left alone. A parameter that is annotated numpy.ndarray, pyarrow.Table or pyarrow.RecordBatch
+    gets the value; of a result `Store.load` makes it. max_bytes: of all its files, 1 to 2**50; keep: seconds that a value stays at
+    least after it was written or last opened. Processes for tasks with execution="process" share what their worker does when it starts.
 
     Raises InvalidArgument, OSError.
     """
@@ -383,7 +383,7 @@ def _check_dtype(dtype: Any) -> None:
     except ValueError:  # fields that overlap
         kept = False
     if not kept:
-        raise EncodeError(f"an array of dtype {dtype} would come out of an .npy file as another one; convert it, or view it as one of numpy's")
+        raise EncodeError(f"an array of dtype {dtype} would come out of its file as another one; convert it, or view it as one of numpy's")
 
 
 def _read_array(path: str) -> Any:
