@@ -318,6 +318,7 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 _wait.in_thread(lambda: 8)  # which forgets those that have ended
+_wait._helpers.add(threading.Thread())  # as one whose start a signal prevented
 goes_on.set()
 """
     )

@@ -177,7 +177,8 @@ def _close_all() -> None:
         except Exception as e:  # the others have to be closed all the same
             sys.excepthook(type(e), e, e.__traceback__)
     for thread in list(_helpers):
-        thread.join()
+        if thread.is_alive():  # a signal may have come before its start
+            thread.join()
     for end in list(at_end):
         end()
 
@@ -341,7 +342,8 @@ def in_thread(function: Callable[[], T], undo: Optional[Callable[[T], None]] = N
     results: List[Tuple[Any, Optional[BaseException]]] = []
     abandoned: List[bool] = []
 
-    over = threading.Event()  # a signal within Thread.join() has Python 3.11 and others take the thread for one that has ended
+    over = threading.Lock()  # until the results are there; a signal within Thread.join() has Python take the thread for one that has ended
+    over.acquire()
 
     def body() -> None:
         result: Any = None
@@ -352,7 +354,7 @@ def in_thread(function: Callable[[], T], undo: Optional[Callable[[T], None]] = N
             failed = e
         with lock:
             results.append((result, failed))
-            over.set()
+            over.release()
             if not abandoned:
                 return
         if failed is None and undo is not None:
@@ -363,7 +365,7 @@ def in_thread(function: Callable[[], T], undo: Optional[Callable[[T], None]] = N
     _helpers.add(thread)
     try:
         thread.start()
-        while not over.wait((pause_ms() or 3600000) / 1000):
+        while not over.acquire(timeout=(pause_ms() or 3600000) / 1000):
             pass
         thread.join()
     except BaseException:

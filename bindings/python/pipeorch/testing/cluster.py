@@ -324,8 +324,8 @@ class Cluster:
             node = self._alive(i)
             if self._members[i].paused:
                 raise WrongState(f"node {i} is paused already")
+            self._members[i].paused = True  # also if a signal ends this wait
             _fault(node, "po_testing_pause", 1)
-            self._members[i].paused = True
 
     def resume(self, i: int) -> None:
         """As SIGCONT: a paused node goes on."""
