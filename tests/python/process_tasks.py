@@ -29,6 +29,11 @@ def tell(ctx: pipeorch.Context) -> dict:
     }
 
 
+@pipeorch.task("list:modules", execution="process")
+def modules() -> list:
+    return sorted(sys.modules)
+
+
 @pipeorch.task("meet:others", execution="process", max_concurrency=2)
 def meet(folder: str, name: str) -> int:
     """Ends when another one runs at the same time."""

@@ -68,6 +68,11 @@ def test_a_task_runs_in_a_process_that_is_kept():
         assert again["token"] > told["token"]
 
 
+def test_a_process_imports_no_more_than_it_needs():
+    with worker_of(tasks.modules) as worker:
+        assert set(worker.client.submit(tasks.modules).result()).isdisjoint({"asyncio", "logging", "pipeorch.client", "pipeorch.worker"})
+
+
 def test_a_process_is_replaced_after_the_number_of_tasks_that_it_may_run():
     with worker_of(tasks.tell, tasks_per_process=2) as worker:
         pids = [worker.client.submit(tasks.tell).result()["pid"] for _ in range(5)]
@@ -172,7 +177,8 @@ def test_large_values_pass():
 
 
 def test_a_process_that_does_not_read_is_replaced(monkeypatch):
-    monkeypatch.setattr("pipeorch._processes._STALL", 0.2)
+    monkeypatch.setattr("pipeorch._processes._STALL", 0.1)
+    monkeypatch.setattr("pipeorch._processes._AT_CLOSE", 0.1)
     with worker_of(tasks.echo, tasks.tell) as worker:
         pid = worker.client.submit(tasks.tell).result()["pid"]
         os.kill(pid, signal.SIGSTOP)
@@ -213,7 +219,8 @@ def test_async_with_starts_and_ends_them():
     assert not runs(asyncio.run(main())["pid"])
 
 
-def test_the_end_of_the_worker_ends_what_runs_within_the_drain(tmp_path, until):
+def test_the_end_of_the_worker_ends_what_runs_within_the_drain(tmp_path, until, monkeypatch):
+    monkeypatch.setattr("pipeorch._processes._AT_CLOSE", 0.05)
     with worker_of(tasks.loop, drain=0.1) as worker:
         worker.client.submit(tasks.loop, str(tmp_path), "deaf")
         until((tmp_path / "begun").exists)
@@ -279,6 +286,7 @@ hidden.__qualname__ = "children"
 SCRIPT = """
 import os, signal, sys, threading, time
 import pipeorch
+from pipeorch import _processes
 
 worker = pipeorch.Worker(drain=0.1 if sys.argv[1] == "left" else 5)
 
@@ -320,6 +328,7 @@ GUARD
                 os.close(1), os.close(2)
             time.sleep(60)
     elif sys.argv[1] == "left":
+        _processes._AT_CLOSE = 0.05
         worker.start()
         worker.client.submit(loop)
         while not worker._contexts:
@@ -336,17 +345,20 @@ UNGUARDED = SCRIPT.replace("GUARD", "if True:")
 def script(tmp_path, program):
     """script(text, argument): another process that runs a file, in a group of its own as at a terminal."""
 
-    def start(text, *arguments):
-        path = tmp_path / "script.py"
+    def start(text, *arguments, name="script.py"):
+        path = tmp_path / name
         path.write_text(text)
+        if name == "__main__.py":
+            path = tmp_path
         run = "import os, sys; os.setpgid(0, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
         return program(run, str(path), *arguments)
 
     return start
 
 
-def test_functions_of_a_script(script):
-    process = script(GUARDED, "add")
+@pytest.mark.parametrize("name", ["script.py", "__main__.py"])
+def test_functions_of_a_script(script, name):
+    process = script(GUARDED, "add", name=name)
     out, err = process.communicate(timeout=GUARD)
     assert (out, err, process.returncode) == ("runs __mp_main__\n3\n", "", 0)
 
@@ -372,7 +384,7 @@ worker.start()
 def test_functions_of_no_file_are_refused(program):
     process = program(NO_FILE)
     _, err = process.communicate(timeout=GUARD)
-    assert "defined in an interactive session; put it into a module" in err
+    assert "defined in an interactive session or an archive; put it into a module" in err
 
 
 def test_a_module_that_cannot_be_imported_there_is_told_at_the_start(script):

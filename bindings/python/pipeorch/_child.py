@@ -170,7 +170,7 @@ class _Child:
     def _refuse_fork(self) -> None:
         """Before a lock is touched, which another thread may have held when this process was forked."""
         if self._pid != os.getpid():
-            raise Forked(f"the task is that of process {self._pid}, of which this one is a fork; only that one may tell the worker something")
+            raise Forked(f"the task is that of process {self._pid}, of which this one is a fork; only that one may speak to the worker")
 
     def send(self, *message: Any) -> None:
         self._refuse_fork()

@@ -1,11 +1,10 @@
 """Calling a handler: from the JSON of a task's input to the JSON of its result, or to the text of its failure.
 
-The same on a thread of the worker and in another process.
+The same on a thread of the worker and in another process, which does not have to import asyncio for it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import traceback
@@ -62,7 +61,7 @@ def failure_of(e: BaseException) -> Tuple[str, bool]:
         return str(e), e.retryable
     # An answer that was refused (InvalidArgument: it breaks the output schema) is the task's failure, as the handler's own.
     retryable = not isinstance(e, (Final, InputError, EncodeError, InvalidArgument))
-    if isinstance(e, (asyncio.CancelledError, Cancelled)):
+    if isinstance(e, Cancelled):
         return "the attempt was cancelled", retryable
     if isinstance(e, (Final, InputError, EncodeError, Error)):
         return str(e) or type(e).__name__, retryable

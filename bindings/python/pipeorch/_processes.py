@@ -366,12 +366,14 @@ def _setting_of(functions: Sequence[TaskFunction[Any]]) -> Tuple[Setting, Dict[T
         if not same:
             raise InvalidArgument(f"{f!r} cannot run in another process: {module}.{name} is not that function there")
         if module == "__main__":
-            if spec is not None:  # of python -m
+            if spec is not None and spec.name != "__main__":  # of python -m; that one is of a folder
                 module = spec.name
             elif path is not None and os.path.exists(path):
                 main_path = os.path.abspath(path)
             else:
-                raise InvalidArgument(f"{f!r} cannot run in another process: it is defined in an interactive session; put it into a module")
+                raise InvalidArgument(
+                    f"{f!r} cannot run in another process: it is defined in an interactive session or an archive; put it into a module"
+                )
         addresses[f] = (module, name)
     shared = _store.current
     store = None if shared is None else (shared.directory, shared.max_bytes, shared.keep)

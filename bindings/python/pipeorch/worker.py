@@ -28,7 +28,7 @@ from ._task import task as make_task
 from ._wait import Handle, in_thread, in_thread_async, milliseconds
 from .client import Client, InProcessClient
 from .context import Context, current_context
-from .errors import Closed, Error, InvalidArgument, TimedOut, error_of
+from .errors import Cancelled, Closed, Error, InvalidArgument, TimedOut, error_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -567,7 +567,7 @@ class Worker(Handle):
         context._answer(_ffi.quick.po_task_complete, result, len(result))
 
     def _fail(self, context: Context, e: BaseException) -> None:
-        text, retryable = _handler.failure_of(e)
+        text, retryable = _handler.failure_of(Cancelled("the lease is lost") if isinstance(e, asyncio.CancelledError) else e)
         try:
             context._answer(_ffi.quick.po_task_fail, text.replace("\0", "?").encode("utf-8", "replace"), int(retryable))
         except Error as refused:
