@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import inspect
+import os
 import sys
 import threading
 import time
@@ -250,6 +251,19 @@ def test_a_signal_within_a_call_does_no_harm(node):
             with pytest.raises(KeyboardInterrupt):
                 client._do(op)
             assert client.status()["leader_id"] == 1
+
+
+def test_a_client_whose_opening_was_interrupted_leaves_nothing(node, monkeypatch):
+    def interrupted(*arguments, real=_ffi.lib.po_client_open):
+        assert real(*arguments) == 0
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_ffi.lib, "po_client_open", interrupted)
+    before = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            pipeorch.Client(node.worker_address)
+    assert (len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))) == before
 
 
 def test_a_signal_handler_may_call_while_its_thread_waits(client):

@@ -138,8 +138,13 @@ class Client(Handle):
             )
         pointer = ctypes.c_void_p()
         opts = _ffi.sized(_ffi.po_client_opts, name=_ffi.text(name), calls_max=_CALLS_MAX)
-        _ffi.check(_ffi.lib.po_client_open(ctypes.byref(pointer), _ffi.text(text), opts))
-        self._open(pointer.value)
+        try:
+            _ffi.check(_ffi.lib.po_client_open(ctypes.byref(pointer), _ffi.text(text), opts))
+            self._open(pointer.value)
+        except BaseException:
+            if pointer and self._pointer is None:  # a signal came in between
+                _ffi.lib.po_client_close(pointer)
+            raise
 
     # ---- life ----
 
