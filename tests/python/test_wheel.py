@@ -204,6 +204,10 @@ def test_import_and_its_time(python):
     assert min(times) < IMPORT_MS_MAX, f"import pipeorch takes {times} ms"
 
 
+def test_the_tour_runs(python):
+    run(python, pathlib.Path(__file__).with_name("test_readme.py"))
+
+
 def test_without_bundle_it_is_a_wheel_of_python_alone(tmp_path):
     wheel = pip_wheel(BINDING, tmp_path, "-Csetup-args=-Dbundle=false")
     assert wheel.name == f"pipeorch-{VERSION}-py3-none-any.whl"
