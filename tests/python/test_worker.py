@@ -751,3 +751,33 @@ def test_a_node_whose_opening_was_interrupted_is_stopped(program):
     process = program(OPENING)
     out, err = process.communicate(timeout=GUARD)
     assert (out, process.returncode) == ("interrupted\nopened\n", 0), err
+
+
+BEGINNING = """
+import os, pipeorch, signal, threading
+from pipeorch import _wait
+worker = pipeorch.Worker()
+worker.add(pipeorch.task("a:b")(lambda: None))
+real = worker._open_handle
+def slow():
+    real()
+    os.kill(os.getpid(), signal.SIGINT)
+    interrupted.wait(60)
+interrupted = threading.Event()
+worker._open_handle = slow
+try:
+    with worker:
+        pass
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+    interrupted.set()
+for thread in list(_wait._helpers):
+    thread.join()
+print(worker._pointer, [t.name for t in threading.enumerate() if "pipeorch-task" in t.name], flush=True)
+"""
+
+
+def test_a_worker_whose_beginning_was_interrupted_is_closed(program):
+    process = program(BEGINNING)
+    out, err = process.communicate(timeout=GUARD)
+    assert (out, process.returncode) == ("interrupted\nNone []\n", 0), err

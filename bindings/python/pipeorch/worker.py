@@ -224,10 +224,11 @@ class Worker(Handle):
             self._processes.close()
 
     def _begin_here(self) -> None:
-        in_thread(self._prepare, undo=lambda _: self._end_processes())
-        self._begin(None)
+        """On a thread of its own: a signal that raised in the middle would leave a worker that runs, and that nobody can close."""
+        in_thread(lambda: self._begin(None), undo=lambda _: self._close())
 
     def _begin(self, loop: Optional[asyncio.AbstractEventLoop]) -> None:
+        self._prepare()
         if self._started:
             raise InvalidArgument(f"worker {self.id} was started before; make another one")
         try:
@@ -376,8 +377,8 @@ class Worker(Handle):
             logger.warning("%s", e)
 
     async def __aenter__(self) -> Worker:
-        await in_thread_async(self._prepare, undo=lambda _: self._end_processes())
-        self._begin(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        await in_thread_async(lambda: self._begin(loop), undo=lambda _: self._close())
         try:
             await in_thread_async(self._registered)
         except BaseException:
