@@ -22,7 +22,7 @@ from fastapi import Body, FastAPI, HTTPException, Response
 
 import pipeorch
 
-PATIENCE = 2.0  # seconds that /status waits for the cluster
+PATIENCE = 1.0  # seconds that /status waits for the cluster
 
 # ready_timeout=0: the service does not wait for the controllers before it answers its first request.
 worker = pipeorch.Worker(labels={"service": "words"}, drain=5.0, ready_timeout=0)

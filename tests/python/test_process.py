@@ -57,6 +57,13 @@ def nothing_is_left(warm):
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
+def kill_idle(worker, until):
+    """Kill the process that waits for a task; it is to be seen that it has ended, all its threads included."""
+    (process,) = worker._processes._idle
+    process._popen.kill()
+    until(lambda: not process.alive())
+
+
 def test_a_task_runs_in_a_process_that_is_kept():
     with worker_of(tasks.tell) as worker:
         task = worker.client.submit(tasks.tell)
@@ -145,9 +152,7 @@ def test_what_is_cancelled_before_its_process_has_started_never_begins(tmp_path,
         until(lambda: [context.cancelled for context in worker._contexts.values()] == [True])
 
     with worker_of(tasks.loop) as worker:
-        process = worker._processes._idle[0]._popen
-        process.kill()
-        until(lambda: not runs(process.pid))
+        kill_idle(worker, until)
         monkeypatch.setattr(_processes._Process, "start", started_late)
         task = worker.client.submit(tasks.loop, str(tmp_path), "asks")
         until(lambda: worker._contexts)
@@ -193,9 +198,7 @@ def too_many():
 def test_one_that_cannot_be_started_fails_the_attempt_and_others_wait_longer_each_time(monkeypatch, until):
     monkeypatch.setattr("pipeorch._processes._PAUSE", 0.001)
     with worker_of(tasks.tell) as worker:
-        pid = worker.client.submit(tasks.tell).result()["pid"]
-        os.kill(pid, signal.SIGKILL)
-        until(lambda: not runs(pid))
+        kill_idle(worker, until)
         processes = worker._processes
         right, processes._setting = processes._setting, processes._setting._replace(functions=[("process_tasks", "missing")])
         failed = worker.client.submit(tasks.tell, retries=2, retry_delay=0.001).wait()

@@ -781,3 +781,23 @@ def test_a_worker_whose_beginning_was_interrupted_is_closed(program):
     process = program(BEGINNING)
     out, err = process.communicate(timeout=GUARD)
     assert (out, process.returncode) == ("interrupted\nNone []\n", 0), err
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        ({"threads": -1}, "threads is -1; expected 0 to 1024"),
+        ({"threads": 1025}, "threads is 1025; expected 0 to 1024"),
+        ({"slots": "2"}, "slots is '2'; expected 0 to 65536"),
+        ({"tasks_per_process": "3"}, "tasks_per_process is '3'; expected 0"),
+        ({"tasks_per_process": True}, "tasks_per_process is True; expected 0"),
+        ({"resources": {"memory_bytes": 1.5}}, "resource 'memory_bytes' is 1.5; expected 0"),
+        ({"labels": {"disk": 1}}, "1 is no text"),
+        ({"id": 5}, "5 is no text"),
+    ],
+)
+def test_wrong_options_are_told(options, told):
+    with pytest.raises(errors.InvalidArgument, match=told):
+        worker = pipeorch.Worker(**options)
+        worker.add(pipeorch.task("a:b")(lambda: None))
+        worker.start()

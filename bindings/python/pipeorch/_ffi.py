@@ -557,6 +557,8 @@ def text(value: Optional[str]) -> Optional[bytes]:
     """A C string; None stays None."""
     if value is None:
         return None
+    if not isinstance(value, str):
+        raise errors.InvalidArgument(f"{value!r} is no text; expected a str")
     raw = value.encode()
     if b"\0" in raw:
         raise errors.InvalidArgument(f"{value!r} contains a NUL character, which no text here may")

@@ -70,13 +70,13 @@ class Worker(Handle):
 
     id: unique in the cluster; None: made of the host's name and the process's number. zone: where it lives. address: where it
     can be reached, for information. labels, resources: what tasks may ask for, {"disk": "ssd"}, {"memory_bytes": 1 << 34}.
-    slots: tasks at a time over all capabilities; 0: only their own limits count. threads: that run plain functions; 0: as
-    many as may run at a time, at most 64. heartbeat: seconds, 0.1 to 60. drain: seconds that running tasks get to finish
-    when the worker stops. ready_timeout: seconds that a `with` block waits for the registration before it begins; when they
-    are over it begins all the same, and the worker goes on trying; 0: it begins at once. standalone_dir: keeps the standalone
-    queue; None: nothing is durable. standalone_listen: "host:port" for clients of other processes. insecure: allow one that
-    is not loopback, without TLS. tasks_per_process: how many a process runs, of tasks with execution="process", before another
-    takes its place, which gives back the memory that it has gathered; 0: any number.
+    slots: tasks at a time over all capabilities, at most 65536; 0: only their own limits count. threads: that run plain
+    functions, at most 1024; 0: as many as may run at a time, at most 64. heartbeat: seconds, 0.1 to 60. drain: seconds that
+    running tasks get to finish when the worker stops. ready_timeout: seconds that a `with` block waits for the registration
+    before it begins; when they are over it begins all the same, and the worker goes on trying; 0: it begins at once.
+    standalone_dir: keeps the standalone queue; None: nothing is durable. standalone_listen: "host:port" for clients of other
+    processes. insecure: allow one that is not loopback, without TLS. tasks_per_process: how many a process runs, of tasks with
+    execution="process", before another takes its place, which gives back the memory that it has gathered; 0: any number.
 
     Use it in a `with` block, in an `async with` block, or call `run()`. Attributes: id; controllers; error, why it ended if
     nobody asked it to: see `run`; None: it has not.
@@ -110,7 +110,7 @@ class Worker(Handle):
         self._options: Dict[str, Any] = dict(
             zone=_ffi.text(zone),
             address=_ffi.text(address),
-            slots=slots,
+            slots=_count(slots, "slots", 65536),
             heartbeat_ms=milliseconds(heartbeat, "heartbeat", 60.0, 0.1),
             drain_ms=milliseconds(drain, "drain"),
             standalone=_ops.choice(standalone, _STANDALONE, "standalone"),
@@ -119,10 +119,10 @@ class Worker(Handle):
             insecure=insecure,
         )
         self._labels = dict(labels)
-        self._resources = dict(resources)
+        self._resources = {name: _count(amount, f"resource {name!r}", 1 << 62) for name, amount in resources.items()}
         milliseconds(ready_timeout, "ready_timeout", least=0.0)
         self._ready_timeout = ready_timeout
-        self._threads_wanted = threads
+        self._threads_wanted = _count(threads, "threads", 1024)
         self._functions: List[TaskFunction[Any]] = []
         self._ready: Deque[_Grant] = collections.deque()
         self._poll_lock = threading.Lock()
@@ -142,7 +142,7 @@ class Worker(Handle):
         self._async_client: Optional[AsyncClient] = None
         self._client_lock = threading.Lock()
         self._log: Optional[LogStream] = None
-        self._tasks_per_process = tasks_per_process
+        self._tasks_per_process = _count(tasks_per_process, "tasks_per_process", 1 << 62)
         self._processes: Optional[Processes] = None  # if there are tasks that want them
 
     # ---- what it offers ----
@@ -182,8 +182,8 @@ class Worker(Handle):
         if not self._functions:
             raise InvalidArgument(f"worker {self.id} has no task; decorate a function with @worker.task(\"verb:name\") first")
         log = self._log = LogStream()
-        labels = _ffi.array(_ffi.po_label, ((k.encode(), v.encode()) for k, v in self._labels.items()))
-        resources = _ffi.array(_ffi.po_resource, ((k.encode(), v) for k, v in self._resources.items()))
+        labels = _ffi.array(_ffi.po_label, ((_ffi.text(k), _ffi.text(v)) for k, v in self._labels.items()))
+        resources = _ffi.array(_ffi.po_resource, ((_ffi.text(k), v) for k, v in self._resources.items()))
         opts = _ffi.sized(
             _ffi.po_worker_opts,
             id=_ffi.text(self.id),
@@ -573,6 +573,12 @@ class Worker(Handle):
             context._answer(_ffi.quick.po_task_fail, text.replace("\0", "?").encode("utf-8", "replace"), int(retryable))
         except Error as refused:
             logger.error("worker %s: the failure of task %d could not be told: %s; its lease will expire", self.id, context.id, refused)
+
+
+def _count(value: int, name: str, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise InvalidArgument(f"{name} is {value!r}; expected 0 to {most}")
+    return value
 
 
 def _grant(g: Any) -> _Grant:
