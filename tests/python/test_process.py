@@ -430,3 +430,28 @@ def test_the_interpreter_ends_although_one_is_busy(script):
     out, err = process.communicate(timeout=GUARD)
     assert process.returncode == 0, err
     assert not runs(out.split()[1])
+
+
+SLOW = """
+import os, pipeorch, signal, sys, threading, time
+if __name__ != "__main__":
+    os.kill(os.getppid(), getattr(signal, sys.argv[2]))
+    time.sleep(60)
+worker = pipeorch.Worker()
+
+@worker.task("a:b", execution="process")
+def function() -> None: ...
+
+if __name__ == "__main__":
+    try:
+        getattr(worker, sys.argv[1])()
+        print("ended")
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("call, number, told", [("run", "SIGTERM", "ended"), ("start", "SIGINT", "interrupted")])
+def test_nobody_waits_for_imports_once_it_is_to_end(script, call, number, told):
+    out, err = script(SLOW, call, number).communicate(timeout=GUARD / 2)
+    assert (out, err) == (told + "\n", "")

@@ -217,7 +217,15 @@ class Worker(Handle):
             from ._processes import Processes
 
             self._processes = Processes(self.id, wanted, self._tasks_per_process)
-            self._processes.start()
+            try:
+                self._processes.start()
+            except Cancelled:
+                raise Closed(f"worker {self.id} was stopped before it had begun") from None
+
+    def _hurry(self) -> None:
+        """What has begun need not go on: nobody waits for the modules of the tasks to be imported."""
+        if not self._started and self._processes is not None:
+            self._processes.hurry()
 
     def _end_processes(self) -> None:
         if self._processes is not None:
@@ -225,7 +233,11 @@ class Worker(Handle):
 
     def _begin_here(self) -> None:
         """On a thread of its own: a signal that raised in the middle would leave a worker that runs, and that nobody can close."""
-        in_thread(lambda: self._begin(None), undo=lambda _: self._close())
+        try:
+            in_thread(lambda: self._begin(None), undo=lambda _: self._close())
+        except BaseException:
+            self._hurry()
+            raise
 
     def _begin(self, loop: Optional[asyncio.AbstractEventLoop]) -> None:
         self._prepare()
@@ -303,6 +315,7 @@ class Worker(Handle):
         if self._pid != os.getpid():
             return
         self._stop_wanted = True
+        self._hurry()
         with self._lock:
             if self._pointer is not None:
                 _ffi.quick.po_worker_stop(self._pointer)
@@ -378,7 +391,11 @@ class Worker(Handle):
 
     async def __aenter__(self) -> Worker:
         loop = asyncio.get_running_loop()
-        await in_thread_async(lambda: self._begin(loop), undo=lambda _: self._close())
+        try:
+            await in_thread_async(lambda: self._begin(loop), undo=lambda _: self._close())
+        except BaseException:
+            self._hurry()
+            raise
         try:
             await in_thread_async(self._registered)
         except BaseException:
@@ -403,6 +420,9 @@ class Worker(Handle):
             self._begin_here()
             while not self._ended.wait(0.5):  # a signal between two looks at them is noticed then
                 pass
+        except Closed:
+            if not self._stop_wanted:
+                raise
         finally:
             in_thread(self._close)
             for handled, handler in before.items():
