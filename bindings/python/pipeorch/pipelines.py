@@ -14,7 +14,7 @@
     nightly.run("a.csv", local=True)                            # in this process
     nightly.submit(client, "a.csv")                             # in a cluster
 
-The function runs once, to build the document; each call of a task, a `step(...)` or another pipeline adds a step. The
+The function runs when the pipeline is used, to build the document; each call of a task, a `step(...)` or another pipeline adds a step. The
 document is the one that `poctl pipeline define` takes: `nightly.document`, `nightly.to_json()`, `Pipeline.from_json(text)`.
 """
 
@@ -123,7 +123,7 @@ class Pipeline:
 
     def __reduce__(self) -> Any:
         """Pickled by the name of its function, as functions are; without one, by its document."""
-        return self.fn.__qualname__ if self.fn is not None else (Pipeline.from_json, (self._built.document,))
+        return self.fn.__qualname__ if self.fn is not None else (Pipeline.from_json, (self.document,))
 
     # ---- the document ----
 
@@ -154,11 +154,11 @@ class Pipeline:
     @property
     def document(self) -> Dict[str, Any]:
         """The document, as json.loads returns it: a copy."""
-        return copy.deepcopy(self._built.document)
+        return copy.deepcopy(self._anew().document)
 
     def to_json(self, indent: Optional[int] = 2) -> str:
         """The document as text: what `poctl pipeline define` and `Pipeline.from_json` take."""
-        return _document.text(self._built.document, indent)
+        return _document.text(self._anew().document, indent)
 
     @property
     def steps(self) -> List[Dict[str, Any]]:
@@ -170,7 +170,7 @@ class Pipeline:
     def edges(self) -> List[Tuple[str, str]]:
         """Pairs of names of steps: the second one depends on the first."""
         found: Dict[Tuple[str, str], None] = {}
-        for step in self._built.document.get("steps", []):
+        for step in self._anew().document.get("steps", []):
             found.update(((before, step["name"]), None) for before in step.get("depends_on", ()))
             if "next_node" in step:
                 found[step["name"], step["next_node"]] = None
@@ -188,6 +188,13 @@ class Pipeline:
             if self._made is None:
                 self._made = self._build()
             return self._made
+
+    def _anew(self) -> _Built:
+        """Built from what its function calls now, which in a notebook changes: each use of a pipeline begins with this."""
+        with self._lock:
+            if self.fn is not None:
+                self._made = None
+            return self._built
 
     @property
     def _declared(self) -> Optional[Dict[str, _params.Param]]:
@@ -230,7 +237,7 @@ class Pipeline:
             other = found.get(pipeline.name)
             if other is not None and other is not pipeline:
                 raise InvalidArgument(f"two pipelines that {self.name!r} runs are called {pipeline.name!r}; names must be unique")
-            for below in pipeline._built.pipelines:
+            for below in pipeline._anew().pipelines:
                 visit(below, (*above, pipeline.name))
             found[pipeline.name] = pipeline
 
@@ -239,8 +246,14 @@ class Pipeline:
 
     def validate(self) -> None:
         """Check it, and the pipelines that it runs, without a cluster. Raises InvalidPipeline, which lists all problems."""
-        for pipeline in self._all():
+        self._valid()
+
+    def _valid(self) -> List[Pipeline]:
+        """The pipelines that it runs, and itself: see _all."""
+        pipelines = self._all()
+        for pipeline in pipelines:
             pipeline._validate()
+        return pipelines
 
     def _validate(self) -> None:
         built = self._built
@@ -277,8 +290,7 @@ class Pipeline:
         """Define it in a cluster, and before it the pipelines that it runs. To be awaited with an AsyncClient.
 
         Raises InvalidPipeline, and what client.define_pipeline does."""
-        self.validate()
-        texts = [pipeline._built.text for pipeline in self._all()]
+        texts = [pipeline._built.text for pipeline in self._valid()]
         if not _blocking(client):
             return _define_async(client, texts)
         for text in texts:
@@ -457,7 +469,7 @@ def pipeline(
     description: Optional[str] = None,
     aliases: Optional[Mapping[str, str]] = None,
 ) -> Any:
-    """Make a function a pipeline: it runs once, when the pipeline is first used, and the tasks that it calls become steps.
+    """Make a function a pipeline: it runs when the pipeline is used, and the tasks that it calls become steps.
 
     The function's parameters become the pipeline's params, with types and defaults from their hints; Annotated[str, "text"]
     describes one. What it returns is the result of a run: the output of a step, or a value with references in it; None: the

@@ -195,7 +195,13 @@ static void test_joins(void **state)
          .work = "a:x",
          .needs = "bad off all",
          .join = PO__JOIN_ALL_DONE,
-         .input = "[\"${steps.bad.state}\",\"${steps.bad.error}\",\"${steps.off.state}\"]"},
+         .input = "[\"${steps.bad.state}\",\"${steps.bad.error}\",\"${steps.off.state}\","
+                  "\"${steps.off.output}\",\"of ${steps.bad.output.rows[3]}\"]"},
+        {.name = "seen",
+         .work = "a:x",
+         .needs = "off",
+         .join = PO__JOIN_ALL_DONE,
+         .when = "exists(steps.off.output)"},
         {.name = "behind", .work = "a:x", .needs = "all none"},
     };
     DEFINE(&w, "p", steps);
@@ -209,11 +215,13 @@ static void test_joins(void **state)
     expect_step(&w, 1, "all", PO__STEP_SKIPPED);
     expect_step(&w, 1, "behind", PO__STEP_SKIPPED);
     expect_has(input_of(&w, 1, "any"), "\"input\":{\"ok\":1,\"bad\":null,\"off\":null}}");
-    expect_text(input_of(&w, 1, "done"), "[\"failed\",\"no \\\"such\\\" file\",\"skipped\"]");
+    expect_text(input_of(&w, 1, "done"),
+                "[\"failed\",\"no \\\"such\\\" file\",\"skipped\",null,\"of null\"]");
+    expect_step(&w, 1, "seen", PO__STEP_SKIPPED); /* what is null there is not there to ask for */
     complete_step(&w, 1, "done", "1");
     complete_step(&w, 1, "any", "2");
     expect_run(&w, 1, PO_RUN_SUCCEEDED);
-    expect_text(result_of(&w, 1), "{\"any\":2,\"done\":1,\"behind\":null}");
+    expect_text(result_of(&w, 1), "{\"any\":2,\"done\":1,\"seen\":null,\"behind\":null}");
 }
 
 static void test_a_failure_ends_the_run(void **state)
