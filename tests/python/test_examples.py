@@ -155,7 +155,8 @@ def test_the_tasks_of_energy_serve_the_document():
 
 def test_counter_in_one_process(start, ports):
     out = printed(start(PROGRAMS / "counter.py", "--ports", ",".join(str(port.number) for port in ports(3))))
-    assert re.search(r"^node[0-2], [a-z]+, has counted to 150, and is closed$", out, re.MULTILINE)
+    closed = re.search(r"^node[0-2], [a-z]+, has counted to (\d+), and is closed$", out, re.MULTILINE)
+    assert 150 <= int(closed[1]) <= 300  # the threads do not wait for it
     assert out.endswith("node0 reads 300  node1 reads 300  node2 reads 300  of 300\n")
 
 
