@@ -45,6 +45,11 @@ def meet(folder: str, name: str) -> int:
     raise RuntimeError("alone")
 
 
+class Unprintable(pipeorch.Final):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
 @pipeorch.task("die:of_it", execution="process", retries=0)
 def die(how: str) -> None:
     if how == "exit":
@@ -55,6 +60,8 @@ def die(how: str) -> None:
         raise KeyError("missing")
     if how == "final":
         raise pipeorch.Final("no such image")
+    if how == "unprintable":
+        raise Unprintable
     if how == "segfault":
         ctypes.string_at(0)
     if how == "result":

@@ -95,6 +95,7 @@ def test_as_many_run_at_a_time_as_are_allowed(tmp_path):
 ENDS = {
     "raise": (r"^KeyError: 'missing' \(at process_tasks.py:\d+ in die\)$", 2),
     "final": ("^no such image$", 1),
+    "unprintable": (r"^process_tasks.Unprintable: <.*> \(at process_tasks.py:\d+ in die\)$", 1),
     "result": ("object has no JSON form", 1),
     "exit": (r"^SystemExit: 3 \(at process_tasks.py", 2),
     "_exit": (r"^the process that ran it \(\d+\) ended with exit status 3$", 2),

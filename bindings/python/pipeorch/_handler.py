@@ -64,7 +64,10 @@ def failure_of(e: BaseException) -> Tuple[str, bool]:
     if isinstance(e, Cancelled):
         return "the attempt was cancelled", retryable
     if isinstance(e, (Final, InputError, EncodeError, Error)):
-        return str(e) or type(e).__name__, retryable
+        try:
+            return str(e) or type(e).__name__, retryable
+        except Exception:  # of a subclass's own __str__, which `described` stands
+            pass
     return described(e), retryable
 
 
