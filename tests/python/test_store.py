@@ -178,6 +178,16 @@ def test_room_is_made_of_what_nobody_has_used_for_long(store):
         store.load(references[0])
 
 
+def test_a_directory_is_looked_through_only_when_it_may_be_full(store, monkeypatch):
+    looked, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: looked.append(path) or scandir(path))
+    store.max_bytes, store.keep = 1000000, 0
+    for i in range(30):
+        store.put(numpy.full(1000, i))
+        assert sum(os.path.getsize(os.path.join(store.directory, name)) for name in files(store)) <= store.max_bytes
+    assert 1 < len(looked) < 10
+
+
 def test_files_of_others_are_left_alone(store):
     for name in ("thesis.tex", "part-00000.parquet", "x" + "0" * 40 + ".npy"):
         with open(os.path.join(store.directory, name), "w") as file:

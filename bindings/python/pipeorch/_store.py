@@ -166,12 +166,12 @@ class Store:
             return False
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Against other processes that make room."""
+    def _locked(self) -> Iterator[int]:
+        """Against other processes that make room. The descriptor of the lock, whose file has at least the sum of all sizes."""
         fd = os.open(os.path.join(self.directory, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
+            yield fd
         finally:
             fcntl.flock(fd, fcntl.LOCK_UN)  # closing it is not enough when another thread has forked meanwhile
             os.close(fd)
@@ -180,8 +180,8 @@ class Store:
     def _part(self, length: int) -> Iterator[Tuple[str, Any]]:
         """A new file that nobody sees yet, with room for a length, to be written; removed if that fails. It is locked meanwhile: what is
         not locked may have been left by a process that crashed."""
-        with self._locked():
-            self._make_room(length)
+        with self._locked() as lock:
+            self._make_room(lock, length)
             fd, part = tempfile.mkstemp(prefix="part-", dir=self.directory)
             file = open(fd, "r+b", buffering=0)
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -201,7 +201,16 @@ class Store:
             fcntl.flock(fd, fcntl.LOCK_UN)
             file.close()
 
-    def _make_room(self, length: int) -> None:
+    def _make_room(self, lock: int, length: int) -> None:
+        """Nothing is looked through as long as what was written since the last look does not fill the store."""
+        known = os.pread(lock, 20, 0)
+        total = int(known) if known.isdigit() else self.max_bytes
+        if total + length > self.max_bytes:
+            total = self._remove_old(length)
+        os.pwrite(lock, b"%020d" % (total + length), 0)
+
+    def _remove_old(self, length: int) -> int:
+        """The sum of what is left."""
         entries: List[Tuple[float, int, str]] = []
         for entry in os.scandir(self.directory):
             with contextlib.suppress(FileNotFoundError):
@@ -219,6 +228,7 @@ class Store:
                 f"{self.directory} has {total} bytes of values that were written or used within the last {self.keep:g} s, and {length} "
                 f"more are over its max_bytes of {self.max_bytes}; share() with more, keep less long, or remove() what is done with"
             )
+        return total
 
     def _seal(self, part: str, file: Any, ending: str) -> str:
         """Give a finished file its name."""
