@@ -71,7 +71,9 @@ def die(how: str) -> None:
 
 def spin(how: str) -> None:
     """A function of its own: what a signal raises at the end of a loop escapes the finally clause of that function in Python 3.13."""
-    while how == "busy" or not pipeorch.current().cancelled:
+    if how == "GIL":
+        ctypes.PyDLL(None).sleep(LIMIT)  # until a signal comes; no other thread runs meanwhile
+    while how in ("busy", "GIL") or not pipeorch.current().cancelled:
         pass
 
 

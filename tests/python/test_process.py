@@ -121,10 +121,10 @@ def holder_killed(folder):
             os.kill(int((folder / "holder").read_text()), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("how, cleans_up", [("asks", True), ("busy", True), ("native", False), ("deaf", False), ("held", False)])
+@pytest.mark.parametrize("how, cleans_up", [("asks", True), ("busy", True), ("GIL", True), ("native", False), ("deaf", False), ("held", False)])
 def test_what_is_cancelled_ends(tmp_path, until, monkeypatch, how, cleans_up):
     monkeypatch.setattr("pipeorch._processes._TOLD", GUARD if how == "asks" else 0.05)
-    monkeypatch.setattr("pipeorch._processes._TERMINATED", GUARD if how == "busy" else 0.05)
+    monkeypatch.setattr("pipeorch._processes._TERMINATED", GUARD if how in ("busy", "GIL") else 0.05)
     with worker_of(tasks.loop, tasks.tell) as worker, holder_killed(tmp_path):
         task = worker.client.submit(tasks.loop, str(tmp_path), how)
         until((tmp_path / "begun").exists)

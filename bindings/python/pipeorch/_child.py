@@ -19,6 +19,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from multiprocessing.connection import Connection
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -31,6 +32,7 @@ from .errors import Cancelled, Forked, error_of
 LOAD, RUN, CANCEL, REPLY, END = "load", "run", "cancel", "reply", "end"  # by the worker
 LOADED, TELL, EXTEND, DONE, FAILED = "loaded", "tell", "extend", "done", "failed"  # by the child
 
+_SAME = 1.0  # seconds from a SIGTERM until the message that was sent before it is read
 
 Address = Tuple[str, str]  # of a function: its module and its name there
 
@@ -87,6 +89,7 @@ class _Child:
         self._context: Optional[_Context] = None  # of the newest order
         self._in_handler = False
         self._ending = False
+        self._sigterm_at = -_SAME  # when one came of which it was not known that the worker had sent it
 
     # ---- the thread that reads ----
 
@@ -97,6 +100,8 @@ class _Child:
                 if kind == CANCEL:
                     if self._context is not None:
                         self._context.lost = True
+                        if time.monotonic() - self._sigterm_at < _SAME:  # the worker's; somebody held the GIL until it came
+                            os.kill(self._pid, signal.SIGTERM)
                 elif kind == REPLY:
                     self._replies.put(rest)
                 elif kind == RUN:
@@ -143,6 +148,7 @@ class _Child:
         if self._in_handler and not self._ending and context is not None and context.lost:
             self._ending = True
             raise Cancelled(f"the lease of task {context.id}, attempt {context.attempt}, is lost")
+        self._sigterm_at = time.monotonic()
 
     # ---- around a fork of this process, as of multiprocessing ----
 
