@@ -68,7 +68,8 @@ int po_client_open(po_client **out, const char *addresses, const struct po_clien
     rv = po__channel_net(&ch, addresses, calls_max, &log);
     if (rv)
         return po__client_fail(rv, "cannot set up connections to %s: %s", addresses,
-                               po_strerror(rv));
+                               rv == PO_ENOMEM ? "no memory, descriptor or thread is left"
+                                               : po_strerror(rv));
     rv = po__client_over(out, ch);
     if (rv) {
         ch->ops->close(ch);

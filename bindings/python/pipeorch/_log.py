@@ -23,6 +23,14 @@ _queue: Optional[Queue] = None
 _pid = 0
 
 
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread may have held it
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def _tell(line: Outcome) -> None:
     lost = f" ({line.lost} lines before this one were dropped)" if line.lost else ""
     logger.log(
