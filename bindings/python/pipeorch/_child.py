@@ -3,10 +3,11 @@
 It gets its orders from the worker over a socket, one task at a time. The main thread runs the handler, as some libraries
 and all signal handlers want it; another one reads what the worker says meanwhile.
 
-Its life is the worker's. Ctrl-C and a service manager's SIGTERM reach the whole group of processes: what runs is not
-ended by them, the worker decides. After the worker has told that an attempt is cancelled its SIGTERM raises Cancelled in
-the handler, which may clean up; then the process ends. When the worker vanishes, the kernel kills this process at once,
-whatever it does: it has the reading end of a pipe, the lifeline, whose writing end only the worker has.
+Its life is the worker's. It has a session of its own, which a terminal's Ctrl-C does not reach; a service manager's
+SIGTERM may, and does not end what runs: the worker decides. After the worker has told that an attempt is cancelled its
+SIGTERM raises Cancelled in the handler, which may clean up; then the process ends. When the worker vanishes, the kernel
+kills this process at once, whatever it does, and what it has started: it has the reading end of a pipe, the lifeline, whose
+writing end only the worker has.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def main(socket: int, lifeline: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))  # blocked until here, by the worker
     for fd in (socket, lifeline):
         os.set_inheritable(fd, False)
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())  # the whole group
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
     os.register_at_fork(before=child.fork_begins, after_in_parent=child.fork_ended, after_in_child=child.forked)

@@ -9,6 +9,7 @@ raises Cancelled in it, and after another one SIGKILL. A process that has ended 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -35,6 +36,7 @@ _TERMINATED = 1.0  # and from SIGTERM on, until SIGKILL
 _AT_CLOSE = 0.5  # each of both, when the worker ends
 _START = 120.0  # for a process to import its functions
 _STALL = 10.0  # for a message to pass once it is begun
+_LOOK = 0.002  # between two looks whether a process has ended
 _PAUSE, _PAUSE_MAX = 0.1, 5.0  # before a process is started after one that could not be; doubled each time
 
 
@@ -210,7 +212,7 @@ class _Process:
         return self._connection
 
     def alive(self) -> bool:
-        return self._popen is not None and self._popen.poll() is None
+        return self._popen is not None and not self._ended(0)
 
     def say(self, *message: Any) -> None:
         """Send what a process that has ended, or will be killed, need not hear."""
@@ -230,14 +232,33 @@ class _Process:
                     pass
 
     def end(self, patience: float) -> None:
-        """Wait for its end, kill it after so many seconds, and release what it had here."""
+        """Wait so many seconds for its end, kill what is left, and release what it had here."""
         if self._popen is not None:
-            try:
-                self._popen.wait(max(0, patience))
-            except subprocess.TimeoutExpired:
-                self._popen.kill()
-                self._popen.wait()
+            self._ended(patience)
+            self._kill()
+            self._popen.wait()
         self.release()
+
+    def _ended(self, patience: float) -> bool:
+        """Whether it ends within so many seconds. It is still to be waited for."""
+        assert self._popen is not None
+        until = time.monotonic() + patience
+        try:
+            while self._popen.returncode is None and os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                if time.monotonic() >= until:
+                    return False
+                time.sleep(_LOOK)
+        except ChildProcessError:  # somebody else in this process has waited for it
+            pass
+        return True
+
+    def _kill(self) -> None:
+        """It, if it lives, and what it has started and not put into another group. Before it is waited for: until then its number is
+        its group's."""
+        assert self._popen is not None
+        if self._popen.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
 
     def release(self) -> None:
         with self._lock:
@@ -267,7 +288,7 @@ class _Process:
                 if now >= until:
                     assert self._popen is not None
                     if stage == 2:
-                        self._popen.kill()
+                        self._kill()
                         raise self._lost()
                     self._popen.terminate()
                     stage, since = 2, now
@@ -317,13 +338,11 @@ class _Process:
     def _lost(self) -> Failure:
         """The process speaks no more. Why."""
         assert self._popen is not None
-        try:
-            status = self._popen.wait(_AT_CLOSE)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.wait()
-            return Failure(f"the process that ran it ({self._popen.pid}) had closed its connection, or did not answer, and was killed")
-        return Failure(f"the process that ran it ({self._popen.pid}) {_ending(status)}")
+        ended = self._ended(_AT_CLOSE)
+        self._kill()
+        status = self._popen.wait()
+        why = _ending(status) if ended else "had closed its connection, or did not answer, and was killed"
+        return Failure(f"the process that ran it ({self._popen.pid}) {why}")
 
 
 def _ending(status: int) -> str:
@@ -350,7 +369,10 @@ def _spawned(name: str, connection: int, lifeline: int) -> subprocess.Popen[byte
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         return subprocess.Popen(
-            [executable, *flags, "-c", code, f"pipeorch {name}"], stdin=subprocess.DEVNULL, pass_fds=(connection, lifeline)
+            [executable, *flags, "-c", code, f"pipeorch {name}"],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(connection, lifeline),
+            start_new_session=True,  # so that it can be killed with what it has started
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
