@@ -13,7 +13,9 @@ import sys
 import typing
 import warnings
 
-import pdoc
+sys.path.remove(str(pathlib.Path(__file__).resolve().parent))  # the package that is installed, not the one beside this file
+
+import pdoc  # noqa: E402
 
 MODULES = ["pipeorch", "pipeorch.schema", "pipeorch.testing", "pipeorch.errors"]
 

@@ -187,6 +187,17 @@ static void log_end(const po_task *task, const struct attempt_context *c, enum v
             *error ? ": " : "", error);
 }
 
+/* The worker stops: an attempt without an answer is given to others when the worker deregisters,
+ * and is not one of the task's attempts_max, as after a crash. */
+static void hand_back(const po_task *task, const struct attempt_context *c)
+{
+    po__warn(logging(), "workerd.task",
+             "%s task %llu attempt %u is handed back: the worker stops before its command has "
+             "ended",
+             c->command->capability.name, (unsigned long long)po_task_id(task),
+             po_task_attempt(task));
+}
+
 static void run(struct attempt *a, const struct attempt_context *c, char *const *envp)
 {
     struct runner_spec spec = {
@@ -205,9 +216,13 @@ static void run(struct attempt *a, const struct attempt_context *c, char *const 
     char error[PO_ERROR_TEXT_MAX_BYTES + 1];
     runner_run(&spec, &result);
     progress_end(&a->progress);
-    enum verdict verdict = verdict_of(&result, c->command, a->limit_ms, error);
-    log_end(a->task, c, verdict, error);
-    answer(a->task, verdict, &result.output, error);
+    if (result.end == RUNNER_STOPPED && result.code == RUNNER_SHUTDOWN) {
+        hand_back(a->task, c);
+    } else {
+        enum verdict verdict = verdict_of(&result, c->command, a->limit_ms, error);
+        log_end(a->task, c, verdict, error);
+        answer(a->task, verdict, &result.output, error);
+    }
     runner_result_fini(&result);
 }
 

@@ -2,8 +2,9 @@
  * holds the main one.
  *
  * A stop goes in two steps: the library stops taking tasks at once and waits for those that run;
- * after --drain-ms their commands are ended and the attempts handed back, so that the library's own
- * wait (longer by HAND_BACK_MS) is never used up. */
+ * after --drain-ms their commands are ended. Those attempts are not answered: when the library's
+ * own wait (longer by HAND_BACK_MS) is over, it deregisters, and the cluster gives them to others.
+ */
 #include <errno.h>
 #include <pipeorch/client.h>
 #include <pipeorch/worker.h>
@@ -22,8 +23,9 @@
 #include "runner.h"
 #include "settings.h"
 
-#define HAND_BACK_MS  (RUNNER_GRACE_MS + 500) /* ending the commands and reporting that */
-#define EXIT_SPARE_MS 2250 /* beyond both: to say goodbye; then the process ends itself */
+#define HAND_BACK_MS                                                                               \
+    (RUNNER_GRACE_MS + 500) /* ending the commands: they are over before others begin */
+#define EXIT_SPARE_MS 2250  /* beyond both: to say goodbye; then the process ends itself */
 #define WAIT_MS       200
 #define READY_LOOK_MS 20 /* how often it is looked whether the worker is registered */
 

@@ -99,9 +99,7 @@ enum verdict verdict_of(const struct runner_result *r, const struct command *com
                  (unsigned long long)limit_ms);
         break;
     case RUNNER_STOPPED:
-        snprintf(error, PO_ERROR_TEXT_MAX_BYTES, "%s",
-                 r->code == RUNNER_SHUTDOWN ? "the worker was stopped before the command had ended"
-                                            : "cancelled");
+        snprintf(error, PO_ERROR_TEXT_MAX_BYTES, "cancelled"); /* of a shutdown nobody is told */
         break;
     case RUNNER_TOO_BIG:
         snprintf(error, PO_ERROR_TEXT_MAX_BYTES,

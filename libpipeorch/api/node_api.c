@@ -495,11 +495,14 @@ PO_API int po_apply_async(po_node *n, const void *cmd, size_t len, const struct 
     uint32_t timeout_ms;
     struct po__slice key;
     if (!n || !cmd || !len || !cb || call_opts(opts, &timeout_ms, &key))
-        return PO_EINVAL;
+        return po__client_fail(PO_EINVAL, "the node, the command or the callback is NULL, the "
+                                          "command is empty, or the options are wrong");
     if (len > PO_PAYLOAD_MAX_BYTES)
-        return PO_ETOOBIG;
+        return po__client_fail(PO_ETOOBIG, "the command has %zu bytes; expected 1..%d", len,
+                               PO_PAYLOAD_MAX_BYTES);
     if (!n->has_state_machine)
-        return PO_EREFUSED;
+        return po__client_fail(PO_EREFUSED, "the node has no state machine; give it one when it is "
+                                            "started");
     return po__node_apply(n->core, cmd, len, key, timeout_ms, cb, arg);
 }
 

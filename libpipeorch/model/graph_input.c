@@ -2,7 +2,8 @@
  *
  *   params                      of the run
  *   steps.NAME.output           of a step that is over; if it did not succeed, it and its parts are
- *                               null in inputs and in the run's output, and not there elsewhere
+ *                               null in inputs, whose step has said by its join that it can do
+ *                               without, and not there elsewhere: a run without its output fails
  *   steps.NAME.state            "succeeded", "failed", "skipped"
  *   steps.NAME.error            a text, or null
  *   run.id .pipeline .key .scheduled_ms
@@ -313,7 +314,7 @@ int po__graph_output(struct po__model *m, struct po__run *r, struct po__buf *out
 {
     const struct po__def_graph *g = r->def->graph;
     if (g->output.len) {
-        struct view v = {.m = m, .r = r, .item = PO__NO_ITEM, .absent_is_null = true};
+        struct view v = {.m = m, .r = r, .item = PO__NO_ITEM};
         int rv = render(&v, g->output, "output", out, e);
         view_fini(&v);
         return rv;

@@ -228,7 +228,7 @@ static const char *waits_for(const struct po__task *t, char *why, size_t len)
         snprintf(why, len, "it is the next of its kind; no worker can take it now");
     else
         snprintf(why, len,
-                 "no worker can take it nows kind, and task %" PRIu64 " of the same kind is ahead",
+                 "no worker can take it now, and task %" PRIu64 " of the same kind is ahead",
                  head->id);
     return "worker";
 }

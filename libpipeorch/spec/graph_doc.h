@@ -40,7 +40,7 @@ struct po__gdoc {
     uint32_t edges_count;
     uint32_t *order;  /* of execution: predecessors first, else as in the document */
     uint64_t *before; /* bits: row i has bit j if step j is a direct or indirect predecessor of i */
-    bool shaped;      /* edges, order and before are whole: the shape is sound */
+    bool shaped;      /* edges and before are whole; the order, too, unless there is a cycle */
 };
 
 /* Types and ranges of the fields, and unknown ones: of chains alike. */

@@ -167,17 +167,15 @@ static uint32_t sort_steps(struct po__gdoc *g, uint32_t *waits)
     return done;
 }
 
-/* Row by row in order: a predecessor's row is whole when it is asked for. */
+/* Also of steps on cycles, which then come before themselves. */
 static void close_over(struct po__gdoc *g)
 {
     const size_t words = (g->count + 63) / 64;
-    for (uint32_t k = 0; k < g->count; k++) {
-        uint64_t *row = g->before + g->order[k] * words;
-        for (uint32_t j = 0; j < k; j++)
-            if (po__gdoc_precedes(g, g->order[j], g->order[k]))
+    for (uint32_t k = 0; k < g->count; k++)
+        for (uint32_t i = 0; i < g->count; i++)
+            if (po__gdoc_precedes(g, k, i))
                 for (size_t word = 0; word < words; word++)
-                    row[word] |= g->before[g->order[j] * words + word];
-    }
+                    g->before[i * words + word] |= g->before[k * words + word];
 }
 
 /* ---- cycles ---- */
@@ -293,12 +291,13 @@ static int judge(struct po__gdoc *g, uint32_t start, bool whole)
                         "allowed",
                         g->edges_count, PO__GRAPH_EDGES_MAX);
     qsort(g->edges, g->edges_count, sizeof *g->edges, edge_cmp);
-    if (sort_steps(g, waits) < g->count) {
+    bool cyclic = sort_steps(g, waits) < g->count;
+    if (cyclic)
         rv = find_cycles(g, waits);
-    } else if (whole) {
+    if (!rv && whole) {
         close_over(g);
         g->shaped = true;
-        if (start != NO_STEP)
+        if (!cyclic && start != NO_STEP)
             check_start(g, po__gdoc_string(g->root, "start_node"), start);
     }
     po__free(waits);

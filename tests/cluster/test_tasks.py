@@ -81,6 +81,16 @@ class Queueing(harness.ClusterCase):
         for task in low:
             self.wait_task(task, "succeeded")
 
+    def test_a_stop_costs_no_attempt(self):
+        self.start_worker("w1", {"wait:gate": self.gated(self.gate)})
+        task = self.submit("wait:gate", 1, "--attempts", "1")
+        self.wait_task(task, "running")
+        self.assertEqual(self.cluster.workers["w1"].stop(), 0)
+        self.assertEqual((self.task(task)["state"], self.task(task)["lost_attempts"]), ("pending", 1))
+        self.gate.touch()
+        self.start_worker("w2", {"wait:gate": self.gated(self.gate)})
+        self.assertEqual(self.wait_task(task, "succeeded", "failed")["state"], "succeeded")
+
     def test_a_key_limits_how_many_run(self):
         self.start_worker("w1", {"wait:gate": self.gated(self.gate, 4), "echo:json": ECHO})
         limited = [self.submit("wait:gate", i, "--concurrency-key", "k", "--concurrency", "1") for i in range(3)]

@@ -111,10 +111,9 @@ def test_branches_meet_again():
         a = load(n)
         many = tell.options(name="many", when=a.count > 2)(100)
         few = tell.options(name="few", when=a.count <= 2)(1)
-        return {"took": take.options(join="any_succeeded")(many, few), "many": many, "few": few}
+        return take.options(join="any_succeeded")(many, few)
 
-    assert either.run(3, local=True) == {"took": 100, "many": 100, "few": None}
-    assert either.run(1, local=True) == {"took": 1, "many": None, "few": 1}
+    assert (either.run(3, local=True), either.run(1, local=True)) == (100, 1)
 
 
 def test_what_its_function_calls_may_be_written_anew():

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import os
+import re
 import signal
 import threading
 from typing import List
@@ -801,3 +802,54 @@ def test_wrong_options_are_told(options, told):
         worker = pipeorch.Worker(**options)
         worker.add(pipeorch.task("a:b")(lambda: None))
         worker.start()
+
+
+WRONG_TRAITS = [
+    ({"max_concurrency": 0}, "max_concurrency of task 'a:b' is 0; expected 1 to 1024"),
+    ({"max_concurrency": 5000}, "max_concurrency of task 'a:b' is 5000"),
+    ({"retries": -5}, "retries of task 'a:b' is -5; expected 0 to 99, or None"),
+    ({"retries": "x"}, "retries of task 'a:b' is 'x'"),
+    ({"timeout": "soon"}, "timeout of task 'a:b' is 'soon'; expected 0.1 to 86400 seconds, or None"),
+    ({"timeout": 1e9}, "timeout of task 'a:b' is 1000000000.0"),
+    ({"requires_gpu": "yes"}, "requires_gpu of task 'a:b' is 'yes'; expected True or False"),
+    ({"version": 1}, "version of task 'a:b' is 1; expected a text"),
+]
+
+
+@pytest.mark.parametrize("traits, told", WRONG_TRAITS)
+def test_what_cannot_be_said_of_a_task_is_told_where_it_is_said(traits, told):
+    with pytest.raises(errors.InvalidArgument, match=re.escape(told)):
+        pipeorch.task("a:b", **traits)(len)
+
+
+def test_a_capability_that_is_none_is_told():
+    with pytest.raises(errors.InvalidArgument, match='the capability is \'a b\'; expected "verb:name"'):
+        pipeorch.task("a b")(len)
+    with pytest.raises(errors.InvalidArgument, match=r'without a capability; write @task\("verb:name"\)'):
+
+        @pipeorch.task
+        def bare(): ...
+
+
+BOTH = """
+import pipeorch, threading
+workers = [pipeorch.Worker(name, drain=600) for name in "ab"]
+begun = threading.Barrier(3)
+
+def wait():
+    begun.wait()
+    while not all(w._stop_wanted for w in workers):
+        threading.Event().wait(0.005)
+
+for w in workers:
+    w.add(pipeorch.task("wait:both")(wait))
+    w.start()
+    w.client.submit("wait:both")
+begun.wait()
+"""
+
+
+def test_at_the_end_of_the_interpreter_all_workers_stop_at_a_time(program):
+    process = program(BOTH)
+    _, err = process.communicate(timeout=GUARD)
+    assert (process.returncode, err) == (0, "")

@@ -63,7 +63,7 @@ class Store:
         self.keep = keep
         self._pid = os.getpid()
         self._known: Dict[int, Tuple[Any, Any, JSONSchema]] = {}  # of objects that are in the store: a weak one, its form, the reference
-        self._made: Dict[int, "weakref.finalize[Any, Any]"] = {}  # of those of `empty`: removes the file
+        self._made: Dict[int, Any] = {}  # of those of `empty`: removes the file
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         found = os.stat(self.directory)
         if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, Any, Callable, Generic, Optional, Tuple, TypedDict, TypeVar
 
 from .errors import InvalidArgument
@@ -18,6 +19,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 loading = False  # while a process that a worker has started imports the modules of its tasks
 _EXECUTIONS = ("thread", "process", "asyncio")
+_CONCURRENCY_MAX = 1024  # calls of a task at a time
+_RETRIES_MAX = 99
+_TIMEOUT_MAX = 86400.0  # seconds of an attempt
 
 building: Optional[Callable[[], Any]] = None
 """The pipeline that is being built, or None; set by _steps, which nobody loads who has no pipelines."""
@@ -55,6 +59,7 @@ class TaskFunction(Generic[F]):
     ) -> None:
         if not callable(fn):
             raise InvalidArgument(f"@task({capability!r}) decorates {fn!r}; expected a function")
+        _check(capability, version, requires_gpu, max_concurrency, retries, timeout)
         self.fn = fn
         self.capability = capability
         self.version = version
@@ -112,6 +117,30 @@ class TaskFunction(Generic[F]):
         return f"<task {self.capability} {self.version}: {getattr(self.fn, '__qualname__', self.fn)}>"
 
 
+def _check(capability: Any, version: Any, requires_gpu: Any, max_concurrency: Any, retries: Any, timeout: Any) -> None:
+    """What the library would refuse when a worker starts or a task is submitted is told where it is written."""
+
+    def whole(value: Any, least: int, most: int) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+    if not isinstance(capability, str) or not re.fullmatch(r"[a-z0-9._-]+:[a-z0-9._-]+", capability):
+        raise InvalidArgument(f"the capability is {capability!r}; expected \"verb:name\", each part of a-z 0-9 . _ -")
+    wrong = (
+        ("version", version, isinstance(version, str), 'a text such as "1.2.0"'),
+        ("requires_gpu", requires_gpu, isinstance(requires_gpu, bool), "True or False"),
+        ("max_concurrency", max_concurrency, whole(max_concurrency, 1, _CONCURRENCY_MAX), f"1 to {_CONCURRENCY_MAX}"),
+        ("retries", retries, retries is None or whole(retries, 0, _RETRIES_MAX), f"0 to {_RETRIES_MAX}, or None"),
+        ("timeout", timeout, timeout is None or _seconds(timeout), f"0.1 to {_TIMEOUT_MAX:g} seconds, or None"),
+    )
+    for name, value, right, expected in wrong:
+        if not right:
+            raise InvalidArgument(f"{name} of task {capability!r} is {value!r}; expected {expected}")
+
+
+def _seconds(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0.1 <= value <= _TIMEOUT_MAX
+
+
 def address_of(function: TaskFunction[Any]) -> Tuple[str, str]:
     """The module and the qualified name by which another process finds a task's function. Raises InvalidArgument: it cannot."""
     module, name = getattr(function.fn, "__module__", None), getattr(function.fn, "__qualname__", None)
@@ -137,6 +166,9 @@ def task(capability: str, **traits: Unpack[Traits]) -> Callable[[F], TaskFunctio
 
     Raises InvalidArgument.
     """
+
+    if callable(capability):
+        raise InvalidArgument(f"@task is written above {capability!r} without a capability; write @task(\"verb:name\")")
 
     def decorate(fn: F) -> TaskFunction[F]:
         return TaskFunction(fn, capability, **traits)

@@ -154,6 +154,9 @@ class Handle:
                 _live.discard(self)
             _kept.discard(self)
 
+    def _ask_to_end(self) -> None:
+        """Before several are closed: what takes its time begins at once, with all of them."""
+
     def _release(self, pointer: int) -> None:
         raise NotImplementedError
 
@@ -171,7 +174,10 @@ def live_handles() -> List[Handle]:
 
 def _close_all() -> None:
     """At exit, while threads can still run Python: workers first, then clients, then nodes."""
-    for handle in sorted(live_handles(), key=lambda h: h._closed_at):
+    handles = sorted(live_handles(), key=lambda h: h._closed_at)
+    for handle in handles:
+        handle._ask_to_end()
+    for handle in handles:
         try:
             handle._close()
         except Exception as e:  # the others have to be closed all the same

@@ -49,8 +49,8 @@ class Error(Exception):
     """A call failed.
 
     code: the library's negative number. name: its name, "PO_EBUSY". retryable: whether the same call may succeed later
-    without anything being changed. leader_hint: name of the control node that leads, if the failing call knew it; the
-    library follows redirects by itself, so this is for logs and people.
+    without anything being changed. leader_hint: of a call on a node of this process that reached no leader in time: who leads as
+    far as that node knows, "node 3"; else None. The library follows redirects by itself: this is for logs and people.
     """
 
     code: int = 0

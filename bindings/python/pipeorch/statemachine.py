@@ -11,8 +11,8 @@ class StateMachine:
     """State that all nodes of a cluster have alike: subclass it, and give an instance to each `Node`.
 
     All methods run on the node's thread, one at a time, under the GIL; a slow one holds up the node. They must be deterministic: no
-    clock, no random number, no environment, no iteration over sets. A method that raises stops the node (NodeFault for its
-    calls, the traceback in the log): replicas that disagree would be worse than one that stops.
+    clock, no random number, no environment, no iteration over sets. A method that raises stops the node (the call under way ends with
+    OutcomeUnknown, later ones with NodeFault; the traceback is in the log): replicas that disagree would be worse than one that stops.
     """
 
     def apply(self, index: int, command: bytes) -> Optional[bytes]:

@@ -335,6 +335,9 @@ class Worker(Handle):
                 f"worker {self.id} was asked to close by one of its own tasks, or on their event loop, for which it would wait; call stop()"
             )
 
+    def _ask_to_end(self) -> None:
+        self.stop()
+
     def _close(self) -> None:
         if self._pid != os.getpid():
             return

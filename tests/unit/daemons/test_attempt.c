@@ -118,7 +118,7 @@ const void *po_task_checkpoint_data(const po_task *task, size_t *len)
 
 static char *inherited[] = {(char *)"PATH=/usr/bin:/bin", (char *)"OWN=1"};
 
-static po_task run(const char *script, po_task task, uint32_t own_timeout_ms)
+static po_task attempt(const char *script, po_task task, uint32_t own_timeout_ms)
 {
     char *argv[] = {(char *)"sh", (char *)"-c", (char *)script, NULL};
     struct command command = {.argv = argv,
@@ -131,8 +131,14 @@ static po_task run(const char *script, po_task task, uint32_t own_timeout_ms)
     task.input = task.input ? task.input : "null";
     task.timeout_ms = task.timeout_ms ? task.timeout_ms : 60000;
     attempt_handle(&context, &task);
-    assert_int_equal(task.answers, 1);
     return task;
+}
+
+static po_task run(const char *script, po_task task, uint32_t own_timeout_ms)
+{
+    po_task t = attempt(script, task, own_timeout_ms);
+    assert_int_equal(t.answers, 1);
+    return t;
 }
 
 static void input_environment_and_result(void **state)
@@ -247,9 +253,8 @@ static void a_stop_hands_the_attempt_back(void **state)
 {
     (void)state;
     attempt_shut_down(); /* for good: keep this test the last */
-    po_task t = run("exec sleep 1000", (po_task){0}, 0);
-    assert_string_equal(t.error, "the worker was stopped before the command had ended");
-    assert_int_equal(t.retryable, 1);
+    po_task t = attempt("exec sleep 1000", (po_task){0}, 0);
+    assert_int_equal(t.answers, 0); /* the library tells that nobody has it any more */
 }
 
 int main(void)

@@ -49,8 +49,6 @@ static void every_end_has_its_verdict(void **state)
     expect(ended(RUNNER_TIMED_OUT, 0, "", "slow"), VERDICT_RETRY,
            "took longer than its limit of 1500 ms and was killed; standard error:\nslow");
     expect(ended(RUNNER_STOPPED, RUNNER_CANCELLED, "", ""), VERDICT_RETRY, "cancelled");
-    expect(ended(RUNNER_STOPPED, RUNNER_SHUTDOWN, "", ""), VERDICT_RETRY,
-           "the worker was stopped before the command had ended");
     expect(ended(RUNNER_TOO_BIG, 0, "", ""), VERDICT_FINAL,
            "the command wrote more than 1048576 bytes to standard output; keep what is larger "
            "as an artifact: write it to a file and return its place");

@@ -77,8 +77,8 @@ static void test_reasons_of_use(void **state)
     assert_int_equal(explain(4), 0);
     expect_part("{reason=slots why=2 of 2 slots of the capability are taken worker_id=w1}");
     assert_int_equal(explain(5), 0);
-    expect_part("waits_for=worker why=no worker can take it nows kind, and task 4 of the same kind "
-                "is ahead ");
+    expect_part("waits_for=worker why=no worker can take it now, and task 4 of the same kind is "
+                "ahead ");
     do_wish_task(&w, "b:y", NULL); /* 6: runs; the worker is full */
     do_wish_task(&w, "b:y", NULL); /* 7 */
     assert_int_equal(explain(7), 0);
