@@ -89,8 +89,13 @@ def test_runs_and_definitions(node):
     steps = [{**step, "name": step["name"].strip("<>"), "depends_on": ["a"] if "depends_on" in step else []} for step in DOCUMENT["steps"]]
     node.client.define_pipeline({**DOCUMENT, "steps": steps})
     with worker:
-        run = node.client.start_run("three").wait()
+        handle = node.client.start_run("three")
+        run = handle.wait()
     assert seen.is_set() and run["state"] == "failed"
+    assert f"run {handle.id} of three: failed" in parsed(handle._repr_html_())
+    assert "answer:it" in parsed(pipeorch.TaskHandle(node.client, 1)._repr_html_())
+    assert "<run 99>: no such run" in parsed(pipeorch.RunHandle(node.client, 99)._repr_html_())
+    assert parsed(pipeorch.AsyncRunHandle(node.async_client, 1)._repr_html_()) == "<run 1>"
     html = run._repr_html_()
     text = parsed(html)
     assert f"run {run['id']} of three: failed" in text and "<script>alert(1)</script>" in text and "<script>" not in html

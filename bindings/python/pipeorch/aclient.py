@@ -12,7 +12,7 @@ from . import _ffi, _ops
 from ._ops import Placement, TaskOptions, TaskResult
 from ._task import TaskFunction
 from ._wait import Handle, Op, T, deadline, in_thread_async, milliseconds, run_async, run_many_async
-from .answers import Answer, Answers
+from .answers import Answer, Answers, shown
 from .client import RunFailed, TaskFailed, _prepared
 from .errors import Error, InvalidArgument, NoLeader, TimedOut
 
@@ -36,6 +36,9 @@ class AsyncTaskHandle:
 
     def __repr__(self) -> str:
         return f"<task {self.id}>"
+
+    def _repr_html_(self) -> str:
+        return shown(self)
 
     async def result(self, timeout: float = 60.0) -> Any:
         """Wait for its end, at most `timeout` seconds, and return its output. Raises TaskFailed, TimedOut."""
@@ -66,6 +69,9 @@ class AsyncRunHandle:
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
+
+    def _repr_html_(self) -> str:
+        return shown(self)
 
     async def result(self, timeout: float = 60.0) -> Any:
         """Wait for its end, at most `timeout` seconds, and return its output. Raises RunFailed, TimedOut."""

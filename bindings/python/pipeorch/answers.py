@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Union
 
 from . import _ffi
-from .errors import InvalidArgument
+from .errors import Error, InvalidArgument
 
 if TYPE_CHECKING:
     from .pipelines import Pipeline
@@ -29,6 +30,18 @@ class Answers(List[Dict[str, Any]]):
         from ._html import many
 
         return many(self)
+
+
+def shown(handle: Any) -> str:
+    """A task or a run as a notebook shows it: as it is now, if that can be asked without waiting on an event loop."""
+    from .client import Client
+
+    try:
+        if isinstance(handle._client, Client):
+            return Answer(handle.info())._repr_html_()
+    except Error as e:
+        return f"{html.escape(repr(handle))}: {html.escape(str(e))}"
+    return html.escape(repr(handle))
 
 
 def draw(pipeline: Union[Pipeline, str, bytes, Mapping[str, Any]], form: str = "text", *, columns: int = 0) -> str:

@@ -18,7 +18,7 @@ from . import _ffi, _ops
 from ._ops import Placement, TaskOptions, TaskResult
 from ._task import TaskFunction
 from ._wait import Handle, Op, T, deadline, in_thread, milliseconds, run, run_many
-from .answers import Answer, Answers
+from .answers import Answer, Answers, shown
 from .errors import Error, InvalidArgument, NoLeader, TimedOut
 
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ class TaskHandle:
     def __repr__(self) -> str:
         return f"<task {self.id}>"
 
+    def _repr_html_(self) -> str:
+        return shown(self)
+
     def result(self, timeout: float = 60.0) -> Any:
         """Wait for its end, at most `timeout` seconds, and return its output. Raises TaskFailed, TimedOut."""
         finished = self._client.wait(self.id, timeout=timeout)
@@ -94,6 +97,9 @@ class RunHandle:
 
     def __repr__(self) -> str:
         return f"<run {self.id}>"
+
+    def _repr_html_(self) -> str:
+        return shown(self)
 
     def result(self, timeout: float = 60.0) -> Any:
         """Wait for its end, at most `timeout` seconds, and return its output. Raises RunFailed, TimedOut."""
