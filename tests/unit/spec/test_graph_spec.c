@@ -429,9 +429,13 @@ static void shapes(void **state)
             "4:36: /steps/2/next_node: the steps form a cycle: x -> y -> x; a pipeline must come "
             "to an end");
     refused(
-        STEPS(STEP("a", ", 'depends_on': ['b']") ",\n" STEP("b", ", 'depends_on': ['a'], 'when': "
-                                                                 "'steps.a.output > 1'") ",\n" STEP(
-            "c", ", 'when': 'steps.b.output > 1'")), /* what else is wrong is told, too */
+        STEPS(STEP("a", ", 'depends_on': ['b']") ",\n" STEP(
+            "b",
+            ", 'depends_on': ['a'], 'when': "
+            "'steps.a.output > 1'") ",\n" STEP("c",
+                                               ", 'when': 'steps.b.output > 1'")), /* what else is
+                                                                                      wrong is told,
+                                                                                      too */
         "2:51: /steps/0/depends_on/0: the steps form a cycle: a -> b -> a; a pipeline must "
         "come to an end\n"
         "4:45: /steps/2/when: steps.b.output is not there yet: add \"b\" to depends_on");
