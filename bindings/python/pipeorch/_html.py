@@ -94,7 +94,7 @@ def _run_columns() -> List[Column]:
         _column("state"),
         _column("worker_id", "worker"),
         _column("attempts"),
-        ("ms", lambda step: _elapsed(step)),
+        ("ms", _elapsed),
         _column("error"),
     ]
 

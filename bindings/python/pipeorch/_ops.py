@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _ffi
+from ._task import ATTEMPT_MAX, RETRIES_MAX
 from ._wait import Handle, Op, Outcome, T, milliseconds
 from .answers import Answer, Answers
 from .errors import InvalidArgument, NoLeader, OutcomeUnknown, TimedOut, Unreachable
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from ._task import TaskFunction
     from .pipelines import Pipeline
 
-ATTEMPT_MAX = 86400.0  # seconds, of one attempt and of a wait between two
 TASKS_AT_ONCE = 100000
 BATCH_SLICE = 5.0  # seconds that each message of a batch may take before the batch is sent again
 
@@ -195,8 +195,8 @@ def fill_task(t: Any, capability: bytes, input: bytes, o: TaskOptions) -> Any:
     t.zone = _ffi.text(o.zone)
     t.priority = o.priority
     if o.retries is not None:
-        if not 0 <= o.retries <= 99:
-            raise InvalidArgument(f"retries is {o.retries!r}; expected 0 to 99")
+        if not 0 <= o.retries <= RETRIES_MAX:
+            raise InvalidArgument(f"retries is {o.retries!r}; expected 0 to {RETRIES_MAX}")
         t.attempts_max = o.retries + 1
     if o.attempt_timeout is not None:
         t.timeout_ms = milliseconds(o.attempt_timeout, "attempt_timeout", ATTEMPT_MAX, 0.1)

@@ -20,8 +20,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 loading = False  # while a process that a worker has started imports the modules of its tasks
 _EXECUTIONS = ("thread", "process", "asyncio")
 _CONCURRENCY_MAX = 1024  # calls of a task at a time
-_RETRIES_MAX = 99
-_TIMEOUT_MAX = 86400.0  # seconds of an attempt
+RETRIES_MAX = 99  # further attempts
+ATTEMPT_MAX = 86400.0  # seconds, of one attempt and of a wait between two
 
 building: Optional[Callable[[], Any]] = None
 """The pipeline that is being built, or None; set by _steps, which nobody loads who has no pipelines."""
@@ -129,8 +129,8 @@ def _check(capability: Any, version: Any, requires_gpu: Any, max_concurrency: An
         ("version", version, isinstance(version, str), 'a text such as "1.2.0"'),
         ("requires_gpu", requires_gpu, isinstance(requires_gpu, bool), "True or False"),
         ("max_concurrency", max_concurrency, whole(max_concurrency, 1, _CONCURRENCY_MAX), f"1 to {_CONCURRENCY_MAX}"),
-        ("retries", retries, retries is None or whole(retries, 0, _RETRIES_MAX), f"0 to {_RETRIES_MAX}, or None"),
-        ("timeout", timeout, timeout is None or _seconds(timeout), f"0.1 to {_TIMEOUT_MAX:g} seconds, or None"),
+        ("retries", retries, retries is None or whole(retries, 0, RETRIES_MAX), f"0 to {RETRIES_MAX}, or None"),
+        ("timeout", timeout, timeout is None or _seconds(timeout), f"0.1 to {ATTEMPT_MAX:g} seconds, or None"),
     )
     for name, value, right, expected in wrong:
         if not right:
@@ -138,7 +138,7 @@ def _check(capability: Any, version: Any, requires_gpu: Any, max_concurrency: An
 
 
 def _seconds(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0.1 <= value <= _TIMEOUT_MAX
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0.1 <= value <= ATTEMPT_MAX
 
 
 def address_of(function: TaskFunction[Any]) -> Tuple[str, str]:
