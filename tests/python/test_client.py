@@ -121,6 +121,7 @@ def test_what_calls_raise(client):
     "options, told",
     [
         ({"retries": 100}, "retries is 100; expected 0 to 99"),
+        ({"retries": "x"}, "retries is 'x'; expected 0 to 99"),
         ({"delay": 1, "run_at": 5}, "expected one of them"),
         ({"run_at": datetime.datetime(2026, 1, 1)}, "without a time zone"),
         ({"timeout": -1}, "timeout is -1; expected 0.001 to 3600 seconds"),

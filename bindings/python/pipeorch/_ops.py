@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _ffi
-from ._task import ATTEMPT_MAX, RETRIES_MAX
+from ._task import ATTEMPT_MAX, RETRIES_MAX, whole
 from ._wait import Handle, Op, Outcome, T, milliseconds
 from .answers import Answer, Answers
 from .errors import InvalidArgument, NoLeader, OutcomeUnknown, TimedOut, Unreachable
@@ -195,7 +195,7 @@ def fill_task(t: Any, capability: bytes, input: bytes, o: TaskOptions) -> Any:
     t.zone = _ffi.text(o.zone)
     t.priority = o.priority
     if o.retries is not None:
-        if not 0 <= o.retries <= RETRIES_MAX:
+        if not whole(o.retries, 0, RETRIES_MAX):
             raise InvalidArgument(f"retries is {o.retries!r}; expected 0 to {RETRIES_MAX}")
         t.attempts_max = o.retries + 1
     if o.attempt_timeout is not None:

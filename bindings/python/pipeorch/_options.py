@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Dict, Mapping, TypedDict, Union
 
-from ._ops import ATTEMPT_MAX, Placement
+from ._ops import Placement
 from ._plan import nearest
+from ._task import ATTEMPT_MAX, RETRIES_MAX, whole
 from ._wait import milliseconds
 from .errors import InvalidArgument
 
@@ -60,8 +61,8 @@ def fields(options: Mapping[str, Any]) -> Dict[str, Any]:
     made: Dict[str, Any] = {name: options[name] for name in _AS_THEY_ARE if name in options}
     if "retries" in options:
         retries = options["retries"]
-        if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= 99:
-            raise InvalidArgument(f"retries is {retries!r}; expected 0 to 99")
+        if not whole(retries, 0, RETRIES_MAX):
+            raise InvalidArgument(f"retries is {retries!r}; expected 0 to {RETRIES_MAX}")
         made["attempts_max"] = retries + 1
     if "timeout" in options:
         made["timeout_ms"] = milliseconds(options["timeout"], "timeout", ATTEMPT_MAX, 0.1)

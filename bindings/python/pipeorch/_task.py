@@ -119,10 +119,6 @@ class TaskFunction(Generic[F]):
 
 def _check(capability: Any, version: Any, requires_gpu: Any, max_concurrency: Any, retries: Any, timeout: Any) -> None:
     """What the library would refuse when a worker starts or a task is submitted is told where it is written."""
-
-    def whole(value: Any, least: int, most: int) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
     if not isinstance(capability, str) or not re.fullmatch(r"[a-z0-9._-]+:[a-z0-9._-]+", capability):
         raise InvalidArgument(f"the capability is {capability!r}; expected \"verb:name\", each part of a-z 0-9 . _ -")
     wrong = (
@@ -135,6 +131,11 @@ def _check(capability: Any, version: Any, requires_gpu: Any, max_concurrency: An
     for name, value, right, expected in wrong:
         if not right:
             raise InvalidArgument(f"{name} of task {capability!r} is {value!r}; expected {expected}")
+
+
+def whole(value: Any, least: int, most: int) -> bool:
+    """Whether it is an integer in this range; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _seconds(value: Any) -> bool:
